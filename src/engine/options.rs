@@ -1,0 +1,43 @@
+//! What the engine of one node is told when it is made.
+
+use crate::types::{CacheSettings, Micros, NodeInfo, time::MILLISECOND, time::SECOND};
+
+/// The settings that the engine needs.
+#[derive(Clone, Debug)]
+pub struct GridOptions {
+    /// This node.
+    pub me: NodeInfo,
+    /// How many endpoints the expanded address list has.
+    pub endpoints: usize,
+    /// Caches of the settings file.
+    pub caches: Vec<CacheSettings>,
+    /// How long to look for a cluster before forming one or failing; absent: for ever.
+    pub join_timeout: Option<Micros>,
+    /// How long a peer may be silent before it is suspected.
+    pub ack_timeout: Micros,
+    /// The longest a read or a parked write waits inside the engine.
+    pub network_timeout: Micros,
+    /// Between two heartbeats to one peer.
+    pub heartbeat_interval: Micros,
+    /// How long a lease lasts, counted from the sending of heartbeats that were acknowledged.
+    pub lease: Micros,
+    /// How far the clocks of two owners may be apart.
+    pub clock_error_max: Micros,
+}
+
+impl GridOptions {
+    /// The defaults of settings.md.
+    pub fn of(me: NodeInfo) -> Self {
+        Self {
+            me,
+            endpoints: 0,
+            caches: Vec::new(),
+            join_timeout: Some(SECOND),
+            ack_timeout: 2 * SECOND,
+            network_timeout: 5 * SECOND,
+            heartbeat_interval: 200 * MILLISECOND,
+            lease: 1500 * MILLISECOND,
+            clock_error_max: 50 * MILLISECOND,
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! embergrid: a peer-to-peer distributed cache cluster.
+
+pub mod engine;
+pub mod error;
+pub mod types;
+
+/// The generated protobuf code.
+pub mod proto {
+}

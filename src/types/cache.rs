@@ -1,0 +1,132 @@
+//! Caches and their settings.
+
+use super::time::{Micros, SECOND};
+use std::collections::BTreeMap;
+
+/// The id of a cache: Java's hash of its name, so that thin clients of other grids find it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CacheId(pub i32);
+
+impl CacheId {
+    /// The id of a name: `String.hashCode` over its UTF-16 units.
+    pub fn of(name: &str) -> Self {
+        Self(name.encode_utf16().fold(0i32, |hash, unit| {
+            hash.wrapping_mul(31).wrapping_add(i32::from(unit))
+        }))
+    }
+}
+
+/// Where the entries of a cache live.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum CacheMode {
+    /// On this node only; never routed, moved or merged.
+    Local,
+    /// On every server.
+    #[default]
+    Replicated,
+    /// On a primary and `backups` further servers for each partition.
+    Partitioned,
+}
+
+/// What several keys in one call mean.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AtomicityMode {
+    /// Each key for itself; a batch may fail in part.
+    Atomic,
+    /// All or nothing.
+    #[default]
+    Transactional,
+}
+
+/// Whom an acknowledged write has reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WriteSynchronizationMode {
+    /// Every owner.
+    #[default]
+    FullSync,
+    /// The primary.
+    PrimarySync,
+    /// Nobody yet.
+    FullAsync,
+}
+
+/// Who may answer a read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ReadFrom {
+    /// Any owner.
+    #[default]
+    Any,
+    /// The primary only.
+    Primary,
+}
+
+/// The settings of one cache, the same on all nodes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheSettings {
+    /// 1 to 255 bytes.
+    pub name: String,
+    /// Where entries live.
+    pub mode: CacheMode,
+    /// What several keys in one call mean.
+    pub atomicity: AtomicityMode,
+    /// Whom an acknowledged write has reached.
+    pub write_synchronization: WriteSynchronizationMode,
+    /// Copies beside the primary (PARTITIONED).
+    pub backups: u32,
+    /// Units of placement, 1 to 65,536.
+    pub partitions: u32,
+    /// Default time to live from creation or the last put; absent: for ever.
+    pub time_to_live: Option<Micros>,
+    /// Default time to idle; absent: none.
+    pub time_to_idle: Option<Micros>,
+    /// Whether a plain read moves the last access.
+    pub touch_on_read: bool,
+    /// Who may answer a read.
+    pub read_from: ReadFrom,
+    /// Whether a key removed by name stays so while its tombstone lives.
+    pub removes_are_final: bool,
+    /// The longest a tombstone is kept for a server that is out.
+    pub tombstone_retention: Micros,
+    /// How long a request id is remembered.
+    pub request_id_window: Micros,
+    /// The largest value, in bytes.
+    pub entry_bytes_max: u64,
+    /// Only servers with these attributes hold the cache; empty: all.
+    pub node_filter: BTreeMap<String, String>,
+    /// An attribute whose value differs between the primary and its backups, where possible.
+    pub backup_zone: Option<String>,
+}
+
+impl CacheSettings {
+    /// The defaults of settings.md under this name.
+    pub fn named(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            mode: CacheMode::default(),
+            atomicity: AtomicityMode::default(),
+            write_synchronization: WriteSynchronizationMode::default(),
+            backups: 1,
+            partitions: 1024,
+            time_to_live: None,
+            time_to_idle: None,
+            touch_on_read: false,
+            read_from: ReadFrom::Any,
+            removes_are_final: false,
+            tombstone_retention: 24 * 3600 * SECOND,
+            request_id_window: 60 * SECOND,
+            entry_bytes_max: 1 << 20,
+            node_filter: BTreeMap::new(),
+            backup_zone: None,
+        }
+    }
+
+    /// The id that belongs to the name.
+    pub fn id(&self) -> CacheId {
+        CacheId::of(&self.name)
+    }
+
+    /// Whether a write waits for every owner, so that every owner may serve reads.
+    pub fn full_sync(&self) -> bool {
+        self.write_synchronization == WriteSynchronizationMode::FullSync
+    }
+}

@@ -1,0 +1,88 @@
+//! What two nodes must agree on before a link between them is up.
+
+use super::cache::CacheSettings;
+use super::node::NodeInfo;
+use crate::error::{Error, ErrorKind, Result};
+
+/// The protocol that this program speaks.
+pub const PROTOCOL_VERSION: u32 = 1;
+/// The oldest protocol that it understands.
+pub const PROTOCOL_VERSION_MIN: u32 = 1;
+
+/// The first thing that a node says on a new link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hello {
+    /// Nodes of another cluster name are refused.
+    pub cluster_name: String,
+    /// The protocol that the sender speaks.
+    pub protocol: u32,
+    /// The oldest protocol that the sender understands.
+    pub protocol_min: u32,
+    /// Who it is.
+    pub info: NodeInfo,
+    /// The caches of its settings file.
+    pub caches: Vec<CacheSettings>,
+}
+
+impl Hello {
+    /// Whether `peer` may be linked to this node.
+    ///
+    /// # Errors
+    ///
+    /// `FailedPrecondition`, naming what differs and both values.
+    pub fn check(&self, peer: &Self) -> Result<()> {
+        let differ = |what: &str, mine: &dyn std::fmt::Display, theirs: &dyn std::fmt::Display| {
+            Error::new(
+                ErrorKind::FailedPrecondition,
+                format!("{what} differs: {mine} here, {theirs} at {}", peer.info.address),
+            )
+            .because("SETTINGS_DIFFER")
+        };
+        if self.cluster_name != peer.cluster_name {
+            return Err(differ("cluster name", &self.cluster_name, &peer.cluster_name));
+        }
+        if self.protocol < peer.protocol_min || peer.protocol < self.protocol_min {
+            return Err(differ("protocol version", &self.protocol, &peer.protocol));
+        }
+        for mine in &self.caches {
+            let theirs = peer.caches.iter().find(|cache| cache.name == mine.name);
+            if let Some(theirs) = theirs.filter(|theirs| *theirs != mine) {
+                let (name, here, there) = first_difference(mine, theirs);
+                return Err(differ(&format!("setting {name} of cache {}", mine.name), &here, &there));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first setting in which two caches of one name differ, with both values.
+pub fn first_difference(
+    mine: &CacheSettings,
+    theirs: &CacheSettings,
+) -> (&'static str, String, String) {
+    macro_rules! compare {
+        ($($name:literal => $field:ident),* $(,)?) => {
+            $(if mine.$field != theirs.$field {
+                return ($name, format!("{:?}", mine.$field), format!("{:?}", theirs.$field));
+            })*
+        };
+    }
+    compare! {
+        "cache-mode" => mode,
+        "atomicity-mode" => atomicity,
+        "write-synchronization-mode" => write_synchronization,
+        "backups" => backups,
+        "partitions" => partitions,
+        "time-to-live" => time_to_live,
+        "time-to-idle" => time_to_idle,
+        "touch-on-read" => touch_on_read,
+        "read-from" => read_from,
+        "removes-are-final" => removes_are_final,
+        "tombstone-retention" => tombstone_retention,
+        "request-id-window" => request_id_window,
+        "entry-max-size" => entry_bytes_max,
+        "node-filter" => node_filter,
+        "backup-zone" => backup_zone,
+    }
+    ("name", mine.name.clone(), theirs.name.clone())
+}

@@ -1,0 +1,26 @@
+//! The vocabulary of embergrid: nodes, versions, caches, entries, operations and the messages
+//! that nodes exchange. Plain data; no input or output, no clocks, no decisions.
+
+pub mod blob;
+pub mod cache;
+pub mod entry;
+pub mod hello;
+pub mod message;
+pub mod node;
+pub mod operation;
+pub mod time;
+pub mod version;
+pub mod view;
+
+pub use blob::Blob;
+pub use cache::{
+    AtomicityMode, CacheId, CacheMode, CacheSettings, ReadFrom, WriteSynchronizationMode,
+};
+pub use entry::{Entry, Live};
+pub use node::{Incarnation, Member, NodeId, NodeInfo, Role};
+pub use operation::{
+    Change, Condition, EntryView, Expiry, KeyOperation, Operation, Reply, Request, RequestId,
+};
+pub use time::{ClusterTime, Micros, Monotonic, Now};
+pub use version::{EntryVersion, TopologyVersion};
+pub use view::{PartitionOwners, Table, View};

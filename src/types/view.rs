@@ -1,0 +1,94 @@
+//! Views and partition tables: who is alive at one topology version, and who owns what.
+
+use super::cache::{CacheId, CacheSettings};
+use super::node::{Member, NodeInfo, Role};
+use super::time::ClusterTime;
+use super::version::TopologyVersion;
+use std::collections::BTreeMap;
+
+/// Who holds one partition. Members are given by their place in the view's list.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PartitionOwners {
+    /// The primary first, then the backups. Empty: the partition is Lost.
+    pub owners: Vec<u16>,
+    /// Future owners that load.
+    pub loading: Vec<u16>,
+    /// Holders of another history, to be merged into the primary's before anything is served.
+    pub sources: Vec<u16>,
+}
+
+/// The owners of every partition of one cache.
+pub type Table = Vec<PartitionOwners>;
+
+/// A cache as the view knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ViewCache {
+    pub settings: CacheSettings,
+    /// When it was created, in cluster time.
+    pub created_at: ClusterTime,
+    /// By partition. Empty for LOCAL caches.
+    pub table: Table,
+}
+
+/// A server that left the view with data that it may still hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Departed {
+    pub member: Member,
+    pub at: ClusterTime,
+}
+
+/// The nodes alive at one topology version, their caches and who owns what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    pub version: TopologyVersion,
+    /// Oldest first.
+    pub nodes: Vec<NodeInfo>,
+    /// By id; never two of one id.
+    pub caches: BTreeMap<CacheId, ViewCache>,
+    /// Caches that were dropped, and when: a half that did not know must not bring them back.
+    pub dropped: BTreeMap<CacheId, ClusterTime>,
+    /// Servers that are out and may return with data.
+    pub departed: Vec<Departed>,
+    /// Who formed the cluster whose clock this is; another one means another cluster time.
+    pub time_base: Member,
+}
+
+impl View {
+    /// The place of a member in the list.
+    pub fn index_of(&self, member: Member) -> Option<u16> {
+        let place = self.nodes.iter().position(|node| node.member == member)?;
+        u16::try_from(place).ok()
+    }
+
+    /// Whether the member belongs to the view.
+    pub fn contains(&self, member: Member) -> bool {
+        self.index_of(member).is_some()
+    }
+
+    /// The member at a place.
+    pub fn member(&self, index: u16) -> Option<Member> {
+        self.nodes.get(usize::from(index)).map(|node| node.member)
+    }
+
+    /// The servers, oldest first.
+    pub fn servers(&self) -> impl Iterator<Item = &NodeInfo> {
+        self.nodes.iter().filter(|node| node.role == Role::Server)
+    }
+
+    /// The oldest server.
+    pub fn coordinator(&self) -> Option<&NodeInfo> {
+        self.servers().next()
+    }
+
+    /// The cache under a name.
+    pub fn cache_named(&self, name: &str) -> Option<&ViewCache> {
+        let cache = self.caches.get(&CacheId::of(name))?;
+        (cache.settings.name == name).then_some(cache)
+    }
+
+    /// The primary of a partition, if it has one.
+    pub fn primary(&self, cache: CacheId, partition: u32) -> Option<Member> {
+        let owners = self.caches.get(&cache)?.table.get(partition as usize)?;
+        self.member(*owners.owners.first()?)
+    }
+}
