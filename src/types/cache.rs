@@ -60,6 +60,12 @@ pub enum ReadFrom {
     Primary,
 }
 
+/// The partition of a key, or of the affinity key that stands in for it.
+pub fn partition_of(affinity_key: &[u8], partitions: u32) -> u32 {
+    let partition = xxhash_rust::xxh3::xxh3_64(affinity_key) % u64::from(partitions.max(1));
+    u32::try_from(partition).unwrap_or_default()
+}
+
 /// The settings of one cache, the same on all nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheSettings {
