@@ -1,0 +1,1 @@
+//! `[[caches]]`: the caches that exist from the start.
