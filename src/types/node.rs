@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use xxhash_rust::xxh3::xxh3_64;
 
+/// The DNS name that the certificate of every node carries among its subject alternative names,
+/// and that of a client lacks: a link asks for it in both directions, and only who has it may
+/// open the service between nodes.
+pub const NODE_CERTIFICATE_NAME: &str = "node.embergrid";
+
 /// The identity of a node across restarts: a digest of its consistent id.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct NodeId(pub u64);

@@ -1,0 +1,109 @@
+//! What a node counts of itself. Nothing is decided by these numbers.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A counter that only rises.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// One more.
+    pub fn add_one(&self) {
+        self.add(1);
+    }
+
+    /// So many more.
+    pub fn add(&self, by: u64) {
+        self.0.fetch_add(by, Ordering::Relaxed);
+    }
+
+    /// The count.
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// The counters of a node.
+#[derive(Debug, Default)]
+pub struct Counters {
+    pub(crate) requests: Counter,
+    pub(crate) requests_waited: Counter,
+    pub(crate) requests_refused: Counter,
+    pub(crate) messages_sent: Counter,
+    pub(crate) messages_dropped: Counter,
+    pub(crate) messages_received: Counter,
+    pub(crate) links_opened: Counter,
+    pub(crate) links_closed: Counter,
+    pub(crate) peers_suspected: Counter,
+    pub(crate) peers_failed: Counter,
+    pub(crate) views: Counter,
+    pub(crate) fenced: Counter,
+    pub(crate) writes_lost_at_most: Counter,
+    pub(crate) partitions_lost: Counter,
+    pub(crate) watches_lost: Counter,
+}
+
+/// A reading of the counters.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Operations that were asked of this node.
+    pub requests: u64,
+    /// Of these, how many could not be answered at once.
+    pub requests_waited: u64,
+    /// Of these, how many were refused because too many waited.
+    pub requests_refused: u64,
+    /// Operations that wait for an answer now.
+    pub requests_waiting: u64,
+    /// Messages queued for peers.
+    pub messages_sent: u64,
+    /// Messages that had no link, or no room in its queue.
+    pub messages_dropped: u64,
+    /// Messages that came from peers.
+    pub messages_received: u64,
+    /// Links that came up.
+    pub links_opened: u64,
+    /// Links that ended.
+    pub links_closed: u64,
+    /// Links that are up now.
+    pub links: u64,
+    /// How often a peer was suspected.
+    pub peers_suspected: u64,
+    /// How often a peer was held to be dead.
+    pub peers_failed: u64,
+    /// Views that were installed.
+    pub views: u64,
+    /// How often this node had to stop serving until its view was confirmed.
+    pub fenced: u64,
+    /// At most so many writes were lost in caches that do not wait for every owner.
+    pub writes_lost_at_most: u64,
+    /// How often a partition lost all of its owners.
+    pub partitions_lost: u64,
+    /// Watches that could not go on.
+    pub watches_lost: u64,
+    /// Microseconds since this node was started.
+    pub uptime: u64,
+}
+
+impl Counters {
+    /// A reading of what only rises; the rest is zero.
+    pub fn read(&self) -> Stats {
+        Stats {
+            requests: self.requests.get(),
+            requests_waited: self.requests_waited.get(),
+            requests_refused: self.requests_refused.get(),
+            messages_sent: self.messages_sent.get(),
+            messages_dropped: self.messages_dropped.get(),
+            messages_received: self.messages_received.get(),
+            links_opened: self.links_opened.get(),
+            links_closed: self.links_closed.get(),
+            peers_suspected: self.peers_suspected.get(),
+            peers_failed: self.peers_failed.get(),
+            views: self.views.get(),
+            fenced: self.fenced.get(),
+            writes_lost_at_most: self.writes_lost_at_most.get(),
+            partitions_lost: self.partitions_lost.get(),
+            watches_lost: self.watches_lost.get(),
+            ..Stats::default()
+        }
+    }
+}
