@@ -36,11 +36,16 @@ pub enum Control {
     Reach { suspect: Member, heard_ago: Option<Micros> },
     /// To the coordinator of another cluster, or from a node without one: take us in.
     Join(Join),
-    /// First phase of a view.
+    /// Before a view: who would belong to it, asking each what it holds. Who answers takes no
+    /// lower version any more.
+    Collect { version: TopologyVersion, nodes: Vec<NodeInfo> },
+    /// The answer to it.
+    Collected(Collected),
+    /// First phase of a view, whose table rests on what was collected.
     Prepare { view: View },
     /// The answer to it.
-    Prepared(Prepared),
-    /// The proposal was not taken.
+    Prepared { version: TopologyVersion },
+    /// The proposal was not taken, in whichever phase.
     Refused(Refused),
     /// Second phase of a view.
     Commit { version: TopologyVersion },
@@ -77,8 +82,6 @@ pub struct Heartbeat {
     pub servers: u32,
     /// The coordinator of that view.
     pub coordinator: Member,
-    /// Its age counts in the order of joins.
-    pub formed_by: Member,
     /// Whether the sender has acknowledged a proposal that leaves the receiver out: then this
     /// heartbeat renews no lease.
     pub renounced: bool,
@@ -102,9 +105,9 @@ pub struct Holdings {
     pub complete: Vec<(u32, u32, TopologyVersion)>,
 }
 
-/// Acknowledges a proposal.
+/// What a server holds and knows, told to who proposes a view.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Prepared {
+pub struct Collected {
     pub version: TopologyVersion,
     /// The last view that the sender committed.
     pub committed: TopologyVersion,
@@ -186,8 +189,6 @@ pub enum Body {
     Unsubscribe,
     /// Primary → such a node.
     Events { after: u64, upto: WatchPosition, events: Vec<Event> },
-    /// Such a node → primary: received up to here.
-    EventsAck { upto: u64 },
     /// The position cannot be resumed.
     Stale,
 }
@@ -195,6 +196,8 @@ pub enum Body {
 /// The answer to `AskTail`.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tail {
+    /// The stream that the sender last followed; a later one contains all earlier ones.
+    pub stream: TopologyVersion,
     pub applied: u64,
     pub committed: u64,
     pub updates: Vec<Update>,
@@ -226,6 +229,8 @@ pub struct Replicate {
 pub struct Update {
     /// The place: one more than that of the update before.
     pub counter: u64,
+    /// The topology in which it was first streamed.
+    pub topology: TopologyVersion,
     pub effect: UpdateEffect,
     /// The request that caused it, with the answer it got.
     pub request: Option<(RequestId, RequestRecord)>,
@@ -280,9 +285,9 @@ pub struct Chunk {
 /// What the receiver of a transfer must know of its sender.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TransferHeader {
-    /// Load: the stream that the receiver joins, and the counter behind which updates follow.
+    /// Load: the stream that the receiver joins, and the place behind which updates follow.
     pub stream: TopologyVersion,
-    pub counter: u64,
+    pub position: WatchPosition,
     /// The greatest version that the sender knows all owners of its history to hold.
     pub agreed: EntryVersion,
     pub floor: EntryVersion,
