@@ -3,6 +3,7 @@
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod rpc;
 pub mod types;
 
 /// The generated protobuf code.

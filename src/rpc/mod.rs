@@ -1,0 +1,4 @@
+//! Speaking: TLS, certificates, the protobuf forms of messages and errors, links between nodes.
+//! No state machines and no decisions.
+
+pub mod certificates;
