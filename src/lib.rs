@@ -5,7 +5,3 @@ pub mod engine;
 pub mod error;
 pub mod rpc;
 pub mod types;
-
-/// The generated protobuf code.
-pub mod proto {
-}

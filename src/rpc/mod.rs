@@ -2,3 +2,6 @@
 //! No state machines and no decisions.
 
 pub mod certificates;
+pub mod codec;
+pub mod proto;
+pub mod status;

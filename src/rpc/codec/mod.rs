@@ -1,0 +1,1 @@
+//! Conversions between the types and the generated protobuf messages, in both directions.
