@@ -5,8 +5,10 @@ pub mod addresses;
 pub mod caches;
 pub mod cluster;
 pub mod discovery;
+pub mod duration;
 pub mod limits;
 pub mod problem;
+pub mod size;
 pub mod storage;
 pub mod tls;
 
