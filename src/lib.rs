@@ -4,5 +4,6 @@ pub mod client;
 pub mod config;
 pub mod engine;
 pub mod error;
+pub mod node;
 pub mod rpc;
 pub mod types;

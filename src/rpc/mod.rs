@@ -3,5 +3,13 @@
 
 pub mod certificates;
 pub mod codec;
+pub mod connection;
+pub mod connector;
+pub mod frame;
+pub mod lane;
+pub mod link;
+pub mod pem;
 pub mod proto;
 pub mod status;
+pub mod tls;
+pub mod weight;

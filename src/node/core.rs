@@ -1,0 +1,45 @@
+//! The heart of a node: the engine, the clock that it is told, and the outside that it acts on.
+
+use super::clock::Clock;
+use super::outside::Outside;
+use super::stats::Stats;
+use super::timer::Timer;
+use crate::engine::Grid;
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// What every part of a running node shares.
+pub(super) struct Core {
+    pub(super) grid: Grid,
+    pub(super) outside: Arc<Outside>,
+    pub(super) clock: Clock,
+    pub(super) timer: Timer,
+    /// Keeps the comings and goings of watchers in one order. Taken before the engine's locks
+    /// and never under one.
+    pub(super) watching: Mutex<()>,
+    /// How many events wait for one watcher.
+    pub(super) watch_queue_max: usize,
+}
+
+impl Core {
+    /// To be called after every input to the engine: it may want to be called back earlier now.
+    pub(super) fn wake_timer(&self) {
+        if let Some(next) = self.grid.next_timeout() {
+            self.timer.want(next);
+        }
+    }
+
+    pub(super) fn leave(&self) {
+        self.grid.leave(self.clock.now());
+        self.wake_timer();
+    }
+
+    pub(super) fn stats(&self) -> Stats {
+        Stats {
+            requests_waiting: self.outside.replies.waiting() as u64,
+            links: self.outside.links.count() as u64,
+            uptime: self.clock.now().0,
+            ..self.outside.counters.read()
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! The handle: all that front ends see of a node. Cheap to clone, safe to use from any thread.
+
+use super::core::Core;
+use super::stats::Stats;
+use super::watch::{WatchItem, Watcher};
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::message::{CacheChange, WatchPosition};
+use crate::types::{CacheId, CacheSettings, NodeInfo, Now, Reply, Request, View};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// How long a call waits behind its deadline for the engine's own answer to it, which says more.
+const GRACE: Duration = Duration::from_millis(50);
+
+/// A running node, as its users see it.
+#[derive(Clone)]
+pub struct Handle {
+    pub(super) core: Arc<Core>,
+}
+
+/// The events of one cache, from all of its partitions.
+pub struct Watch {
+    core: Arc<Core>,
+    cache: CacheId,
+    watcher: Arc<Watcher>,
+    ended: bool,
+}
+
+impl Handle {
+    /// Who this node is.
+    pub fn me(&self) -> &NodeInfo {
+        self.core.grid.me()
+    }
+
+    /// The committed view; number 0 before the first.
+    pub fn view(&self) -> Arc<View> {
+        self.core.outside.view()
+    }
+
+    /// The committed view and every later one.
+    pub fn views(&self) -> watch::Receiver<Arc<View>> {
+        self.core.outside.views()
+    }
+
+    /// Whether this node is in a view and may serve.
+    pub fn serving(&self) -> bool {
+        self.core.grid.serving(self.core.clock.now())
+    }
+
+    /// Both clocks.
+    pub fn now(&self) -> Now {
+        self.core.grid.now(self.core.clock.now())
+    }
+
+    /// Carries out an operation, here or at its owner; ends soon after `deadline` at the latest.
+    /// What this node can answer is answered without a hand-over to another task.
+    ///
+    /// # Errors
+    ///
+    /// Whatever the engine says; `DeadlineExceeded` where it said nothing in time (the outcome of
+    /// a write is unknown then); `Overloaded` where too many calls wait.
+    ///
+    /// # Cancel safety
+    ///
+    /// A write whose future is dropped may be applied or not.
+    pub async fn execute(&self, request: Request, deadline: Instant) -> Result<Reply> {
+        let core = &self.core;
+        core.outside.counters.requests.add_one();
+        if let Err(error) = core.outside.replies.admit() {
+            core.outside.counters.requests_refused.add_one();
+            return Err(error);
+        }
+        let read = request.operation.is_read();
+        let mut answer = None;
+        let mut token = || answer.insert(core.outside.replies.register()).token();
+        let now = core.clock.now();
+        let done = core.grid.submit(request, core.clock.at(deadline), now, &mut token);
+        core.wake_timer();
+        if let Some(result) = done {
+            return result;
+        }
+        let Some(mut answer) = answer else {
+            return Err(Error::new(ErrorKind::Internal, "the engine neither answered nor waits"));
+        };
+        core.outside.counters.requests_waited.add_one();
+        match tokio::time::timeout_at((deadline + GRACE).into(), answer.wait()).await {
+            Ok(Some(result)) => result,
+            Ok(None) => Err(ended(read, ErrorKind::Unavailable, "this node stops")),
+            Err(_) => Err(ended(read, ErrorKind::DeadlineExceeded, "no answer within the deadline")),
+        }
+    }
+
+    /// Creates a cache; returns when every node knows it.
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyExists`, `InvalidArgument`, or that the outcome is unknown at the deadline.
+    pub async fn create_cache(&self, settings: CacheSettings, deadline: Instant) -> Result<()> {
+        self.change_cache(CacheChange::Create(Box::new(settings)), deadline).await
+    }
+
+    /// Drops a cache with all that it holds; returns when every node knows.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, or that the outcome is unknown at the deadline.
+    pub async fn drop_cache(&self, name: &str, deadline: Instant) -> Result<()> {
+        let view = self.view();
+        let Some(cache) = view.cache_named(name) else {
+            return Err(Error::new(ErrorKind::NotFound, format!("there is no cache {name:?}")));
+        };
+        self.change_cache(CacheChange::Drop(cache.settings.id()), deadline).await
+    }
+
+    async fn change_cache(&self, change: CacheChange, deadline: Instant) -> Result<()> {
+        let core = &self.core;
+        core.outside.changes.admit()?;
+        let mut answer = core.outside.changes.register();
+        let now = core.clock.now();
+        core.grid.change_cache(change, answer.token(), core.clock.at(deadline), now);
+        core.wake_timer();
+        match tokio::time::timeout_at((deadline + GRACE).into(), answer.wait()).await {
+            Ok(Some(result)) => result,
+            Ok(None) => Err(ended(false, ErrorKind::Unavailable, "this node stops")),
+            Err(_) => Err(ended(false, ErrorKind::DeadlineExceeded, "no answer within the deadline")),
+        }
+    }
+
+    /// Watches a cache: from now on, or from one position for each of its partitions.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` for an unknown cache, `OutOfRange` where the positions do not fit it.
+    pub fn watch(&self, cache: CacheId, from: Option<Vec<WatchPosition>>) -> Result<Watch> {
+        let core = &self.core;
+        let view = self.view();
+        let Some(known) = view.caches.get(&cache) else {
+            return Err(Error::new(ErrorKind::NotFound, "there is no such cache"));
+        };
+        let partitions = known.settings.partitions;
+        if from.as_ref().is_some_and(|from| from.len() != partitions as usize) {
+            return Err(Error::new(
+                ErrorKind::OutOfRange,
+                format!("the positions are not those of a cache with {partitions} partitions"),
+            ));
+        }
+        // Held over both steps, so that the engine hears of comings and goings in their order.
+        let _order = core.watching.lock();
+        let (watcher, wanted) =
+            core.outside.hubs.add(cache, partitions, from, core.watch_queue_max);
+        let now = core.clock.now();
+        for want in wanted {
+            core.grid.watch(cache, want.partition, want.after, now);
+        }
+        core.wake_timer();
+        Ok(Watch { core: Arc::clone(core), cache, watcher, ended: false })
+    }
+
+    /// A reading of the node's counters.
+    pub fn stats(&self) -> Stats {
+        self.core.stats()
+    }
+
+    /// Leaves the cluster in order, then stops.
+    pub fn leave(&self) {
+        self.core.leave();
+    }
+}
+
+/// What ended a call that the engine had not answered.
+fn ended(read: bool, kind: ErrorKind, why: &'static str) -> Error {
+    let error = Error::new(kind, why);
+    if read {
+        return error.not_applied();
+    }
+    Error { applied: crate::error::Applied::Unknown, ..error }
+}
+
+impl Watch {
+    /// The next events; an error is the last item, and behind it there is nothing.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost when the future is dropped.
+    pub async fn next(&mut self) -> Option<Result<WatchItem>> {
+        if self.ended {
+            return None;
+        }
+        let item = self.watcher.next().await;
+        self.ended = item.is_err();
+        Some(item)
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let _order = self.core.watching.lock();
+        let Some(partitions) = self.core.outside.hubs.remove(self.cache, &self.watcher) else {
+            return;
+        };
+        for partition in 0..partitions {
+            self.core.grid.unwatch(self.cache, partition);
+        }
+    }
+}

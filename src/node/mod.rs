@@ -1,0 +1,17 @@
+//! A running node: it starts and stops the parts, feeds the engine and performs its effects, and
+//! owns the one clock. The only place where engine, storage and rpc meet; what is decided is
+//! decided in the engine, what is spoken is spoken in rpc.
+
+mod clock;
+mod core;
+mod handle;
+mod links;
+mod outside;
+mod pending;
+mod stats;
+mod timer;
+mod watch;
+
+pub use handle::{Handle, Watch};
+pub use stats::Stats;
+pub use watch::WatchItem;

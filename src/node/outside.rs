@@ -1,0 +1,170 @@
+//! What the engine acts on: links, callers that wait, watchers, counters and logs. Called from
+//! under the engine's locks, so everything here is short and calls nothing back.
+
+use super::links::Links;
+use super::pending::Pending;
+use super::stats::Counters;
+use super::watch::Hubs;
+use crate::engine::{Notice, Shell};
+use crate::error::{Error, Result};
+use crate::types::message::{Event, Message, WatchPosition};
+use crate::types::{CacheId, Member, NodeInfo, Reply, View};
+use std::sync::Arc;
+use tokio::sync::{mpsc, watch};
+
+/// The most dials that wait to be begun; the engine asks again for one that was dropped.
+pub(super) const DIALS_MAX: usize = 256;
+
+/// Where a node is between start and stop.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Life {
+    /// It looks for its cluster or belongs to it.
+    Running,
+    /// It has left the cluster in order.
+    Left,
+    /// It can neither join nor form a cluster.
+    CannotForm(Error),
+}
+
+/// The engine's shell.
+pub(super) struct Outside {
+    pub(super) counters: Counters,
+    pub(super) links: Links,
+    pub(super) replies: Arc<Pending<Reply>>,
+    pub(super) changes: Arc<Pending<()>>,
+    pub(super) hubs: Hubs,
+    views: watch::Sender<Arc<View>>,
+    life: watch::Sender<Life>,
+    dials: mpsc::Sender<NodeInfo>,
+}
+
+impl Outside {
+    /// At most `waiting_max` calls wait at a time. The receiver gets the peers to dial.
+    pub(super) fn new(waiting_max: usize) -> (Arc<Self>, mpsc::Receiver<NodeInfo>) {
+        let (dials, wanted) = mpsc::channel(DIALS_MAX);
+        let outside = Self {
+            counters: Counters::default(),
+            links: Links::default(),
+            replies: Arc::new(Pending::new(waiting_max)),
+            changes: Arc::new(Pending::new(waiting_max)),
+            hubs: Hubs::default(),
+            views: watch::Sender::new(Arc::default()),
+            life: watch::Sender::new(Life::Running),
+            dials,
+        };
+        (Arc::new(outside), wanted)
+    }
+
+    pub(super) fn view(&self) -> Arc<View> {
+        Arc::clone(&self.views.borrow())
+    }
+
+    pub(super) fn views(&self) -> watch::Receiver<Arc<View>> {
+        self.views.subscribe()
+    }
+
+    pub(super) fn life(&self) -> watch::Receiver<Life> {
+        self.life.subscribe()
+    }
+
+    /// Ends the life of the node, unless it has ended.
+    pub(super) fn end(&self, how: Life) {
+        self.life.send_if_modified(|life| {
+            let running = *life == Life::Running;
+            if running {
+                *life = how;
+            }
+            running
+        });
+    }
+}
+
+impl Shell for Outside {
+    fn send(&self, to: Member, message: Message) {
+        if self.links.send(to, message) {
+            self.counters.messages_sent.add_one();
+        } else {
+            self.counters.messages_dropped.add_one();
+        }
+    }
+
+    fn has_room(&self, to: Member) -> bool {
+        self.links.has_room(to)
+    }
+
+    fn complete(&self, token: u64, result: Result<Reply>) {
+        self.replies.complete(token, result);
+    }
+
+    fn cache_changed(&self, token: u64, result: Result<()>) {
+        self.changes.complete(token, result);
+    }
+
+    fn dial(&self, peer: &NodeInfo) {
+        let _ = self.dials.try_send(peer.clone());
+    }
+
+    fn events(
+        &self,
+        cache: CacheId,
+        partition: u32,
+        after: u64,
+        upto: WatchPosition,
+        events: &[Event],
+    ) {
+        self.hubs.deliver(cache, partition, after, upto, events);
+    }
+
+    fn watch_lost(&self, cache: CacheId, partition: u32) {
+        let lost = self.hubs.lose(cache, partition);
+        self.counters.watches_lost.add(lost as u64);
+    }
+
+    fn notice(&self, notice: Notice) {
+        let counters = &self.counters;
+        match notice {
+            Notice::View(view) => {
+                counters.views.add_one();
+                let nodes: Vec<&str> =
+                    view.nodes.iter().map(|node| node.consistent_id.as_str()).collect();
+                tracing::info!(version = view.version.number, ?nodes, "a view was installed");
+                self.hubs.keep_to(&view);
+                self.views.send_replace(view);
+            }
+            Notice::Suspected(peer) => {
+                counters.peers_suspected.add_one();
+                tracing::warn!(%peer, "a peer is suspected");
+            }
+            Notice::Failed(peer) => {
+                counters.peers_failed.add_one();
+                tracing::warn!(%peer, "a peer is held to be dead");
+            }
+            Notice::CannotForm(error) => {
+                tracing::error!(%error, "no cluster can be joined or formed");
+                self.end(Life::CannotForm(error));
+            }
+            Notice::Fenced => {
+                counters.fenced.add_one();
+                tracing::warn!("serving nothing until the peers have confirmed the view");
+            }
+            Notice::Unfenced => tracing::info!("serving again"),
+            Notice::WritesLost { cache, partition, at_most } => {
+                counters.writes_lost_at_most.add(at_most);
+                tracing::warn!(cache = cache.0, partition, at_most, "writes may have been lost");
+            }
+            Notice::Lost { cache, partition, topology } => {
+                counters.partitions_lost.add_one();
+                tracing::error!(
+                    cache = cache.0,
+                    partition,
+                    topology = topology.number,
+                    "all owners of a partition are gone"
+                );
+            }
+            Notice::Left => {
+                tracing::info!("left the cluster");
+                self.end(Life::Left);
+            }
+        }
+    }
+}

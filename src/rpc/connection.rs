@@ -1,0 +1,137 @@
+//! One connection, plain or TLS, accepted or dialled, with what is known of who is at its other
+//! end.
+
+use rustls_pki_types::CertificateDer;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_rustls::TlsStream;
+use tonic::transport::server::Connected;
+
+/// A connection on which HTTP/2 is spoken.
+pub struct Connection {
+    io: Io,
+    remote: Remote,
+    /// Held for as long as the connection stands, by those who count connections.
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+enum Io {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+/// Who is at the other end. Found among the extensions of every request.
+#[derive(Clone, Debug)]
+pub struct Remote {
+    /// Where it connects from.
+    pub address: SocketAddr,
+    /// Its certificates, leaf first; empty without TLS.
+    pub certificates: Arc<[CertificateDer<'static>]>,
+    /// Whether it may use the service between nodes. Without TLS (on loopback only) everyone may.
+    pub is_node: bool,
+}
+
+impl Connection {
+    /// A connection without TLS.
+    pub fn plain(tcp: TcpStream, address: SocketAddr) -> Self {
+        let remote = Remote { address, certificates: Arc::from([]), is_node: true };
+        Self { io: Io::Plain(tcp), remote, _permit: None }
+    }
+
+    /// A connection whose handshake is done.
+    pub fn tls(tls: TlsStream<TcpStream>, remote: Remote) -> Self {
+        Self { io: Io::Tls(Box::new(tls)), remote, _permit: None }
+    }
+
+    /// The connection counts by this permit until it ends.
+    #[must_use]
+    pub fn counted(mut self, permit: OwnedSemaphorePermit) -> Self {
+        self._permit = Some(permit);
+        self
+    }
+
+    /// Who is at the other end.
+    pub fn remote(&self) -> &Remote {
+        &self.remote
+    }
+
+    /// The socket below.
+    pub fn socket(&self) -> &TcpStream {
+        match &self.io {
+            Io::Plain(tcp) => tcp,
+            Io::Tls(tls) => tls.get_ref().0,
+        }
+    }
+}
+
+impl Connected for Connection {
+    type ConnectInfo = Remote;
+
+    fn connect_info(&self) -> Remote {
+        self.remote.clone()
+    }
+}
+
+impl AsyncRead for Connection {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
+            Io::Tls(tls) => Pin::new(tls).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Connection {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.io {
+            Io::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
+            Io::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
+        }
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        match &mut self.io {
+            Io::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
+            Io::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, slices),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        match &self.io {
+            Io::Plain(tcp) => tcp.is_write_vectored(),
+            Io::Tls(tls) => tls.is_write_vectored(),
+        }
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
+            Io::Tls(tls) => Pin::new(tls).poll_flush(cx),
+        }
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match &mut self.io {
+            Io::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
+            Io::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
+        }
+    }
+}
