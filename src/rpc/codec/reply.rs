@@ -1,0 +1,92 @@
+//! Answers between nodes.
+
+use super::{blob, entry, list, required};
+use crate::error::Result;
+use crate::rpc::proto::forward_reply::Result as Outcome;
+use crate::rpc::proto::{self, reply as wire, reply::Reply as Sent};
+use crate::rpc::status;
+use crate::types::message::ForwardReply;
+use crate::types::{EntryView, Reply};
+
+/// The answer to a request that was carried to the primary.
+pub fn encode_forward(answer: &ForwardReply) -> proto::ForwardReply {
+    let result = match &answer.result {
+        Ok(reply) => Outcome::Reply(encode(reply)),
+        Err(error) => Outcome::Error(status::to_proto(error)),
+    };
+    proto::ForwardReply { id: answer.id, result: Some(result) }
+}
+
+/// The answer to a request that was carried to the primary.
+///
+/// # Errors
+///
+/// `InvalidArgument`, naming what is missing, too long or not known.
+pub fn decode_forward(sent: proto::ForwardReply) -> Result<ForwardReply> {
+    let result = match required(sent.result, "result of a known kind")? {
+        Outcome::Reply(reply) => Ok(decode(reply)?),
+        Outcome::Error(error) => Err(status::from_proto(error)),
+    };
+    Ok(ForwardReply { id: sent.id, result })
+}
+
+/// An answer.
+pub fn encode(reply: &Reply) -> proto::Reply {
+    let previous = |entry: &Option<EntryView>| entry.as_ref().map(entry::encode_answer);
+    let reply = match reply {
+        Reply::Got { entry } => Sent::Got(wire::Got { entry: previous(entry) }),
+        Reply::Put { applied, version, previous: before } => Sent::Put(wire::Put {
+            applied: *applied,
+            version: *version,
+            previous: previous(before),
+        }),
+        Reply::Removed { applied, previous: before } => {
+            Sent::Removed(wire::Removed { applied: *applied, previous: previous(before) })
+        }
+        Reply::Touched { applied } => Sent::Touched(wire::Touched { applied: *applied }),
+        Reply::Modified { applied, version, value } => Sent::Modified(wire::Modified {
+            applied: *applied,
+            version: *version,
+            value: blob::encode(value),
+        }),
+        Reply::Scanned { entries, more } => Sent::Scanned(wire::Scanned {
+            entries: entries.iter().map(entry::encode_answer).collect(),
+            more: *more,
+        }),
+        Reply::Size { live } => Sent::Size(wire::Size { live: *live }),
+        Reply::Cleared { removed } => Sent::Cleared(wire::Cleared { removed: *removed }),
+    };
+    proto::Reply { reply: Some(reply) }
+}
+
+/// An answer.
+///
+/// # Errors
+///
+/// `InvalidArgument`, naming what is missing, too long or not known.
+pub fn decode(sent: proto::Reply) -> Result<Reply> {
+    let entry_of = |sent: Option<_>| sent.map(entry::answer).transpose();
+    Ok(match required(sent.reply, "reply of a known kind")? {
+        Sent::Got(got) => Reply::Got { entry: entry_of(got.entry)? },
+        Sent::Put(put) => Reply::Put {
+            applied: put.applied,
+            version: put.version,
+            previous: entry_of(put.previous)?,
+        },
+        Sent::Removed(removed) => {
+            Reply::Removed { applied: removed.applied, previous: entry_of(removed.previous)? }
+        }
+        Sent::Touched(touched) => Reply::Touched { applied: touched.applied },
+        Sent::Modified(modified) => Reply::Modified {
+            applied: modified.applied,
+            version: modified.version,
+            value: blob::value(&modified.value, "value")?,
+        },
+        Sent::Scanned(scanned) => Reply::Scanned {
+            entries: list(scanned.entries, "entries", entry::answer)?,
+            more: scanned.more,
+        },
+        Sent::Size(size) => Reply::Size { live: size.live },
+        Sent::Cleared(cleared) => Reply::Cleared { removed: cleared.removed },
+    })
+}

@@ -1,0 +1,196 @@
+//! The settings of a cache: one message for clients, which may leave fields to their defaults, and
+//! between nodes, which set every field.
+
+use super::limits::{self, BACKUPS_MAX, NAME_BYTES_MAX, PARTITIONS_MAX, VALUE_BYTES_MAX};
+use super::{node, time};
+use crate::error::{Error, ErrorKind, Result};
+use crate::rpc::proto;
+use crate::types::{
+    AtomicityMode, CacheMode, CacheSettings, Micros, ReadFrom, WriteSynchronizationMode,
+};
+use prost_types::Duration;
+use proto::cache_settings as wire;
+
+/// All settings, none left to its default.
+pub fn encode(settings: &CacheSettings) -> proto::CacheSettings {
+    proto::CacheSettings {
+        name: settings.name.clone(),
+        mode: encode_mode(settings.mode).into(),
+        atomicity_mode: encode_atomicity(settings.atomicity).into(),
+        write_synchronization_mode: encode_synchronization(settings.write_synchronization).into(),
+        backups: Some(settings.backups),
+        partitions: settings.partitions,
+        time_to_live: settings.time_to_live.map(time::encode_duration),
+        time_to_idle: settings.time_to_idle.map(time::encode_duration),
+        touch_on_read: Some(settings.touch_on_read),
+        read_from: encode_read_from(settings.read_from).into(),
+        removes_are_final: settings.removes_are_final,
+        tombstone_retention: Some(time::encode_duration(settings.tombstone_retention)),
+        request_id_window: Some(time::encode_duration(settings.request_id_window)),
+        entry_bytes_max: settings.entry_bytes_max,
+        node_filter: node::encode_attributes(&settings.node_filter),
+        backup_zone: settings.backup_zone.clone().unwrap_or_default(),
+        when_split: wire::WhenSplit::AllowReadWrites.into(),
+        partition_loss: wire::PartitionLoss::Reject.into(),
+    }
+}
+
+/// Settings from a peer: bounds are those that keep a node safe, durations any.
+///
+/// # Errors
+///
+/// `InvalidArgument` or `Unimplemented`, naming the setting.
+pub fn decode(sent: proto::CacheSettings) -> Result<CacheSettings> {
+    decode_with(sent, time::any_duration)
+}
+
+/// Settings from a client: durations within the bounds that hold for clients.
+///
+/// # Errors
+///
+/// `InvalidArgument` or `Unimplemented`, naming the setting.
+pub fn from_client(sent: proto::CacheSettings) -> Result<CacheSettings> {
+    decode_with(sent, time::duration)
+}
+
+fn decode_with(
+    sent: proto::CacheSettings,
+    duration: impl Fn(&Duration, &str) -> Result<Micros>,
+) -> Result<CacheSettings> {
+    check(&sent)?;
+    let span = |sent: &Option<Duration>, field: &str| {
+        sent.as_ref().map(|sent| duration(sent, field)).transpose()
+    };
+    let defaults = CacheSettings::named(&sent.name);
+    let write_synchronization = synchronization(sent.write_synchronization_mode)?;
+    let time_to_idle = span(&sent.time_to_idle, "time_to_idle")?;
+    Ok(CacheSettings {
+        mode: mode(sent.mode)?,
+        atomicity: atomicity(sent.atomicity_mode)?,
+        write_synchronization,
+        backups: sent.backups.unwrap_or(defaults.backups),
+        partitions: or_default(sent.partitions, defaults.partitions),
+        time_to_live: span(&sent.time_to_live, "time_to_live")?,
+        time_to_idle,
+        touch_on_read: sent.touch_on_read.unwrap_or(time_to_idle.is_some()),
+        read_from: read_from(sent.read_from, write_synchronization)?,
+        removes_are_final: sent.removes_are_final,
+        tombstone_retention: span(&sent.tombstone_retention, "tombstone_retention")?
+            .unwrap_or(defaults.tombstone_retention),
+        request_id_window: span(&sent.request_id_window, "request_id_window")?
+            .unwrap_or(defaults.request_id_window),
+        entry_bytes_max: or_default(sent.entry_bytes_max, defaults.entry_bytes_max),
+        node_filter: node::attributes(sent.node_filter, "node_filter")?,
+        backup_zone: Some(sent.backup_zone).filter(|zone| !zone.is_empty()),
+        name: sent.name,
+    })
+}
+
+/// What needs no conversion, and what this version does not have.
+fn check(sent: &proto::CacheSettings) -> Result<()> {
+    limits::name(&sent.name, "name")?;
+    limits::at_most(sent.backup_zone.len(), NAME_BYTES_MAX, "backup_zone", "bytes")?;
+    let large = |sent: u64, most: u64, field: &str| match sent > most {
+        true => Err(Error::invalid(format!("{field}: {sent}, at most {most} is allowed"))),
+        false => Ok(()),
+    };
+    large(sent.backups.unwrap_or_default().into(), BACKUPS_MAX.into(), "backups")?;
+    large(sent.partitions.into(), PARTITIONS_MAX.into(), "partitions")?;
+    large(sent.entry_bytes_max, VALUE_BYTES_MAX as u64, "entry_bytes_max")?;
+    match wire::WhenSplit::try_from(sent.when_split) {
+        Ok(wire::WhenSplit::Unspecified | wire::WhenSplit::AllowReadWrites) => {}
+        Ok(other) => return Err(later("when_split", other.as_str_name())),
+        Err(_) => return Err(unknown("when_split", sent.when_split)),
+    }
+    match wire::PartitionLoss::try_from(sent.partition_loss) {
+        Ok(wire::PartitionLoss::Unspecified | wire::PartitionLoss::Reject) => Ok(()),
+        Ok(other) => Err(later("partition_loss", other.as_str_name())),
+        Err(_) => Err(unknown("partition_loss", sent.partition_loss)),
+    }
+}
+
+fn or_default<T: Default + PartialEq>(sent: T, default: T) -> T {
+    if sent == T::default() { default } else { sent }
+}
+
+fn unknown(field: &str, sent: i32) -> Error {
+    Error::invalid(format!("{field}: {sent} is not known"))
+}
+
+fn later(field: &str, value: &str) -> Error {
+    Error::new(ErrorKind::Unimplemented, format!("{field} = {value} is not in this version"))
+}
+
+fn encode_mode(mode: CacheMode) -> proto::CacheMode {
+    match mode {
+        CacheMode::Local => proto::CacheMode::Local,
+        CacheMode::Replicated => proto::CacheMode::Replicated,
+        CacheMode::Partitioned => proto::CacheMode::Partitioned,
+    }
+}
+
+fn mode(sent: i32) -> Result<CacheMode> {
+    match proto::CacheMode::try_from(sent) {
+        Ok(proto::CacheMode::Local) => Ok(CacheMode::Local),
+        Ok(proto::CacheMode::Unspecified | proto::CacheMode::Replicated) => {
+            Ok(CacheMode::Replicated)
+        }
+        Ok(proto::CacheMode::Partitioned) => Ok(CacheMode::Partitioned),
+        Err(_) => Err(unknown("mode", sent)),
+    }
+}
+
+fn encode_atomicity(mode: AtomicityMode) -> proto::AtomicityMode {
+    match mode {
+        AtomicityMode::Atomic => proto::AtomicityMode::Atomic,
+        AtomicityMode::Transactional => proto::AtomicityMode::Transactional,
+    }
+}
+
+fn atomicity(sent: i32) -> Result<AtomicityMode> {
+    match proto::AtomicityMode::try_from(sent) {
+        Ok(proto::AtomicityMode::Atomic) => Ok(AtomicityMode::Atomic),
+        Ok(proto::AtomicityMode::Unspecified | proto::AtomicityMode::Transactional) => {
+            Ok(AtomicityMode::Transactional)
+        }
+        Err(_) => Err(unknown("atomicity_mode", sent)),
+    }
+}
+
+fn encode_synchronization(mode: WriteSynchronizationMode) -> proto::WriteSynchronizationMode {
+    match mode {
+        WriteSynchronizationMode::FullSync => proto::WriteSynchronizationMode::FullSync,
+        WriteSynchronizationMode::PrimarySync => proto::WriteSynchronizationMode::PrimarySync,
+        WriteSynchronizationMode::FullAsync => proto::WriteSynchronizationMode::FullAsync,
+    }
+}
+
+fn synchronization(sent: i32) -> Result<WriteSynchronizationMode> {
+    use proto::WriteSynchronizationMode as Sent;
+    match Sent::try_from(sent) {
+        Ok(Sent::Unspecified | Sent::FullSync) => Ok(WriteSynchronizationMode::FullSync),
+        Ok(Sent::PrimarySync) => Ok(WriteSynchronizationMode::PrimarySync),
+        Ok(Sent::FullAsync) => Ok(WriteSynchronizationMode::FullAsync),
+        Err(_) => Err(unknown("write_synchronization_mode", sent)),
+    }
+}
+
+fn encode_read_from(read_from: ReadFrom) -> wire::ReadFrom {
+    match read_from {
+        ReadFrom::Any => wire::ReadFrom::Any,
+        ReadFrom::Primary => wire::ReadFrom::Primary,
+    }
+}
+
+/// Where it is left open, a caller sees its own writes.
+fn read_from(sent: i32, synchronization: WriteSynchronizationMode) -> Result<ReadFrom> {
+    match wire::ReadFrom::try_from(sent) {
+        Ok(wire::ReadFrom::Any) => Ok(ReadFrom::Any),
+        Ok(wire::ReadFrom::Primary) => Ok(ReadFrom::Primary),
+        Ok(wire::ReadFrom::Unspecified) => Ok(match synchronization {
+            WriteSynchronizationMode::PrimarySync => ReadFrom::Primary,
+            _ => ReadFrom::Any,
+        }),
+        Err(_) => Err(unknown("read_from", sent)),
+    }
+}
