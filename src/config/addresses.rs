@@ -42,6 +42,8 @@ pub struct RefusedAddress {
     pub what: String,
     /// How to mend it.
     pub cure: String,
+    /// Its place in the list, counted from 0.
+    pub index: usize,
 }
 
 impl fmt::Display for RefusedAddress {
@@ -78,21 +80,26 @@ impl AddressList {
     /// All refused entries at once.
     pub fn of<'a>(entries: impl IntoIterator<Item = &'a str>) -> Result<Self, Vec<RefusedAddress>> {
         let (mut list, mut refused, mut endpoints) = (Vec::new(), Vec::new(), 0);
-        for text in entries {
+        for (index, text) in entries.into_iter().enumerate() {
             match Address::parse(text) {
                 Ok(address) => {
                     endpoints += address.ports.len();
                     if endpoints > ENDPOINTS_MAX {
-                        refused.push(RefusedAddress::new(
-                            text,
-                            format!("with it the list stands for more than {ENDPOINTS_MAX} ports"),
-                            "name fewer ports",
-                        ));
+                        refused.push(
+                            RefusedAddress::new(
+                                text,
+                                format!(
+                                    "with it the list stands for more than {ENDPOINTS_MAX} ports"
+                                ),
+                                "name fewer ports",
+                            )
+                            .at(index),
+                        );
                         break;
                     }
                     list.push(address);
                 }
-                Err(error) => refused.push(error),
+                Err(error) => refused.push(error.at(index)),
             }
             if refused.len() >= ENDPOINTS_MAX || list.len() >= ENDPOINTS_MAX {
                 break;
@@ -165,7 +172,33 @@ pub fn is_loopback(host: &str) -> bool {
             .is_ok_and(|address| address.is_loopback())
 }
 
+/// Reads the address that this node listens on and tells its peers: a host without a port.
+///
+/// # Errors
+///
+/// What is wrong with it, and the cure.
+pub(super) fn parse_local(text: &str) -> Result<String, (String, &'static str)> {
+    const LOCAL: &str = "write one IP address or host name of this machine, without a port; \
+                         local-port has the port";
+    let host = parse_host(text).map_err(|(what, _)| (what, LOCAL))?;
+    if host
+        .parse::<IpAddr>()
+        .is_ok_and(|address| address.is_unspecified())
+    {
+        return Err((
+            "an address that peers cannot connect to".to_owned(),
+            "take it out to listen on all interfaces",
+        ));
+    }
+    Ok(host)
+}
+
 impl RefusedAddress {
+    fn at(mut self, index: usize) -> Self {
+        self.index = index;
+        self
+    }
+
     fn new(entry: &str, what: impl Into<String>, cure: impl Into<String>) -> Self {
         let mut shown: String = entry.trim().chars().take(80).collect();
         if shown.len() < entry.trim().len() {
@@ -175,6 +208,7 @@ impl RefusedAddress {
             entry: shown,
             what: what.into(),
             cure: cure.into(),
+            index: 0,
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `[cluster]`: which cluster this node belongs to and who it is there.
 
+use super::given::Reader;
 use std::collections::BTreeMap;
 
 /// The section `[cluster]`.
@@ -20,5 +21,30 @@ impl Default for ClusterSettings {
             node_name: None,
             attributes: BTreeMap::new(),
         }
+    }
+}
+
+/// The most attributes that a node may carry.
+pub const ATTRIBUTES_MAX: usize = 64;
+
+impl ClusterSettings {
+    /// Reads the section.
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let mut settings = Self::default();
+        if let Some(name) = reader.text("name", 1..=255) {
+            settings.name = name;
+        }
+        settings.node_name = reader.text("node-name", 1..=255);
+        if let Some(attributes) = reader.pairs("attributes", ATTRIBUTES_MAX) {
+            settings.attributes = attributes;
+        }
+        if reader.has("quorum-of") {
+            reader.not_yet(
+                "quorum-of",
+                "caches that stop in a minority are",
+                "take it out; every cache goes on in both halves of a split",
+            );
+        }
+        settings
     }
 }

@@ -1,6 +1,7 @@
 //! `[discovery]`: how nodes find each other and notice each other's failure.
 
-use super::addresses::AddressList;
+use super::addresses::{self, AddressList};
+use super::given::Reader;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -76,5 +77,133 @@ impl Default for DiscoverySettings {
             heartbeat_interval: Duration::from_millis(200),
             clock_error_max: Duration::from_millis(50),
         }
+    }
+}
+
+/// The bounds of the timeouts: below, a busy machine would look dead; above, a dead one alive.
+const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(20)..=Duration::from_secs(3600);
+
+impl DiscoverySettings {
+    /// Reads the section.
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let mut settings = Self::default();
+        settings.read_addresses(reader);
+        settings.read_timeouts(reader);
+        settings.read_lease(reader);
+        if reader
+            .integer("thread-priority", 1..=10)
+            .is_some_and(|priority| priority != 10)
+        {
+            reader.not_yet(
+                "thread-priority",
+                "a priority of its own for heartbeats is",
+                "take it out; heartbeats run on threads of their own",
+            );
+        }
+        if reader.boolean("client-mode") == Some(true) {
+            reader.not_yet(
+                "client-mode",
+                "client nodes are",
+                "take it out, and connect to the servers with a client",
+            );
+        }
+        if reader.boolean("force-server-mode") == Some(true) {
+            reader.not_yet("force-server-mode", "client nodes are", "take it out");
+        }
+        settings
+    }
+
+    fn read_addresses(&mut self, reader: &mut Reader<'_>) {
+        if let Some(entries) = reader.list("ignite-address") {
+            match AddressList::of(entries.iter().map(|(entry, _)| entry.as_str())) {
+                Ok(list) => self.addresses = list,
+                Err(refused) => {
+                    for error in refused {
+                        let origin = entries.get(error.index).map(|(_, origin)| origin.clone());
+                        let what = format!("`{}`: {}", error.entry, error.what);
+                        reader.problem_at("ignite-address", origin, what, error.cure);
+                    }
+                }
+            }
+        }
+        if let Some(text) = reader.text("local-address", 1..=255) {
+            match addresses::parse_local(text.trim()) {
+                Ok(host) => self.local_address = Some(host),
+                Err((what, cure)) => reader.problem("local-address", what, cure),
+            }
+        }
+        match reader.integer("local-port", -1..=65535).map(u16::try_from) {
+            None => {}
+            Some(Err(_)) => self.local_port = LocalPort::DefaultRange,
+            Some(Ok(0)) => self.local_port = LocalPort::System,
+            Some(Ok(port)) => self.local_port = LocalPort::From(port),
+        }
+    }
+
+    fn read_timeouts(&mut self, reader: &mut Reader<'_>) {
+        let day = Duration::from_secs(24 * 3600);
+        if let Some(timeout) = reader.duration("join-timeout", Duration::ZERO..=day) {
+            self.join_timeout = (!timeout.is_zero()).then_some(timeout);
+        }
+        let timeouts: [(&str, &mut Duration); 3] = [
+            ("ack-timeout", &mut self.ack_timeout),
+            ("network-timeout", &mut self.network_timeout),
+            ("socket-timeout", &mut self.socket_timeout),
+        ];
+        for (name, place) in timeouts {
+            if let Some(timeout) = reader.duration(name, TIMEOUT) {
+                *place = timeout;
+            }
+        }
+        let error = Duration::from_millis(1)..=Duration::from_secs(10);
+        if let Some(error) = reader.duration("clock-error-max", error) {
+            self.clock_error_max = error;
+        }
+    }
+
+    /// Both follow `ack-timeout` where they are not given.
+    fn read_lease(&mut self, reader: &mut Reader<'_>) {
+        self.lease = self.ack_timeout * 3 / 4;
+        self.heartbeat_interval = self.ack_timeout / 10;
+        let smallest = Duration::from_millis(1);
+        if let Some(interval) = reader.duration("heartbeat-interval", smallest..=*TIMEOUT.end()) {
+            if interval > self.ack_timeout / 10 {
+                reader.problem(
+                    "heartbeat-interval",
+                    "more than a tenth of ack-timeout, so that few lost heartbeats look like death",
+                    "make it smaller, or ack-timeout larger",
+                );
+            }
+            self.heartbeat_interval = interval;
+        }
+        if let Some(lease) = reader.duration("lease", smallest..=*TIMEOUT.end()) {
+            if lease >= self.ack_timeout {
+                reader.problem(
+                    "lease",
+                    "not below ack-timeout, so that a node could serve after it was replaced",
+                    "make it smaller, or ack-timeout larger; three quarters of it are the default",
+                );
+            } else if lease < self.heartbeat_interval * 2 {
+                reader.problem(
+                    "lease",
+                    "below two heartbeat intervals, so that it would lapse all the time",
+                    "make it larger, or heartbeat-interval smaller",
+                );
+            }
+            self.lease = lease;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ports_to_try() {
+        assert_eq!(LocalPort::DefaultRange.candidates(), 47500..=47509);
+        assert_eq!(LocalPort::System.candidates(), 0..=0);
+        assert_eq!(LocalPort::From(5000).candidates(), 5000..=5009);
+        assert_eq!(LocalPort::From(65530).candidates(), 65530..=65535);
     }
 }

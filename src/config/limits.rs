@@ -1,5 +1,7 @@
 //! `[limits]`: bounds on what clients and peers may ask for.
 
+use super::given::Reader;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 /// The section `[limits]`.
@@ -35,5 +37,61 @@ impl Default for LimitSettings {
             message_bytes_max: 20 << 20,
             drain_time: Duration::from_secs(30),
         }
+    }
+}
+
+/// The bounds of `drain-time`.
+const DRAIN_TIME: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
+
+/// The bounds of `message-max-size`: the largest value (16 MiB) must fit with its key.
+const MESSAGE_BYTES: RangeInclusive<u64> = (17 << 20)..=(256 << 20);
+
+impl LimitSettings {
+    /// Reads the section.
+    pub(super) fn read(reader: &mut Reader<'_>) -> Self {
+        let mut settings = Self::default();
+        let counts: [(&str, RangeInclusive<u32>, &mut u32); 6] = [
+            (
+                "connections-max",
+                8..=1_000_000,
+                &mut settings.connections_max,
+            ),
+            (
+                "streams-per-connection-max",
+                8..=100_000,
+                &mut settings.streams_per_connection_max,
+            ),
+            (
+                "requests-in-flight-max",
+                1..=1_000_000,
+                &mut settings.requests_in_flight_max,
+            ),
+            (
+                "link-queue-max",
+                64..=4_000_000,
+                &mut settings.link_queue_max,
+            ),
+            (
+                "watch-queue-max",
+                16..=1_000_000,
+                &mut settings.watch_queue_max,
+            ),
+            ("batch-keys-max", 1..=100_000, &mut settings.batch_keys_max),
+        ];
+        for (name, bounds, place) in counts {
+            if let Some(count) = reader.count(name, bounds) {
+                *place = count;
+            }
+        }
+        if let Some(bytes) = reader.size("message-max-size", MESSAGE_BYTES) {
+            settings.message_bytes_max = bytes;
+        }
+        if let Some(time) = reader.duration("drain-time", DRAIN_TIME) {
+            settings.drain_time = time;
+        }
+        if reader.has("transaction-timeout") {
+            reader.not_yet("transaction-timeout", "transactions are", "take it out");
+        }
+        settings
     }
 }

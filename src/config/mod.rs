@@ -1,15 +1,23 @@
 //! The settings of one node: read, completed with defaults, and checked. Nothing here binds a
 //! port, starts a task or touches the network. One file for each section.
+//!
+//! Later sources win: the file, then the environment, then flags. All problems are found in one
+//! go, each with where it stands and how to mend it.
 
 pub mod addresses;
 pub mod caches;
+pub mod catalogue;
 pub mod cluster;
 pub mod discovery;
 pub mod duration;
+pub mod given;
 pub mod limits;
 pub mod problem;
 pub mod size;
+pub mod source;
 pub mod storage;
+#[cfg(test)]
+mod tests;
 pub mod tls;
 
 pub use addresses::AddressList;
@@ -18,10 +26,15 @@ pub use discovery::{DiscoverySettings, LocalPort};
 pub use limits::LimitSettings;
 pub use problem::{Origin, Problem};
 pub use storage::StorageSettings;
-pub use tls::{Secret, Store, StoreType, TlsProtocol, TlsSettings};
+pub use tls::{Store, StoreType, TlsProtocol, TlsSettings};
 
 use crate::types::CacheSettings;
+use given::{Reader, Table};
+use source::Gathered;
 use std::path::Path;
+
+/// The variable that turns the refusal of unknown names into warnings.
+pub const SKIP_VALIDATION: &str = "SKIP_CONFIG_VALIDATION";
 
 /// Everything that one node is told before it starts.
 #[derive(Clone, Debug, Default)]
@@ -52,11 +65,105 @@ impl Settings {
     ///
     /// All problems at once, never none.
     pub fn load(
-        _path: Option<&Path>,
-        _environment: impl IntoIterator<Item = (String, String)>,
-        _flags: impl IntoIterator<Item = (String, String)>,
+        path: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, Vec<Problem>> {
-        Ok(Self::default())
+        Self::gather(
+            |gathered| path.into_iter().for_each(|p| gathered.add_file(p)),
+            environment,
+            flags,
+        )
+    }
+
+    /// The same from the text of a TOML file that would stand at `path`.
+    ///
+    /// # Errors
+    ///
+    /// All problems at once, never none.
+    pub fn from_toml(
+        path: &Path,
+        text: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Vec<Problem>> {
+        Self::gather(|gathered| gathered.add_toml(path, text), environment, flags)
+    }
+
+    fn gather(
+        file: impl FnOnce(&mut Gathered),
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, Vec<Problem>> {
+        let environment: Vec<_> = environment.into_iter().collect();
+        let skip = |(name, value): &(String, String)| {
+            name == SKIP_VALIDATION && value.trim().eq_ignore_ascii_case("true")
+        };
+        let mut gathered = Gathered {
+            skip_validation: environment.iter().any(skip),
+            ..Gathered::default()
+        };
+        file(&mut gathered);
+        gathered.add_environment(environment);
+        gathered.add_flags(flags);
+        Self::read(gathered)
+    }
+
+    fn read(gathered: Gathered) -> Result<Self, Vec<Problem>> {
+        let sections = [
+            "cluster",
+            "discovery",
+            "tls",
+            "storage",
+            "limits",
+            "tickets",
+        ];
+        let [cluster, discovery, tls, storage, limits, tickets] =
+            sections.map(|name| gathered.section(name));
+        let mut report = gathered.report;
+        let cluster = ClusterSettings::read(&mut Reader::new("cluster", &cluster, &mut report));
+        let discovery =
+            DiscoverySettings::read(&mut Reader::new("discovery", &discovery, &mut report));
+        let tls = TlsSettings::read(
+            &mut Reader::new("tls", &tls, &mut report),
+            &discovery.addresses,
+            discovery.local_address.as_deref(),
+        );
+        let storage = StorageSettings::read(&mut Reader::new("storage", &storage, &mut report));
+        let limits = LimitSettings::read(&mut Reader::new("limits", &limits, &mut report));
+        refuse_tickets(&tickets, &mut Reader::new("tickets", &tickets, &mut report));
+        let endpoints = discovery.addresses.endpoints().len();
+        let caches = caches::read_all(&gathered.caches, endpoints, &mut report);
+        // In the order of the file, whatever the order of the checks.
+        report
+            .problems
+            .sort_by(|one, other| one.origin.cmp(&other.origin));
+        report
+            .warnings
+            .sort_by(|one, other| one.origin.cmp(&other.origin));
+        if !report.problems.is_empty() {
+            return Err(report.problems);
+        }
+        let warnings = report.warnings;
+        Ok(Self {
+            cluster,
+            discovery,
+            tls,
+            storage,
+            caches,
+            limits,
+            warnings,
+        })
+    }
+}
+
+fn refuse_tickets(given: &Table, reader: &mut Reader<'_>) {
+    for name in given.keys() {
+        reader.not_yet(
+            name,
+            "ticket services are",
+            "take it out, and keep tickets in caches",
+        );
     }
 }
 

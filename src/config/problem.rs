@@ -4,13 +4,13 @@ use std::fmt;
 use std::path::PathBuf;
 
 /// Where a setting was given.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Origin {
     /// A line of a file, counted from 1.
     File {
         /// The file as it was named.
         path: PathBuf,
-        /// The line.
+        /// The line; 0 for the file as a whole.
         line: usize,
     },
     /// An environment variable.
@@ -38,6 +38,7 @@ pub struct Problem {
 impl fmt::Display for Origin {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::File { path, line: 0 } => write!(f, "{}", path.display()),
             Self::File { path, line } => write!(f, "{}:{line}", path.display()),
             Self::Environment(name) => write!(f, "environment {name}"),
             Self::Flag(name) => write!(f, "argument {name}"),
