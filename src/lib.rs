@@ -1,5 +1,6 @@
 //! embergrid: a peer-to-peer distributed cache cluster.
 
+pub mod cli;
 pub mod client;
 pub mod config;
 pub mod engine;

@@ -1,1 +1,7 @@
-fn main(){}
+//! The program `embergrid`. All that it does is a subcommand in `cli`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    embergrid::cli::run()
+}

@@ -1,0 +1,62 @@
+//! The flags by which a command finds and reaches a cluster.
+
+use super::outcome::Failure;
+use super::output::Output;
+use crate::client::{Client, Options};
+use crate::config::{self, Settings};
+use clap::Args;
+use std::path::PathBuf;
+
+/// Where the cluster is, and who is asking.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Connection")]
+pub struct Connection {
+    /// A node: host, host:port or host:port1..port2; repeatable. Any node answers any request.
+    #[arg(long = "address", value_name = "ADDRESS", env = "EMBERGRID_ADDRESS", value_delimiter = ',')]
+    addresses: Vec<String>,
+    /// PEM file with the client's private key and its certificate
+    #[arg(long = "key", value_name = "FILE", env = "EMBERGRID_KEY")]
+    key_store: Option<PathBuf>,
+    /// PEM file with the authorities whose nodes are trusted
+    #[arg(long = "trust", value_name = "FILE", env = "EMBERGRID_TRUST")]
+    trust_store: Option<PathBuf>,
+    /// Settings file to take the address list and the certificates from
+    #[arg(long, value_name = "FILE", env = "EMBERGRID_CONFIG")]
+    config: Option<PathBuf>,
+    /// What is printed
+    #[arg(long, value_enum, default_value_t, env = "EMBERGRID_OUTPUT")]
+    pub output: Output,
+}
+
+impl Connection {
+    /// A client that is connected.
+    pub async fn client(&self) -> Result<Client, Failure> {
+        let mut flags = Vec::new();
+        if !self.addresses.is_empty() {
+            flags.push(("discovery.addresses".to_owned(), self.addresses.join(",")));
+        }
+        flags.extend(tls_flags(self.key_store.as_ref(), self.trust_store.as_ref()));
+        let settings = Settings::load(self.config.as_deref(), config::environment(), flags)
+            .map_err(|problems| Failure::settings(&problems))?;
+        connect(&settings).await
+    }
+}
+
+/// The settings that the flags `--key` and `--trust` stand for.
+pub fn tls_flags(key: Option<&PathBuf>, trust: Option<&PathBuf>) -> Vec<(String, String)> {
+    let mut flags = Vec::new();
+    for (store, path) in [("key", key), ("trust", trust)] {
+        if let Some(path) = path {
+            let path = path.to_string_lossy().into_owned();
+            flags.push((format!("tls.{store}-store-file-path"), path));
+            flags.push((format!("tls.{store}-store-type"), "PEM".to_owned()));
+        }
+    }
+    flags
+}
+
+/// A client of the cluster that the settings name.
+pub async fn connect(settings: &Settings) -> Result<Client, Failure> {
+    let tls = crate::rpc::tls::client_tls(&settings.tls)?;
+    Ok(Client::connect(&settings.discovery.addresses, tls, Options::default()).await?)
+}

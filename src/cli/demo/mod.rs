@@ -1,0 +1,88 @@
+//! `demo`: the main job in one command. Three nodes find each other over mutual TLS, keep the
+//! tickets of a sign-on, lose a node, and lose nothing.
+
+mod cluster;
+mod folder;
+mod narrator;
+mod process;
+mod sign_on;
+mod story;
+mod witness;
+
+pub use cluster::{LocalCluster, names, wait_for_view};
+pub use folder::Folder;
+pub use process::NodeProcess;
+pub use witness::{Report, Witness};
+
+use super::outcome::{Answer, Failure, Outcome};
+use clap::Args;
+use narrator::Narrator;
+use std::path::Path;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// How many nodes there are.
+const NODES: u16 = 3;
+
+/// Start three nodes on this machine, keep the tickets of a sign-on in them, kill one, lose nothing
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  embergrid demo --keep")]
+pub struct Arguments {
+    /// Leave the cluster running and print what to try
+    #[arg(long)]
+    keep: bool,
+}
+
+pub(super) async fn run(arguments: Arguments) -> Outcome {
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::failed(format!("the path of this program: {error}")))?;
+    let mut narrator = Narrator::new();
+    let mut cluster = LocalCluster::prepare(&program, NODES, arguments.keep)?;
+    let told = tokio::select! {
+        told = story::tell(&mut cluster, &mut narrator) => told,
+        failure = interrupted() => Err(failure),
+    };
+    if let Err(failure) = told {
+        narrator.failed("the story ends here");
+        return Err(failure);
+    }
+    narrator.chapter(&format!("All {} steps held.", narrator.told()));
+    if arguments.keep {
+        explain(&cluster, &narrator, &program);
+        cluster.release();
+    }
+    Ok(Answer::Yes)
+}
+
+/// Ends when the user or the system asks this process to stop.
+async fn interrupted() -> Failure {
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return Failure::failed("signals cannot be received");
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Failure::failed("interrupted")
+}
+
+/// What a user can do with the cluster that keeps running.
+fn explain(cluster: &LocalCluster, narrator: &Narrator, program: &Path) {
+    let program = program.display();
+    let flags = format!(
+        "--address {} --key {} --trust {}",
+        cluster.addresses(),
+        cluster.file("client", "key.pem").display(),
+        cluster.authority().display()
+    );
+    narrator.chapter("The cluster keeps running. What to try:");
+    narrator.remark(format_args!("{program} topology {flags}"));
+    narrator.remark(format_args!("{program} put sessions TGT-bob bob --time-to-live 1h {flags}"));
+    narrator.remark(format_args!("{program} get sessions TGT-bob {flags}"));
+    narrator.remark(format_args!("{program} remove sessions TGT-bob --take {flags}"));
+    let ids: Vec<String> = cluster.process_ids().iter().map(u32::to_string).collect();
+    narrator.chapter("To stop it:");
+    narrator.remark(format_args!("kill {}", ids.join(" ")));
+    narrator.remark(format_args!("rm -r {}", cluster.folder().display()));
+}

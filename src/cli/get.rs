@@ -1,0 +1,97 @@
+//! `get`: reads one key.
+
+use super::connection::Connection;
+use super::outcome::{Answer, Outcome};
+use super::output::{self, Output};
+use crate::client::messages::Entry;
+use clap::Args;
+use prost_types::Timestamp;
+use serde_json::{Value, json};
+use std::io::Write;
+
+/// Read one key; exit code 1 where it does not live
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  embergrid get sessions TGT-1 --address 127.0.0.1:47500 \
+                        --key client.key.pem --trust authority.pem")]
+pub struct Arguments {
+    /// The cache
+    cache: String,
+    /// The key
+    key: String,
+    /// Print the bytes of the value and nothing else
+    #[arg(long)]
+    raw: bool,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+pub(super) async fn run(arguments: Arguments) -> Outcome {
+    let client = arguments.connection.client().await?;
+    let entry = client.get(&arguments.cache, arguments.key.into_bytes()).await?;
+    match (&entry, arguments.connection.output) {
+        (Some(entry), _) if arguments.raw => {
+            // A reader that went away is not an error.
+            let _ = std::io::stdout().lock().write_all(&entry.value);
+        }
+        (_, Output::Json) => output::json(&entry.as_ref().map_or(Value::Null, as_json)),
+        (Some(entry), Output::Table) => output::line(as_table(entry)),
+        (None, Output::Table) => output::line("no such key"),
+    }
+    Ok(Answer::of(entry.is_some()))
+}
+
+/// An entry as JSON.
+pub fn as_json(entry: &Entry) -> Value {
+    json!({
+        "key": output::bytes_as_json(&entry.key),
+        "value": output::bytes_as_json(&entry.value),
+        "flags": entry.flags,
+        // As text: many JSON readers lose digits of a 64-bit number.
+        "version": format!("{:016x}", entry.version),
+        "created-at": point(entry.created_at.as_ref()),
+        "last-access-at": point(entry.last_access_at.as_ref()),
+        "expires-at": point(entry.expires_at.as_ref()),
+        "idle-expires-at": point(entry.idle_expires_at.as_ref()),
+    })
+}
+
+/// An entry as a table of two columns.
+pub fn as_table(entry: &Entry) -> comfy_table::Table {
+    let mut table = output::table(&["field", "value"]);
+    let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
+        Ok(text) => text.to_owned(),
+        Err(_) => format!("0x{}", output::hex(bytes)),
+    };
+    table.add_row(["key", &text(&entry.key)]);
+    table.add_row(["value", &text(&entry.value)]);
+    table.add_row(["flags", &entry.flags.to_string()]);
+    table.add_row(["version", &format!("{:016x}", entry.version)]);
+    for (name, at) in [
+        ("created at", &entry.created_at),
+        ("last access at", &entry.last_access_at),
+        ("expires at", &entry.expires_at),
+        ("idle expires at", &entry.idle_expires_at),
+    ] {
+        table.add_row([name, &point(at.as_ref()).unwrap_or_else(|| "–".to_owned())]);
+    }
+    table
+}
+
+/// A point in time as RFC 3339 has it; none where there is none or it is out of range.
+pub fn point(at: Option<&Timestamp>) -> Option<String> {
+    let at = at?;
+    let known = jiff::Timestamp::new(at.seconds, at.nanos).ok()?;
+    Some(known.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn points_in_time_are_written_as_rfc_3339() {
+        let at = Timestamp { seconds: 1, nanos: 500_000_000 };
+        assert_eq!(point(Some(&at)).as_deref(), Some("1970-01-01T00:00:01.5Z"));
+        assert_eq!(point(None), None);
+    }
+}

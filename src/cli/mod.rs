@@ -1,0 +1,126 @@
+//! The command line: one file for each subcommand, and what they share. Errors go to standard
+//! error in one line each; exit codes are 0 done, 1 the answer is no, 2 usage or settings, 3
+//! cluster out of reach.
+
+mod certs;
+mod connection;
+pub mod demo;
+mod get;
+pub mod outcome;
+pub mod output;
+mod put;
+mod remove;
+mod topology;
+
+use clap::error::ErrorKind;
+use clap::{Parser, Subcommand};
+use outcome::{Answer, Failure, Outcome};
+use std::future::Future;
+use std::process::ExitCode;
+
+/// A peer-to-peer distributed cache cluster.
+#[derive(Debug, Parser)]
+#[command(
+    name = "embergrid",
+    version,
+    after_help = "Exit codes: 0 done, 1 the answer is no (a miss, a condition that did not hold), \
+                  2 usage or settings, 3 cluster out of reach.\n\n\
+                  Example: embergrid demo"
+)]
+struct CommandLine {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Arguments),
+    Certs(certs::Arguments),
+    Get(get::Arguments),
+    Put(put::Arguments),
+    Remove(remove::Arguments),
+    Topology(topology::Arguments),
+}
+
+/// Runs the command that this process was started with.
+pub fn run() -> ExitCode {
+    let outcome = match CommandLine::try_parse() {
+        Ok(line) => carry_out(line.command),
+        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+            // A reader that went away is not an error.
+            let _ = error.print();
+            Ok(Answer::Yes)
+        }
+        Err(error) => Err(usage(&error)),
+    };
+    outcome::conclude(outcome)
+}
+
+fn carry_out(command: Command) -> Outcome {
+    match command {
+        Command::Demo(arguments) => wait_for(demo::run(arguments)),
+        Command::Certs(arguments) => certs::run(arguments),
+        Command::Get(arguments) => wait_for(get::run(arguments)),
+        Command::Put(arguments) => wait_for(put::run(arguments)),
+        Command::Remove(arguments) => wait_for(remove::run(arguments)),
+        Command::Topology(arguments) => wait_for(topology::run(arguments)),
+    }
+}
+
+/// Runs a command that talks to a cluster; one thread is enough for it.
+fn wait_for(command: impl Future<Output = Outcome>) -> Outcome {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("start the runtime: {error}")))?
+        .block_on(command)
+}
+
+/// What was wrong with the arguments, in one line.
+fn usage(error: &clap::Error) -> Failure {
+    let text = error.render().to_string();
+    let words: Vec<&str> = text
+        .lines()
+        .take_while(|line| !line.trim().is_empty())
+        .map(str::trim)
+        .collect();
+    let what = words.join(" ");
+    let what = what.strip_prefix("error: ").unwrap_or(&what);
+    if what.is_empty() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
+        return Failure::usage("a subcommand is missing; see `embergrid --help`");
+    }
+    Failure::usage(format!("{what}; see --help"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed_and_every_command_has_an_example() {
+        let mut command = CommandLine::command();
+        command.clone().debug_assert();
+        command.build();
+        for subcommand in command.get_subcommands_mut().filter(|found| found.get_name() != "help") {
+            let help = subcommand.render_long_help().to_string();
+            assert!(help.contains("Example"), "{} has no example", subcommand.get_name());
+        }
+    }
+
+    #[test]
+    fn wrong_arguments_are_said_in_one_line() {
+        for arguments in [
+            &["embergrid"][..],
+            &["embergrid", "get"],
+            &["embergrid", "gte"],
+            &["embergrid", "get", "a", "b", "--nonsense"],
+            &["embergrid", "topology", "--output", "xml"],
+        ] {
+            let error = CommandLine::try_parse_from(arguments).expect_err("they are wrong");
+            let failure = usage(&error);
+            assert_eq!(failure.message.lines().count(), 1, "{failure}");
+            assert_eq!(failure.fault.code(), 2);
+        }
+    }
+}
