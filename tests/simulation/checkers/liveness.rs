@@ -1,0 +1,83 @@
+//! Liveness: every request is answered soon after its deadline while its node runs, a request
+//! after all faults succeeds at every node, and a cache made or dropped is so everywhere. Applies
+//! always; the last two once the faults have stopped for ten seconds.
+
+use super::Findings;
+use super::linear::line;
+use crate::history::Outcome;
+use crate::record::Record;
+use embergrid::types::CacheId;
+
+pub fn check(record: &Record) -> Findings {
+    let mut findings = Findings::default();
+    for (call, node, deadline) in &record.unanswered {
+        findings.judge(false, || {
+            format!(
+                "n{node} did not answer by {deadline} µs: {}",
+                line(&record.history.calls[*call])
+            )
+        });
+    }
+    findings.judged += record.history.calls.len() as u64;
+    for call in record
+        .history
+        .calls
+        .iter()
+        .filter(|call| call.invoked >= record.compared_at)
+    {
+        if record.excused.contains_key(&call.cache) {
+            continue;
+        }
+        findings.judge(matches!(call.outcome, Outcome::Ok(_)), || {
+            format!("ten seconds after the last fault: {}", line(call))
+        });
+    }
+    for act in record.cache_acts.iter().filter(|act| act.create) {
+        let dropped = record
+            .cache_acts
+            .iter()
+            .any(|other| !other.create && other.name == act.name);
+        if !matches!(act.answered, Some((_, Ok(())))) || dropped {
+            continue;
+        }
+        for (node, view) in &record.final_views {
+            findings.judge(view.caches.contains_key(&CacheId::of(&act.name)), || {
+                format!(
+                    "cache {} was created at {} µs and is unknown to n{node} at the end",
+                    act.name, act.asked
+                )
+            });
+        }
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkers::made_up::*;
+    use embergrid::error::ErrorKind;
+
+    #[test]
+    fn a_cluster_that_stays_silent_is_found() {
+        let end = 1_000_000_001;
+        let mut record = record();
+        record.call(
+            0,
+            "r1",
+            (10, 20),
+            GET,
+            Outcome::Failed(ErrorKind::Unavailable),
+        );
+        assert!(check(&record).violations.is_empty());
+        record.call(
+            0,
+            "r1",
+            (end, end + 9),
+            GET,
+            Outcome::Failed(ErrorKind::Unavailable),
+        );
+        record.unanswered.push((0, 1, 20));
+        assert_eq!(check(&record).violations.len(), 2);
+    }
+}

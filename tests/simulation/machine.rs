@@ -1,0 +1,134 @@
+//! One simulated node: its machine's clocks, its process (an engine, or none), and what waits for
+//! a process that stands still.
+
+use crate::clock::{Clock, Time};
+use crate::shell::Recorder;
+use embergrid::engine::{Grid, GridOptions, ProbeOutcome};
+use embergrid::types::message::{CacheChange, Message};
+use embergrid::types::{CacheId, Incarnation, Member, NodeId, NodeInfo, Request, View};
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+/// What can come to an engine.
+#[derive(Debug)]
+pub enum Input {
+    Timeout,
+    Probe(usize, ProbeOutcome),
+    LinkUp(NodeInfo),
+    LinkDown(Member, bool),
+    Message(Member, Message),
+    /// A request of a client: the token is the attempt's, the time its deadline.
+    Submit {
+        attempt: u64,
+        request: Request,
+        deadline: Time,
+    },
+    ChangeCache {
+        token: u64,
+        change: CacheChange,
+        deadline: Time,
+    },
+    Watch {
+        cache: CacheId,
+        partition: u32,
+    },
+    Leave,
+}
+
+pub struct Process {
+    pub grid: Grid,
+    pub shell: Arc<Recorder>,
+    pub info: NodeInfo,
+}
+
+pub struct Machine {
+    pub index: usize,
+    pub clock: Clock,
+    pub process: Option<Process>,
+    /// How many processes there have been.
+    pub lives: u64,
+    pub paused: bool,
+    /// What waits for a process that stands still.
+    pub inbox: VecDeque<Input>,
+    /// When the engine is called next for what is due.
+    pub wake: Option<Time>,
+    /// Calls of `on_timeout` without virtual time passing: an engine that spins.
+    pub spins: u32,
+    pub leaving: bool,
+}
+
+impl Machine {
+    pub fn new(index: usize, clock: Clock) -> Self {
+        Self {
+            index,
+            clock,
+            process: None,
+            lives: 0,
+            paused: false,
+            inbox: VecDeque::new(),
+            wake: None,
+            spins: 0,
+            leaving: false,
+        }
+    }
+
+    /// Starts an empty process under the same id with the next incarnation.
+    pub fn start(&mut self, mut options: GridOptions, seed: u64, now: Time) -> Member {
+        self.lives += 1;
+        let name = format!("node-{}", self.index);
+        let member = Member {
+            id: NodeId::of(&name),
+            incarnation: Incarnation(self.lives),
+        };
+        let info = NodeInfo {
+            member,
+            consistent_id: name,
+            address: format!("10.0.0.{}:47500", self.index + 1),
+            program_version: "simulated".to_owned(),
+            started_at: self.clock.wall(now),
+            ..NodeInfo::default()
+        };
+        options.me = info.clone();
+        let shell = Arc::new(Recorder::default());
+        let mono = self.clock.mono(now);
+        let wall = self.clock.wall(now);
+        let grid = Grid::new(options, seed, shell.clone(), mono, wall);
+        self.process = Some(Process { grid, shell, info });
+        self.paused = false;
+        self.leaving = false;
+        self.wake = None;
+        self.inbox.clear();
+        member
+    }
+
+    /// Ends the process, as a kill does.
+    pub fn stop(&mut self) -> Option<Process> {
+        self.paused = false;
+        self.wake = None;
+        self.inbox.clear();
+        self.process.take()
+    }
+
+    pub fn up(&self) -> bool {
+        self.process.is_some()
+    }
+
+    /// Whether its process answers.
+    pub fn runs(&self) -> bool {
+        self.up() && !self.paused
+    }
+
+    pub fn member(&self) -> Option<Member> {
+        self.process.as_ref().map(|process| process.info.member)
+    }
+
+    pub fn info(&self) -> Option<NodeInfo> {
+        self.process.as_ref().map(|process| process.info.clone())
+    }
+
+    /// The committed view; none without a process or before the first.
+    pub fn view(&self) -> Option<Arc<View>> {
+        let view = self.process.as_ref()?.grid.view();
+        (view.version.number > 0).then_some(view)
+    }
+}

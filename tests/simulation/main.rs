@@ -1,0 +1,114 @@
+//! Whole clusters of engines under seeded faults, in one thread each, thousands of times faster
+//! than real time.
+//!
+//! `cargo test --test simulation` runs a sample; `EMBERGRID_SEEDS=2000` runs that many seeds;
+//! `EMBERGRID_SEED=17` replays one of them with every event printed.
+
+mod caches;
+mod checkers;
+mod clients;
+mod clock;
+mod cuts;
+mod faults;
+mod history;
+mod linearizability;
+mod log;
+mod machine;
+mod network;
+mod plan;
+mod planted;
+mod probing;
+mod record;
+mod rng;
+mod run;
+mod sampling;
+mod shell;
+mod totals;
+mod watching;
+mod workload;
+mod world;
+
+use log::Detail;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use totals::Totals;
+
+/// Seeds of the sample.
+const SAMPLE: u64 = 60;
+/// Each world has one thread; so many worlds run at a time.
+const THREADS: usize = 2;
+/// After so many broken seeds the rest is not tried.
+const BROKEN_MAX: usize = 10;
+
+fn setting(name: &str) -> Option<u64> {
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+}
+
+/// Whether the machines behind the engine's interface are there.
+fn engine_is_there() -> bool {
+    std::panic::catch_unwind(|| {
+        let options = embergrid::engine::GridOptions::of(Default::default());
+        let shell = std::sync::Arc::new(shell::Recorder::default());
+        embergrid::engine::Grid::new(options, 1, shell, Default::default(), 0).view();
+    })
+    .is_ok()
+}
+
+#[test]
+fn promises_hold_under_faults() {
+    if !engine_is_there() {
+        return;
+    }
+    if let Some(seed) = setting("EMBERGRID_SEED") {
+        let report = run::run(seed, Detail::Print);
+        let mut totals = Totals::default();
+        totals.add(&report);
+        println!("{totals}");
+        assert!(totals.broken.is_empty(), "seed {seed} is broken");
+        return;
+    }
+    let seeds = setting("EMBERGRID_SEEDS").unwrap_or(SAMPLE);
+    let first = setting("EMBERGRID_FIRST").unwrap_or(0);
+    let next = AtomicU64::new(first);
+    let totals = Mutex::new(Totals::default());
+    std::thread::scope(|scope| {
+        for _ in 0..THREADS {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    let enough = totals.lock().unwrap().broken.len() >= BROKEN_MAX;
+                    if seed >= first + seeds || enough {
+                        return;
+                    }
+                    let report = run::run(seed, Detail::Terse);
+                    totals.lock().unwrap().add(&report);
+                }
+            });
+        }
+    });
+    let totals = totals.into_inner().unwrap();
+    println!("{totals}");
+    assert!(
+        totals.broken.is_empty(),
+        "{} seeds are broken",
+        totals.broken.len()
+    );
+}
+
+/// Promise 23: the same seed gives the same history, to the last byte of the last message.
+#[test]
+fn the_same_seed_gives_the_same_history() {
+    if !engine_is_there() {
+        return;
+    }
+    for seed in [0, 2, 4] {
+        let [one, other] = [(); 2].map(|()| run::run(seed, Detail::Full).record);
+        assert_eq!(
+            (one.hash, one.events),
+            (other.hash, other.events),
+            "seed {seed}"
+        );
+    }
+}

@@ -1,0 +1,155 @@
+//! What a seed stands for: how many nodes, when they start, which faults come when, how busy the
+//! clients are. Drawn once, before the world begins.
+
+use crate::caches::{self, Use};
+use crate::clock::{MS, SECOND, Time};
+use crate::faults::{FaultKind, Profile};
+use crate::rng::Rng;
+use embergrid::types::CacheSettings;
+
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    pub profile: Profile,
+    pub nodes: usize,
+    pub uses: Vec<Use>,
+    pub caches: Vec<CacheSettings>,
+    pub starts: Vec<Time>,
+    pub faults: Vec<(Time, FaultKind)>,
+    pub clients: usize,
+    /// The longest a client thinks between two calls.
+    pub think: Time,
+    pub clients_start: Time,
+    /// From here on nothing breaks and all nodes are up and reachable.
+    pub faults_end: Time,
+    pub clients_end: Time,
+    /// Copies are compared and read for the last time.
+    pub compare: Time,
+    pub end: Time,
+}
+
+/// Virtual time of a run.
+const LENGTH: Time = 60 * SECOND;
+/// Copies are byte-equal so long after the last fault.
+pub const SETTLED_WITHIN: Time = 10 * SECOND;
+
+impl Plan {
+    pub fn of(seed: u64, profile: Profile) -> Self {
+        let mut rng = Rng::stream(seed, "plan");
+        let nodes = match profile {
+            Profile::Start => rng.within(2, 16) as usize,
+            Profile::Split => rng.within(2, 6) as usize,
+            Profile::Undivided => rng.within(2, 5) as usize,
+        };
+        let partitions = if profile == Profile::Start {
+            8
+        } else {
+            8 + 8 * rng.below(2) as u32
+        };
+        let (uses, settings) = caches::all(partitions).into_iter().unzip();
+        let length = if profile == Profile::Start {
+            LENGTH / 2
+        } else {
+            LENGTH
+        };
+        let end = length;
+        let compare = end - 4 * SECOND;
+        let mut plan = Self {
+            seed,
+            profile,
+            nodes,
+            uses,
+            caches: settings,
+            starts: starts(profile, nodes, &mut rng),
+            faults: Vec::new(),
+            clients: rng.within(2, 4) as usize,
+            think: rng.within(20, 120) * MS,
+            clients_start: if profile == Profile::Start {
+                14 * SECOND
+            } else {
+                3 * SECOND
+            },
+            faults_end: compare - SETTLED_WITHIN,
+            clients_end: compare - SETTLED_WITHIN / 2,
+            compare,
+            end,
+        };
+        plan.faults = plan.draw_faults(&mut rng);
+        plan
+    }
+
+    fn draw_faults(&self, rng: &mut Rng) -> Vec<(Time, FaultKind)> {
+        let menu: &[(u64, FaultKind)] = match self.profile {
+            Profile::Undivided => UNDIVIDED,
+            Profile::Split => SPLIT,
+            Profile::Start => START,
+        };
+        let total: u64 = menu.iter().map(|(weight, _)| weight).sum();
+        let (first, gap) = match self.profile {
+            Profile::Start => (100 * MS, 2 * SECOND),
+            Profile::Split => (5 * SECOND, rng.within(1500, 6000) * MS),
+            Profile::Undivided => (4 * SECOND, rng.within(500, 5000) * MS),
+        };
+        let mut faults = Vec::new();
+        let mut at = first + rng.below(gap);
+        while at < self.faults_end {
+            let mut ticket = rng.below(total);
+            for (weight, kind) in menu {
+                if ticket < *weight {
+                    faults.push((at, *kind));
+                    break;
+                }
+                ticket -= weight;
+            }
+            at += rng.within(gap / 10, gap);
+        }
+        faults
+    }
+}
+
+fn starts(profile: Profile, nodes: usize, rng: &mut Rng) -> Vec<Time> {
+    let spread = match profile {
+        Profile::Start => [0, 2 * MS, 300 * MS, 3 * SECOND][rng.index(4)],
+        _ => [0, 500 * MS][rng.index(2)],
+    };
+    (0..nodes).map(|_| rng.below(spread + 1)).collect()
+}
+
+const UNDIVIDED: &[(u64, FaultKind)] = &[
+    (8, FaultKind::Crash),
+    (4, FaultKind::CrashCoordinator),
+    (4, FaultKind::RestartFast),
+    (6, FaultKind::Pause),
+    (4, FaultKind::ShortPause),
+    (3, FaultKind::Leave),
+    (3, FaultKind::WallJump),
+    (3, FaultKind::WallBack),
+    (4, FaultKind::Delay),
+    (3, FaultKind::Loss),
+    (3, FaultKind::Overtake),
+    (3, FaultKind::Double),
+    (2, FaultKind::QueueFull),
+    (3, FaultKind::LinkReset),
+];
+
+const SPLIT: &[(u64, FaultKind)] = &[
+    (6, FaultKind::SplitOne),
+    (6, FaultKind::SplitHalf),
+    (3, FaultKind::SplitThird),
+    (3, FaultKind::Overlap),
+    (2, FaultKind::OneWay),
+    (2, FaultKind::Flap),
+    (14, FaultKind::Heal),
+    (3, FaultKind::HealOne),
+    (2, FaultKind::Delay),
+    (1, FaultKind::WallJump),
+    (1, FaultKind::Double),
+    (1, FaultKind::ShortPause),
+];
+
+const START: &[(u64, FaultKind)] = &[
+    (3, FaultKind::Delay),
+    (2, FaultKind::WallJump),
+    (1, FaultKind::Double),
+    (1, FaultKind::LinkReset),
+];

@@ -1,0 +1,121 @@
+//! All that is known of a run when it is over: what the checkers judge. Plain data, so that a
+//! checker's own test can make up a bad one by hand.
+
+use crate::clock::Time;
+use crate::faults::{FaultKind, Profile};
+use crate::history::{Call, History};
+use crate::shell::Delivery;
+use embergrid::engine::Notice;
+use embergrid::error::ErrorKind;
+use embergrid::types::{
+    Blob, CacheId, CacheSettings, ClusterTime, Entry, Member, TopologyVersion, View,
+};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// One life of one node.
+#[derive(Clone, Debug)]
+pub struct Life {
+    pub node: usize,
+    pub member: Member,
+    pub from: Time,
+    pub until: Option<Time>,
+}
+
+/// The cluster clock of a node at a moment.
+#[derive(Clone, Copy, Debug)]
+pub struct ClockSample {
+    pub at: Time,
+    pub node: usize,
+    pub cluster: ClusterTime,
+    pub serving: bool,
+    pub view: TopologyVersion,
+}
+
+/// A watcher's input, or that it began (anew).
+#[derive(Clone, Debug)]
+pub enum Seen {
+    Began,
+    Events(Delivery),
+    Lost(CacheId, u32),
+}
+
+/// What one node held of one partition at the end.
+#[derive(Clone, Debug)]
+pub struct Copy {
+    pub cache: CacheId,
+    pub partition: u32,
+    pub node: usize,
+    pub entries: Vec<(Blob, Entry)>,
+}
+
+/// A change of the catalogue by a client.
+#[derive(Clone, Debug)]
+pub struct CacheAct {
+    pub name: String,
+    pub create: bool,
+    pub asked: Time,
+    pub answered: Option<(Time, Result<(), ErrorKind>)>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct Record {
+    pub profile: Profile,
+    pub nodes: usize,
+    pub settings: Vec<CacheSettings>,
+    pub history: History,
+    pub lives: Vec<Life>,
+    pub views: Vec<(Time, usize, Arc<View>)>,
+    pub notices: Vec<(Time, usize, Notice)>,
+    pub faults: Vec<(Time, FaultKind, usize)>,
+    /// (from, until, node).
+    pub pauses: Vec<(Time, Time, usize)>,
+    /// Moments at which every node that runs was in one view of all of them, nothing loading,
+    /// merging or cut.
+    pub whole: Vec<Time>,
+    pub clocks: Vec<ClockSample>,
+    /// By (node, its life): what its watchers saw.
+    pub watched: BTreeMap<(usize, Member), Vec<(Time, Seen)>>,
+    pub faults_end: Time,
+    /// When the comparison of copies was made, and what it saw.
+    pub compared_at: Time,
+    pub copies: Vec<Copy>,
+    /// The committed views at the end.
+    pub final_views: Vec<(usize, Arc<View>)>,
+    /// From when a cache has lost more than it promises to bear: by cache.
+    pub excused: BTreeMap<usize, Time>,
+    /// Calls that the engine did not answer though its node ran: (call, node, since).
+    pub unanswered: Vec<(usize, usize, Time)>,
+    pub cache_acts: Vec<CacheAct>,
+    pub messages: u64,
+    pub events: u64,
+    pub hash: u64,
+}
+
+impl Record {
+    /// Whether the cluster was whole at a moment between the two.
+    pub fn whole_between(&self, from: Time, until: Time) -> bool {
+        let next = self.whole.partition_point(|at| *at < from);
+        self.whole.get(next).is_some_and(|at| *at <= until)
+    }
+
+    /// Whether the first took effect before the second, on whatever side of a split each was.
+    pub fn surely_before(&self, first: &Call, second: &Call) -> bool {
+        first.responded < second.invoked
+            && (self.whole_between(first.responded, second.invoked) || same_view(first, second))
+    }
+
+    pub fn settings_of(&self, cache: CacheId) -> Option<&CacheSettings> {
+        self.settings.iter().find(|settings| settings.id() == cache)
+    }
+
+    /// Whether what a cache promises while undivided may be asked of this run up to its end.
+    pub fn undivided(&self, cache: usize) -> bool {
+        self.profile != Profile::Split && !self.excused.contains_key(&cache)
+    }
+}
+
+fn same_view(first: &Call, second: &Call) -> bool {
+    let view = first.views.0;
+    view.number > 0 && first.views.1 == view && second.views.0 == view && second.views.1 == view
+}

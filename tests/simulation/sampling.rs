@@ -1,0 +1,126 @@
+//! What the world looks at from outside while it runs and when it is over.
+
+use crate::clock::{MS, Time};
+use crate::faults::FaultKind;
+use crate::plan::Plan;
+use crate::record::{ClockSample, Copy, Record};
+use crate::world::{Happening, World};
+use embergrid::types::{CacheMode, View};
+use std::sync::Arc;
+
+const SAMPLE_INTERVAL: Time = 100 * MS;
+
+impl Record {
+    pub fn of(plan: &Plan) -> Self {
+        let mut record = Self {
+            profile: plan.profile,
+            nodes: plan.nodes,
+            settings: plan.caches.clone(),
+            compared_at: plan.compare,
+            faults_end: plan.faults_end,
+            ..Self::default()
+        };
+        record.history.uses = plan.uses.clone();
+        record.history.cache_ids = plan.caches.iter().map(|cache| cache.id()).collect();
+        record
+    }
+
+    pub fn count_faults(&self) -> std::collections::BTreeMap<FaultKind, u64> {
+        let mut counts = std::collections::BTreeMap::new();
+        for (_, kind, _) in &self.faults {
+            *counts.entry(*kind).or_default() += 1;
+        }
+        counts
+    }
+}
+
+impl World {
+    pub fn sample(&mut self) {
+        for index in 0..self.nodes.len() {
+            let node = &self.nodes[index];
+            let (Some(process), true) = (&node.process, node.runs()) else {
+                continue;
+            };
+            let mono = node.clock.mono(self.now);
+            let view = process.grid.view();
+            self.record.clocks.push(ClockSample {
+                at: self.now,
+                node: index,
+                cluster: process.grid.now(mono).cluster,
+                serving: process.grid.serving(mono),
+                view: view.version,
+            });
+        }
+        if self.is_whole() {
+            self.record.whole.push(self.now);
+        }
+        self.after(SAMPLE_INTERVAL, Happening::Sample);
+    }
+
+    /// One view of all that are up, all of them running, nothing on the move.
+    fn is_whole(&self) -> bool {
+        if !self.network.whole() || self.nodes.iter().any(|node| node.up() && node.paused) {
+            return false;
+        }
+        let views: Vec<Arc<View>> = self.nodes.iter().filter_map(|node| node.view()).collect();
+        let Some(first) = views.first() else {
+            return false;
+        };
+        let up = self.nodes.iter().filter(|node| node.up()).count();
+        let agreed = views.len() == up
+            && first.nodes.len() == up
+            && views.iter().all(|view| view.version == first.version);
+        let settled = first.caches.values().all(|cache| {
+            cache
+                .table
+                .iter()
+                .all(|partition| partition.sources.is_empty() && partition.loading.is_empty())
+        });
+        let alive = self
+            .nodes
+            .iter()
+            .filter_map(|node| node.member())
+            .all(|member| first.contains(member));
+        agreed && settled && alive
+    }
+
+    /// What every owner holds of every partition, by the view of the first node.
+    pub fn collect_copies(&self) -> Vec<Copy> {
+        let mut copies = Vec::new();
+        let Some(view) = self.nodes.iter().find_map(|node| node.view()) else {
+            return copies;
+        };
+        for (id, cache) in &view.caches {
+            if cache.settings.mode == CacheMode::Local {
+                continue;
+            }
+            for (partition, owners) in cache.table.iter().enumerate() {
+                for owner in owners.owners.iter().filter_map(|owner| view.member(*owner)) {
+                    let node = self.nodes.iter().find(|node| node.member() == Some(owner));
+                    let Some(process) = node.and_then(|node| node.process.as_ref()) else {
+                        continue;
+                    };
+                    let entries = process.grid.contents(*id, partition as u32);
+                    let node = node.map_or(0, |node| node.index);
+                    copies.push(Copy {
+                        cache: *id,
+                        partition: partition as u32,
+                        node,
+                        entries,
+                    });
+                }
+            }
+        }
+        copies
+    }
+
+    pub fn collect_end(&mut self) {
+        self.record.final_views = self
+            .nodes
+            .iter()
+            .filter_map(|node| node.view().map(|view| (node.index, view)))
+            .collect();
+        self.record.events = self.log.events;
+        self.record.hash = self.log.hash();
+    }
+}

@@ -1,0 +1,130 @@
+//! What many runs did and found, for people.
+
+use crate::faults::{FaultKind, Profile};
+use crate::history::Outcome;
+use crate::run::Report;
+use std::collections::BTreeMap;
+use std::fmt;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+#[derive(Default)]
+pub struct Totals {
+    runs: BTreeMap<Profile, u64>,
+    faults: BTreeMap<FaultKind, u64>,
+    operations: BTreeMap<&'static str, u64>,
+    acknowledged: u64,
+    unknown: u64,
+    failed: u64,
+    messages: u64,
+    events: u64,
+    judged: BTreeMap<&'static str, (u64, u64)>,
+    hashes: BTreeMap<u64, u64>,
+    /// A paragraph for each broken seed.
+    pub broken: Vec<String>,
+}
+
+/// Violations of one seed that are printed.
+const SHOWN_MAX: usize = 5;
+
+impl Totals {
+    pub fn add(&mut self, report: &Report) {
+        let record = &report.record;
+        *self.runs.entry(report.profile).or_default() += 1;
+        for (kind, count) in record.count_faults() {
+            *self.faults.entry(kind).or_default() += count;
+        }
+        for call in &record.history.calls {
+            *self.operations.entry(name(call)).or_default() += 1;
+            match call.outcome {
+                Outcome::Ok(_) => self.acknowledged += u64::from(call.was_applied()),
+                Outcome::Failed(_) => self.failed += 1,
+                Outcome::Unknown => self.unknown += 1,
+            }
+        }
+        self.messages += record.messages;
+        self.events += record.events;
+        self.hashes.insert(report.seed, record.hash);
+        for (name, findings) in &report.findings {
+            let entry = self.judged.entry(name).or_default();
+            entry.0 += findings.judged;
+            entry.1 += findings.undecided;
+        }
+        let violations: Vec<String> = report
+            .violations()
+            .map(|(name, what)| format!("  [{name}] {what}"))
+            .collect();
+        if !violations.is_empty() {
+            let shown = violations
+                .iter()
+                .take(SHOWN_MAX)
+                .cloned()
+                .collect::<Vec<_>>()
+                .join("\n");
+            let paragraph = format!(
+                "seed {} ({:?}, {} nodes) broke {} times:\n{shown}\n  replay: EMBERGRID_SEED={} cargo test --test simulation promises -- --nocapture",
+                report.seed,
+                report.profile,
+                record.nodes,
+                violations.len(),
+                report.seed
+            );
+            println!("{paragraph}");
+            self.broken.push(paragraph);
+        }
+    }
+}
+
+fn name(call: &crate::history::Call) -> &'static str {
+    use embergrid::types::{Condition, KeyOperation, Operation};
+    match &call.request.operation {
+        Operation::Scan { .. } => "scan",
+        Operation::Size => "size",
+        Operation::Clear => "clear",
+        Operation::Key { operation, .. } => match operation {
+            KeyOperation::Get { .. } => "get",
+            KeyOperation::Put {
+                condition: Condition::Any,
+                ..
+            } => "put",
+            KeyOperation::Put { .. } => "put on condition",
+            KeyOperation::Remove {
+                return_previous: true,
+                ..
+            } => "take",
+            KeyOperation::Remove { .. } => "remove",
+            KeyOperation::Touch { .. } => "touch",
+            KeyOperation::Modify { .. } => "increment",
+        },
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "runs: {:?}", self.runs)?;
+        writeln!(
+            f,
+            "faults: {} of {} kinds: {:?}",
+            self.faults.values().sum::<u64>(),
+            self.faults.len(),
+            self.faults
+        )?;
+        writeln!(f, "operations: {:?}", self.operations)?;
+        writeln!(
+            f,
+            "acknowledged writes: {}; failed: {}; unknown: {}",
+            self.acknowledged, self.failed, self.unknown
+        )?;
+        writeln!(f, "messages: {}; events: {}", self.messages, self.events)?;
+        for (name, (judged, undecided)) in &self.judged {
+            writeln!(f, "  {name}: {judged} judged, {undecided} undecided")?;
+        }
+        let hash = self.hashes.iter().fold(0, |hash, (seed, of)| {
+            xxh3_64_with_seed(&of.to_le_bytes(), hash ^ seed)
+        });
+        write!(
+            f,
+            "hash of all histories: {hash:016x}; broken seeds: {}",
+            self.broken.len()
+        )
+    }
+}

@@ -1,0 +1,53 @@
+//! Watchers of the first node's life, and what they see.
+
+use crate::caches::Use;
+use crate::machine::Input;
+use crate::record::Seen;
+use crate::world::World;
+use embergrid::types::{CacheId, Member};
+
+impl World {
+    /// Watches every partition of the caches with conflicts, at every second node.
+    pub fn watch_from(&mut self, node: usize, member: Member) {
+        if node % 2 == 1 {
+            return;
+        }
+        self.seen(node, member, Seen::Began);
+        for place in 0..self.plan.caches.len() {
+            if self.plan.uses[place] != Use::Registers {
+                continue;
+            }
+            let settings = &self.plan.caches[place];
+            let (cache, partitions) = (settings.id(), settings.partitions);
+            for partition in 0..partitions {
+                self.feed(node, Input::Watch { cache, partition });
+            }
+        }
+    }
+
+    pub fn watch_again(&mut self, node: usize, cache: CacheId, partition: u32) {
+        // The engine must not be called from its own effects: the watch begins after them.
+        let member = self.nodes[node].member();
+        if let Some(member) = member {
+            let delay = 1000;
+            self.after(
+                delay,
+                crate::world::Happening::Rewatch {
+                    node,
+                    member,
+                    cache,
+                    partition,
+                },
+            );
+        }
+    }
+
+    pub fn seen(&mut self, node: usize, member: Member, what: Seen) {
+        let now = self.now;
+        self.record
+            .watched
+            .entry((node, member))
+            .or_default()
+            .push((now, what));
+    }
+}

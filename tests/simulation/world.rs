@@ -1,0 +1,504 @@
+//! The world: virtual time, the queue of what happens next, and the nodes. One thread, one seed;
+//! every order is that of (time, sequence). Probing, faults, clients and samples are in files of
+//! their own, as further methods of the world.
+
+use crate::clients::Clients;
+use crate::clock::{Clock, MS, SECOND, Time};
+use crate::faults::FaultKind;
+use crate::log::{Detail, Log};
+use crate::machine::{Input, Machine};
+use crate::network::{Flight, Network};
+use crate::plan::Plan;
+use crate::record::{Life, Record, Seen};
+use crate::rng::Rng;
+use crate::shell::Effect;
+use embergrid::engine::{GridOptions, Notice, ProbeOutcome};
+use embergrid::types::{Member, NodeInfo};
+use std::collections::BTreeMap;
+
+/// What may happen.
+#[derive(Debug)]
+pub enum Happening {
+    Start(usize),
+    Resume(usize),
+    Wake {
+        node: usize,
+        member: Member,
+    },
+    ProbeLeaves {
+        node: usize,
+        member: Member,
+        endpoint: usize,
+    },
+    ProbeArrives {
+        node: usize,
+        member: Member,
+        endpoint: usize,
+        dial: bool,
+    },
+    ProbeEnds {
+        node: usize,
+        member: Member,
+        endpoint: usize,
+        outcome: ProbeOutcome,
+    },
+    Arrival(Box<Flight>),
+    /// A link whose packets do not pass is given up.
+    LinkTimeout {
+        a: usize,
+        b: usize,
+        link: u64,
+    },
+    /// The system of a dead process answers the survivor.
+    LinkReset {
+        dead: usize,
+        survivor: usize,
+        link: u64,
+        gone: Member,
+    },
+    ClientStep(usize),
+    ClientTimeout(u64),
+    CacheStep,
+    Rewatch {
+        node: usize,
+        member: Member,
+        cache: embergrid::types::CacheId,
+        partition: u32,
+    },
+    Fault(usize),
+    FaultEnds(FaultKind, usize),
+    FaultsEnd,
+    ClientsEnd,
+    Sample,
+}
+
+/// At most so many calls of `on_timeout` at one moment.
+const SPINS_MAX: u32 = 200;
+
+pub struct World {
+    pub now: Time,
+    pub plan: Plan,
+    queue: BTreeMap<(Time, u64), Happening>,
+    sequence: u64,
+    pub nodes: Vec<Machine>,
+    pub network: Network,
+    pub clients: Clients,
+    pub record: Record,
+    pub log: Log,
+    /// Dice for faults.
+    pub dice: Rng,
+    engine_seeds: Rng,
+    /// Contradictions that show while the world runs.
+    pub broken: Vec<String>,
+}
+
+impl World {
+    pub fn new(plan: Plan, detail: Detail) -> Self {
+        let seed = plan.seed;
+        let mut clocks = Rng::stream(seed, "clocks");
+        let nodes = (0..plan.nodes).map(|index| Machine::new(index, Clock::random(&mut clocks)));
+        let mut world = Self {
+            now: 0,
+            queue: BTreeMap::new(),
+            sequence: 0,
+            nodes: nodes.collect(),
+            network: Network::new(plan.nodes, Rng::stream(seed, "network")),
+            clients: Clients::new(&plan),
+            record: Record::of(&plan),
+            log: Log::new(detail),
+            dice: Rng::stream(seed, "faults"),
+            engine_seeds: Rng::stream(seed, "engines"),
+            broken: Vec::new(),
+            plan,
+        };
+        world.schedule_plan();
+        world
+    }
+
+    pub fn at(&mut self, time: Time, happening: Happening) {
+        self.sequence += 1;
+        self.queue
+            .insert((time.max(self.now), self.sequence), happening);
+    }
+
+    pub fn after(&mut self, span: Time, happening: Happening) {
+        self.at(self.now + span, happening);
+    }
+
+    fn schedule_plan(&mut self) {
+        for (node, at) in self.plan.starts.clone().into_iter().enumerate() {
+            self.at(at, Happening::Start(node));
+        }
+        for index in 0..self.plan.faults.len() {
+            self.at(self.plan.faults[index].0, Happening::Fault(index));
+        }
+        for client in 0..self.plan.clients {
+            let at = self.plan.clients_start + self.clients.rng.below(100 * MS);
+            self.at(at, Happening::ClientStep(client));
+        }
+        self.at(self.plan.clients_start + SECOND, Happening::CacheStep);
+        self.at(self.plan.faults_end, Happening::FaultsEnd);
+        self.at(self.plan.clients_end, Happening::ClientsEnd);
+        self.at(100 * MS, Happening::Sample);
+    }
+
+    /// Runs until a point of virtual time.
+    pub fn run_until(&mut self, end: Time) {
+        while self.broken.is_empty() {
+            let Some((&(at, sequence), _)) = self.queue.first_key_value() else {
+                break;
+            };
+            if at > end {
+                break;
+            }
+            let Some(happening) = self.queue.remove(&(at, sequence)) else {
+                break;
+            };
+            self.now = at;
+            self.happen(happening);
+        }
+        self.now = self.now.max(end);
+    }
+
+    fn happen(&mut self, happening: Happening) {
+        match happening {
+            Happening::Start(node) => self.start(node),
+            Happening::Resume(node) => self.resume(node),
+            Happening::Wake { node, member } => self.wake(node, member),
+            Happening::ProbeLeaves {
+                node,
+                member,
+                endpoint,
+            } => self.probe_leaves(node, member, endpoint),
+            Happening::ProbeArrives {
+                node,
+                member,
+                endpoint,
+                dial,
+            } => self.probe_arrives(node, member, endpoint, dial),
+            Happening::ProbeEnds {
+                node,
+                member,
+                endpoint,
+                outcome,
+            } => self.probe_ends(node, member, endpoint, outcome),
+            Happening::Arrival(flight) => self.arrival(*flight),
+            Happening::LinkTimeout { a, b, link } => self.link_timeout(a, b, link),
+            Happening::LinkReset {
+                dead,
+                survivor,
+                link,
+                gone,
+            } => self.link_reset(dead, survivor, link, gone),
+            Happening::ClientStep(client) => self.client_step(client),
+            Happening::ClientTimeout(attempt) => self.client_timeout(attempt),
+            Happening::CacheStep => self.cache_step(),
+            Happening::Rewatch {
+                node,
+                member,
+                cache,
+                partition,
+            } => {
+                if self.nodes[node].member() == Some(member) {
+                    self.feed(node, Input::Watch { cache, partition });
+                }
+            }
+            Happening::Fault(index) => self.fault(index),
+            Happening::FaultEnds(kind, node) => self.fault_ends(kind, node),
+            Happening::FaultsEnd => self.faults_end(),
+            Happening::ClientsEnd => self.clients.stopped = true,
+            Happening::Sample => self.sample(),
+        }
+    }
+
+    fn start(&mut self, node: usize) {
+        if self.nodes[node].up() {
+            return;
+        }
+        let mut options = GridOptions::of(NodeInfo::default());
+        options.endpoints = self.nodes.len();
+        options.caches = self.plan.caches.clone();
+        let seed = self.engine_seeds.next();
+        let member = self.nodes[node].start(options, seed, self.now);
+        self.log
+            .note(self.now, node, 1, format_args!("starts as {member}"));
+        self.record.lives.push(Life {
+            node,
+            member,
+            from: self.now,
+            until: None,
+        });
+        for endpoint in 0..self.nodes.len() {
+            let delay = self.network.rng.below(2 * MS);
+            self.after(
+                delay,
+                Happening::ProbeLeaves {
+                    node,
+                    member,
+                    endpoint,
+                },
+            );
+        }
+        self.perform(node);
+        self.watch_from(node, member);
+    }
+
+    /// The process ends without a word.
+    pub fn kill(&mut self, node: usize) {
+        let Some(process) = self.nodes[node].stop() else {
+            return;
+        };
+        let gone = process.info.member;
+        self.log.note(self.now, node, 2, format_args!("ends"));
+        let now = self.now;
+        let life = self.record.lives.iter_mut().rfind(|life| life.node == node);
+        if let Some(life) = life {
+            life.until = Some(now);
+        }
+        for token in self.clients.node_gone(node) {
+            self.after(MS, Happening::ClientTimeout(token));
+        }
+        for survivor in 0..self.nodes.len() {
+            if let Some(link) = self.network.link(node, survivor) {
+                let link = link.id;
+                let latency = self.network.latency();
+                self.after(
+                    latency,
+                    Happening::LinkReset {
+                        dead: node,
+                        survivor,
+                        link,
+                        gone,
+                    },
+                );
+            }
+        }
+    }
+
+    /// The process stands still for a while.
+    pub fn pause(&mut self, node: usize, span: Time) {
+        self.nodes[node].paused = true;
+        self.log.note(
+            self.now,
+            node,
+            3,
+            format_args!("stands still for {span} µs"),
+        );
+        self.record.pauses.push((self.now, self.now + span, node));
+        self.after(span, Happening::Resume(node));
+    }
+
+    fn resume(&mut self, node: usize) {
+        if !self.nodes[node].paused {
+            return;
+        }
+        self.nodes[node].paused = false;
+        self.log.note(self.now, node, 4, format_args!("goes on"));
+        let timers_first = self.dice.percent(50);
+        if timers_first {
+            self.feed(node, Input::Timeout);
+        }
+        while let Some(input) = self.nodes[node].inbox.pop_front() {
+            self.feed(node, input);
+            if !self.nodes[node].runs() {
+                return;
+            }
+        }
+        self.feed(node, Input::Timeout);
+    }
+
+    fn wake(&mut self, node: usize, member: Member) {
+        let machine = &mut self.nodes[node];
+        if machine.member() != Some(member) || machine.wake != Some(self.now) {
+            return;
+        }
+        machine.wake = None;
+        if machine.paused {
+            return;
+        }
+        self.feed(node, Input::Timeout);
+    }
+
+    pub fn arrival(&mut self, flight: Flight) {
+        let (from, to) = (flight.from, flight.to);
+        let lives = self.network.link(from, to).map(|link| link.lives);
+        let Some(message) = self.network.arrive(flight) else {
+            return;
+        };
+        let Some(lives) = lives else { return };
+        let sender = lives[usize::from(from > to)];
+        self.record.messages += 1;
+        self.feed(to, Input::Message(sender, message));
+    }
+
+    /// Hands an input to a node, at once or when it goes on.
+    pub fn feed(&mut self, node: usize, input: Input) {
+        if !self.nodes[node].up() {
+            return;
+        }
+        if self.nodes[node].paused {
+            self.nodes[node].inbox.push_back(input);
+            return;
+        }
+        self.log
+            .note(self.now, node, mark(&input), format_args!("{input:?}"));
+        let mono = self.nodes[node].clock.mono(self.now);
+        let clock = self.nodes[node].clock.clone();
+        let Some(process) = &self.nodes[node].process else {
+            return;
+        };
+        let grid = &process.grid;
+        let mut answered = None;
+        match input {
+            Input::Timeout => grid.on_timeout(mono),
+            Input::Probe(endpoint, outcome) => grid.on_probe(endpoint, outcome, mono),
+            Input::LinkUp(info) => grid.on_link_up(info, mono),
+            Input::LinkDown(peer, refused) => grid.on_link_down(peer, refused, mono),
+            Input::Message(from, message) => grid.on_message(from, message, mono),
+            Input::Submit {
+                attempt,
+                request,
+                deadline,
+            } => {
+                let result = grid.submit(request, clock.mono(deadline), mono, &mut || attempt);
+                answered = result.map(|result| (attempt, result));
+            }
+            Input::ChangeCache {
+                token,
+                change,
+                deadline,
+            } => {
+                grid.change_cache(change, token, clock.mono(deadline), mono);
+            }
+            Input::Watch { cache, partition } => grid.watch(cache, partition, None, mono),
+            Input::Leave => grid.leave(mono),
+        }
+        grid.check_invariants();
+        self.perform(node);
+        if let Some((attempt, result)) = answered {
+            self.completed(node, attempt, result);
+        }
+    }
+
+    /// Does what the engine of a node asked for, and finds out when it wants to be called.
+    fn perform(&mut self, node: usize) {
+        let Some(process) = &self.nodes[node].process else {
+            return;
+        };
+        let member = process.info.member;
+        let shell = process.shell.clone();
+        for effect in shell.drain() {
+            match effect {
+                Effect::Send(to, message) => self.send(node, to, message),
+                Effect::Complete(token, result) => self.completed(node, token, result),
+                Effect::CacheChanged(token, result) => self.cache_changed(node, token, result),
+                Effect::Dial(peer) => self.dial(node, member, &peer),
+                Effect::Events(delivery) => self.seen(node, member, Seen::Events(delivery)),
+                Effect::WatchLost(cache, partition) => {
+                    self.seen(node, member, Seen::Lost(cache, partition));
+                    self.watch_again(node, cache, partition);
+                }
+                Effect::Notice(notice) => self.notice(node, notice),
+            }
+        }
+        self.plan_wake(node, member);
+    }
+
+    fn plan_wake(&mut self, node: usize, member: Member) {
+        let machine = &mut self.nodes[node];
+        let Some(process) = &machine.process else {
+            return;
+        };
+        let Some(point) = process.grid.next_timeout() else {
+            return;
+        };
+        let mut at = machine.clock.reached(point);
+        if at <= self.now {
+            machine.spins += 1;
+            at = self.now + 1;
+        } else {
+            machine.spins = 0;
+        }
+        if machine.spins > SPINS_MAX {
+            self.broken.push(format!(
+                "n{node} asks for on_timeout again and again at {} µs",
+                self.now
+            ));
+        }
+        if machine
+            .wake
+            .is_none_or(|wake| at < wake || wake <= self.now)
+        {
+            machine.wake = Some(at);
+            self.at(at, Happening::Wake { node, member });
+        }
+    }
+
+    fn send(&mut self, node: usize, to: Member, message: embergrid::types::message::Message) {
+        let target = self
+            .nodes
+            .iter()
+            .position(|peer| crate::probing::id_of(peer.index) == to.id);
+        let Some(target) = target else {
+            self.broken
+                .push(format!("n{node} sends to a stranger {to}"));
+            return;
+        };
+        if target == node {
+            self.broken
+                .push(format!("n{node} sends to itself: {message:?}"));
+            return;
+        }
+        for (at, link, lane) in self.network.send(node, target, to, &message, self.now) {
+            let flight = Flight {
+                link,
+                from: node,
+                to: target,
+                lane,
+                message: message.clone(),
+            };
+            self.at(at, Happening::Arrival(Box::new(flight)));
+        }
+    }
+
+    fn notice(&mut self, node: usize, notice: Notice) {
+        let words = match &notice {
+            Notice::View(view) => {
+                self.record.views.push((self.now, node, view.clone()));
+                let members: Vec<_> = view
+                    .nodes
+                    .iter()
+                    .map(|node| (&node.consistent_id, node.member.incarnation.0))
+                    .collect();
+                format!("view {:?} of {members:?}", view.version)
+            }
+            other => format!("{other:?}"),
+        };
+        self.log
+            .note(self.now, node, 5, format_args!("notices {words}"));
+        let left = matches!(notice, Notice::Left);
+        if !matches!(notice, Notice::View(_)) {
+            self.record.notices.push((self.now, node, notice.clone()));
+        }
+        if matches!(notice, Notice::CannotForm(_)) || left {
+            self.kill(node);
+            let rest = self.dice.within(500 * MS, 3 * SECOND);
+            self.after(rest, Happening::Start(node));
+        }
+    }
+}
+
+/// A cheap number of an input for the terse hash.
+fn mark(input: &Input) -> u64 {
+    match input {
+        Input::Timeout => 10,
+        Input::Probe(endpoint, _) => 100 + *endpoint as u64,
+        Input::LinkUp(_) => 12,
+        Input::LinkDown(_, refused) => 13 + u64::from(*refused),
+        Input::Message(from, _) => from.id.0,
+        Input::Submit { attempt, .. } => 1_000 + attempt,
+        Input::ChangeCache { token, .. } => 2_000 + token,
+        Input::Watch { partition, .. } => 3_000 + u64::from(*partition),
+        Input::Leave => 15,
+    }
+}
