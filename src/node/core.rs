@@ -2,9 +2,12 @@
 
 use super::clock::Clock;
 use super::outside::Outside;
+use super::probes::Report;
+use super::sessions::Sessions;
 use super::stats::Stats;
 use super::timer::Timer;
 use crate::engine::Grid;
+use crate::types::hello::Hello;
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -14,6 +17,10 @@ pub(super) struct Core {
     pub(super) outside: Arc<Outside>,
     pub(super) clock: Clock,
     pub(super) timer: Timer,
+    pub(super) sessions: Sessions,
+    pub(super) report: Report,
+    /// What this node says of itself to peers.
+    pub(super) hello: Arc<Hello>,
     /// Keeps the comings and goings of watchers in one order. Taken before the engine's locks
     /// and never under one.
     pub(super) watching: Mutex<()>,

@@ -3,15 +3,23 @@
 //! decided in the engine, what is spoken is spoken in rpc.
 
 mod clock;
+mod control;
 mod core;
+mod dialer;
 mod handle;
 mod links;
+mod listen;
 mod outside;
 mod pending;
+mod probes;
+mod sessions;
+mod start;
 mod stats;
 mod timer;
 mod watch;
 
 pub use handle::{Handle, Watch};
+pub use sessions::PeerSession;
+pub use start::Node;
 pub use stats::Stats;
 pub use watch::WatchItem;

@@ -35,6 +35,7 @@ pub(super) struct Outside {
     pub(super) hubs: Hubs,
     views: watch::Sender<Arc<View>>,
     life: watch::Sender<Life>,
+    stopping: watch::Sender<bool>,
     dials: mpsc::Sender<NodeInfo>,
 }
 
@@ -50,6 +51,7 @@ impl Outside {
             hubs: Hubs::default(),
             views: watch::Sender::new(Arc::default()),
             life: watch::Sender::new(Life::Running),
+            stopping: watch::Sender::new(false),
             dials,
         };
         (Arc::new(outside), wanted)
@@ -65,6 +67,20 @@ impl Outside {
 
     pub(super) fn life(&self) -> watch::Receiver<Life> {
         self.life.subscribe()
+    }
+
+    /// From now on nothing is dialled, delivered or kept up.
+    pub(super) fn stop(&self) {
+        self.stopping.send_replace(true);
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        *self.stopping.borrow()
+    }
+
+    /// Returns when the node stops.
+    pub(super) async fn stopped(&self) {
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 
     /// Ends the life of the node, unless it has ended.

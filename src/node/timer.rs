@@ -4,7 +4,7 @@ use crate::types::Monotonic;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::sync::Notify;
 
-/// The next time the engine wants to be called.
+/// The next time at which the engine will be called.
 pub(super) struct Timer {
     armed: AtomicU64,
     earlier: Notify,
@@ -12,10 +12,10 @@ pub(super) struct Timer {
 
 impl Timer {
     pub(super) fn new() -> Self {
-        Self { armed: AtomicU64::new(u64::MAX), earlier: Notify::new() }
+        Self { armed: AtomicU64::new(0), earlier: Notify::new() }
     }
 
-    /// The engine wants to be called at `next`.
+    /// The engine wants to be called at `next`: rings where that is earlier than what is known.
     pub(super) fn want(&self, next: Monotonic) {
         if next.0 < self.armed.load(Ordering::Acquire)
             && next.0 < self.armed.fetch_min(next.0, Ordering::AcqRel)
@@ -24,13 +24,36 @@ impl Timer {
         }
     }
 
-    /// Begins to wait for `next`, or for whatever becomes due earlier.
-    pub(super) fn arm(&self, next: Option<Monotonic>) {
-        self.armed.store(next.map_or(u64::MAX, |next| next.0), Ordering::Release);
+    /// From now on every wish rings.
+    pub(super) fn arm(&self) {
+        self.armed.store(u64::MAX, Ordering::Release);
     }
 
-    /// Returns when something became due earlier than was armed.
+    /// The engine will be called at `next`: only earlier wishes ring.
+    pub(super) fn expect(&self, next: Monotonic) {
+        self.armed.fetch_min(next.0, Ordering::AcqRel);
+    }
+
+    /// Returns when it has rung.
     pub(super) async fn earlier(&self) {
         self.earlier.notified().await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn only_an_earlier_wish_rings() {
+        let timer = Timer::new();
+        timer.arm();
+        timer.expect(Monotonic(10));
+        timer.want(Monotonic(10));
+        timer.want(Monotonic(11));
+        let wait = std::time::Duration::from_millis(1);
+        assert!(tokio::time::timeout(wait, timer.earlier()).await.is_err());
+        timer.want(Monotonic(9));
+        timer.earlier().await;
     }
 }

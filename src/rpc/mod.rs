@@ -1,6 +1,7 @@
 //! Speaking: TLS, certificates, the protobuf forms of messages and errors, links between nodes.
 //! No state machines and no decisions.
 
+pub mod acceptor;
 pub mod certificates;
 pub mod codec;
 pub mod connection;
@@ -8,6 +9,7 @@ pub mod connector;
 pub mod frame;
 pub mod lane;
 pub mod link;
+pub mod names;
 pub mod pem;
 pub mod proto;
 pub mod status;

@@ -1,0 +1,121 @@
+//! What peers send to this node: each stream is bound to the link that it belongs to, and only
+//! the newest link of a peer is listened to, so that messages keep their order across a fresh
+//! connection.
+
+use super::core::Core;
+use super::handle::Handle;
+use crate::error::{Error, ErrorKind, Result};
+use crate::engine::Shell;
+use crate::types::Member;
+use crate::types::hello::Hello;
+use crate::types::message::Message;
+use parking_lot::{Mutex, RwLock};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The newest link of each peer that sends to this node.
+#[derive(Default)]
+pub(super) struct Sessions {
+    newest: Mutex<BTreeMap<Member, Arc<RwLock<u64>>>>,
+}
+
+/// One stream from a peer.
+pub struct PeerSession {
+    core: Arc<Core>,
+    from: Member,
+    number: u64,
+    newest: Arc<RwLock<u64>>,
+}
+
+impl Sessions {
+    fn of(&self, peer: Member) -> Arc<RwLock<u64>> {
+        let mut newest = self.newest.lock();
+        newest.retain(|member, session| *member == peer || Arc::strong_count(session) > 1);
+        Arc::clone(newest.entry(peer).or_default())
+    }
+}
+
+impl Handle {
+    /// What this node says to a peer that said hello.
+    pub fn hello(&self) -> &Hello {
+        &self.core.hello
+    }
+
+    /// A peer opened a control stream of its link `number`. Messages of it count from the moment
+    /// that the link's first data stream is open.
+    ///
+    /// # Errors
+    ///
+    /// `FailedPrecondition`, where the two may not be linked.
+    pub fn greet(&self, theirs: &Hello, number: u64) -> Result<PeerSession> {
+        let core = &self.core;
+        let peer = &theirs.info;
+        let me = core.grid.me();
+        if peer.member == me.member {
+            return Ok(self.session(peer.member, number));
+        }
+        core.hello.check(theirs)?;
+        if peer.member.id == me.member.id {
+            let context = format!("{} is the name of two nodes, here and at {}", me.consistent_id, peer.address);
+            return Err(Error::new(ErrorKind::FailedPrecondition, context).because("NAME_TAKEN"));
+        }
+        if !core.outside.links.is_up(peer.member) {
+            core.outside.dial(peer);
+        }
+        Ok(self.session(peer.member, number))
+    }
+
+    /// A peer opened a data stream of its link `number`, which is its newest from now on.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::greet`], and where the peer has a newer link.
+    pub fn open_data(&self, theirs: &Hello, number: u64) -> Result<PeerSession> {
+        let session = self.greet(theirs, number)?;
+        let mut newest = session.newest.write();
+        if *newest > number {
+            return Err(Error::new(ErrorKind::FailedPrecondition, "the link was replaced"));
+        }
+        *newest = number;
+        drop(newest);
+        Ok(session)
+    }
+
+    fn session(&self, from: Member, number: u64) -> PeerSession {
+        let newest = self.core.sessions.of(from);
+        PeerSession { core: Arc::clone(&self.core), from, number, newest }
+    }
+}
+
+impl PeerSession {
+    /// Who is at the other end.
+    pub fn from(&self) -> Member {
+        self.from
+    }
+
+    /// Hands messages to the engine, in order. False: the link was replaced, or the node stops,
+    /// and the stream should end.
+    pub fn deliver(&self, messages: Vec<Message>) -> bool {
+        let core = &self.core;
+        if core.outside.is_stopping() || self.from == core.grid.me().member {
+            return false;
+        }
+        let newest = self.newest.read();
+        if *newest != self.number {
+            return *newest < self.number;
+        }
+        core.outside.counters.messages_received.add(messages.len() as u64);
+        let now = core.clock.now();
+        for message in messages {
+            core.grid.on_message(self.from, message, now);
+        }
+        drop(newest);
+        core.wake_timer();
+        true
+    }
+
+    /// Returns when the node stops.
+    pub async fn stopped(&self) {
+        self.core.outside.stopped().await;
+    }
+}

@@ -1,0 +1,235 @@
+//! Start and stop of a node: binds, makes the engine, starts the control thread, and waits for
+//! the end.
+
+use super::clock::Clock;
+use super::control::{self, Duties};
+use super::core::Core;
+use super::handle::Handle;
+use super::listen::{self, Bound};
+use super::outside::{Life, Outside};
+use super::probes::Report;
+use super::sessions::Sessions;
+use super::timer::Timer;
+use crate::config::Settings;
+use crate::engine::{Grid, GridOptions, Shell};
+use crate::error::{Error, ErrorKind, Result};
+use crate::rpc::acceptor::{Acceptor, Listening};
+use crate::rpc::connector::Connector;
+use crate::rpc::lane::LaneLimits;
+use crate::rpc::link::LinkOptions;
+use crate::rpc::tls::{NodeTls, node_tls};
+use crate::types::hello::{Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
+use crate::types::{Incarnation, Member, Micros, NodeId, NodeInfo, Role};
+use parking_lot::Mutex;
+use std::hash::{BuildHasher, Hasher};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+use tokio::runtime::Handle as Runtime;
+
+/// How many data streams a link has. One HTTP/2 connection serialises on one lock.
+const DATA_STREAMS: usize = 2;
+
+/// The most bytes that wait for one data stream.
+const LINK_QUEUE_BYTES_MAX: usize = 64 << 20;
+
+/// A node that was started. Dropping it stops it at once, as a crash would.
+pub struct Node {
+    handle: Handle,
+    listening: Option<Listening>,
+    thread: Option<JoinHandle<()>>,
+    leave_timeout: Duration,
+}
+
+impl Node {
+    /// Binds, and begins to join a cluster or to form one. Nothing is accepted until whoever
+    /// called this serves what [`Node::listening`] gives. Must be called on a tokio runtime, on
+    /// which data links run.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with the certificates, the address or the ports.
+    pub fn start(settings: &Settings) -> Result<Self> {
+        let tls = node_tls(&settings.tls)?;
+        Self::start_bound(settings, tls, listen::bind(settings)?)
+    }
+
+    /// As [`Node::start`], on a listener that is bound already.
+    ///
+    /// # Errors
+    ///
+    /// As [`Node::start`].
+    pub fn start_on(settings: &Settings, listener: TcpListener) -> Result<Self> {
+        let tls = node_tls(&settings.tls)?;
+        Self::start_bound(settings, tls, listen::announce(settings, listener)?)
+    }
+
+    fn start_bound(settings: &Settings, tls: Option<NodeTls>, bound: Bound) -> Result<Self> {
+        let Bound { listener, advertised } = bound;
+        let listener = tokio::net::TcpListener::from_std(listener)
+            .map_err(|error| Error::new(ErrorKind::Internal, format!("the listener: {error}")))?;
+        let endpoints = settings.discovery.addresses.endpoints();
+        let me = node_info(settings, tls.as_ref(), advertised);
+        let hello = Hello {
+            cluster_name: settings.cluster.name.clone(),
+            protocol: PROTOCOL_VERSION,
+            protocol_min: PROTOCOL_VERSION_MIN,
+            info: me.clone(),
+            caches: settings.caches.clone(),
+        };
+        let (outside, dials) = Outside::new(settings.limits.requests_in_flight_max as usize);
+        let clock = Clock::start();
+        let shell = Arc::clone(&outside) as Arc<dyn Shell>;
+        let options = grid_options(settings, me.clone(), endpoints.len());
+        let core = Arc::new(Core {
+            grid: Grid::new(options, seed(), shell, clock.now(), Clock::wall()),
+            outside,
+            clock,
+            timer: Timer::new(),
+            sessions: Sessions::default(),
+            report: Report::of(&endpoints),
+            hello: Arc::new(hello),
+            watching: Mutex::default(),
+            watch_queue_max: settings.limits.watch_queue_max as usize,
+        });
+        let discovery = &settings.discovery;
+        let links = link_options(settings, tls.as_ref());
+        let duties = Duties {
+            core: Arc::clone(&core),
+            links,
+            endpoints,
+            dials,
+            thread_priority: discovery.thread_priority,
+        };
+        let (control_runtime, thread) = control::start(duties)?;
+        tracing::info!(
+            address = me.address,
+            node = me.consistent_id,
+            tls = tls.is_some(),
+            "a node has started"
+        );
+        let connections_max = settings.limits.connections_max as usize;
+        let acceptor = Acceptor::new(tls, discovery.socket_timeout, connections_max);
+        Ok(Self {
+            handle: Handle { core },
+            listening: Some(Listening { listener, acceptor, control_runtime }),
+            thread: Some(thread),
+            leave_timeout: discovery.network_timeout,
+        })
+    }
+
+    /// The node as its users see it.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
+    /// What is to be served. Given once.
+    pub fn listening(&mut self) -> Option<Listening> {
+        self.listening.take()
+    }
+
+    /// Waits until the node has left its cluster, or finds that it cannot join or form one.
+    ///
+    /// # Errors
+    ///
+    /// Why there is no cluster, naming every address with what came of it.
+    ///
+    /// # Cancel safety
+    ///
+    /// Can be called again.
+    pub async fn run_until_stopped(&self) -> Result<()> {
+        let core = &self.handle.core;
+        let mut life = core.outside.life();
+        let ended = life.wait_for(|life| *life != Life::Running).await.map(|life| life.clone());
+        match ended {
+            Ok(Life::CannotForm(error)) => {
+                let context = format!("{error} [{}]", core.report.text());
+                Err(Error { context: context.into(), ..error })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Leaves the cluster in order and waits for it, `network-timeout` at most. True: it left.
+    pub async fn leave(&self) -> bool {
+        self.handle.leave();
+        let left = tokio::time::timeout(self.leave_timeout, self.run_until_stopped()).await;
+        if left.is_err() {
+            tracing::warn!("the cluster did not answer in time; stopping all the same");
+        }
+        left.is_ok()
+    }
+
+    /// Ends links, watchers and the control thread. Does not wait for them.
+    pub fn stop(&self) {
+        let core = &self.handle.core;
+        core.outside.stop();
+        core.outside.hubs.close();
+        core.outside.links.close();
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        self.stop();
+        // Not joined: the thread ends by itself, and whoever drops a node must not wait.
+        drop(self.thread.take());
+    }
+}
+
+fn micros(duration: Duration) -> Micros {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+/// Differs from node to node and from start to start.
+fn seed() -> u64 {
+    std::hash::RandomState::new().build_hasher().finish()
+}
+
+fn node_info(settings: &Settings, tls: Option<&NodeTls>, address: String) -> NodeInfo {
+    let consistent_id = settings.cluster.node_name.clone().unwrap_or_else(|| address.clone());
+    let started_at = Clock::wall();
+    NodeInfo {
+        member: Member {
+            id: NodeId::of(&consistent_id),
+            incarnation: Incarnation(started_at),
+        },
+        consistent_id,
+        address,
+        role: Role::Server,
+        attributes: settings.cluster.attributes.clone(),
+        program_version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at,
+        certificate_expires_at: tls.map_or(0, |tls| tls.certificate_expires_at),
+    }
+}
+
+fn grid_options(settings: &Settings, me: NodeInfo, endpoints: usize) -> GridOptions {
+    let discovery = &settings.discovery;
+    GridOptions {
+        endpoints,
+        caches: settings.caches.clone(),
+        join_timeout: discovery.join_timeout.map(micros),
+        ack_timeout: micros(discovery.ack_timeout),
+        network_timeout: micros(discovery.network_timeout),
+        heartbeat_interval: micros(discovery.heartbeat_interval),
+        lease: micros(discovery.lease),
+        clock_error_max: micros(discovery.clock_error_max),
+        ..GridOptions::of(me)
+    }
+}
+
+fn link_options(settings: &Settings, tls: Option<&NodeTls>) -> LinkOptions {
+    let discovery = &settings.discovery;
+    LinkOptions {
+        connector: Connector::new(tls, discovery.socket_timeout),
+        network_timeout: discovery.network_timeout,
+        data_limits: LaneLimits {
+            messages_max: settings.limits.link_queue_max as usize,
+            bytes_max: LINK_QUEUE_BYTES_MAX,
+        },
+        data_streams: DATA_STREAMS,
+        data_runtime: Runtime::current(),
+    }
+}
