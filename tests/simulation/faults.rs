@@ -5,7 +5,8 @@
 use crate::clock::{MS, SECOND, Time};
 use crate::machine::Input;
 use crate::world::{Happening, World};
-use embergrid::types::CacheMode;
+use embergrid::types::{CacheId, CacheMode};
+use std::collections::BTreeSet;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Profile {
@@ -22,6 +23,9 @@ pub enum Profile {
 pub enum FaultKind {
     Crash,
     CrashCoordinator,
+    CrashLoading,
+    CrashTwo,
+    Massacre,
     RestartFast,
     Pause,
     ShortPause,
@@ -54,9 +58,12 @@ impl World {
             return;
         }
         let done = match kind {
-            FaultKind::Crash | FaultKind::CrashCoordinator | FaultKind::RestartFast => {
-                self.crash(kind)
-            }
+            FaultKind::Crash
+            | FaultKind::CrashCoordinator
+            | FaultKind::CrashLoading
+            | FaultKind::RestartFast => self.crash(kind),
+            FaultKind::CrashTwo => self.crash_two(),
+            FaultKind::Massacre => self.massacre(),
             FaultKind::Pause | FaultKind::ShortPause => self.stand_still(kind),
             FaultKind::Leave => self.leave(),
             FaultKind::WallJump | FaultKind::WallBack => self.set_wall(kind),
@@ -73,14 +80,7 @@ impl World {
             self.log
                 .note(self.now, node, 7, format_args!("fault {kind:?}"));
             self.record.faults.push((self.now, kind, node));
-        } else if matches!(
-            kind,
-            FaultKind::Crash
-                | FaultKind::CrashCoordinator
-                | FaultKind::RestartFast
-                | FaultKind::Pause
-                | FaultKind::Leave
-        ) {
+        } else if kind < FaultKind::WallJump && kind != FaultKind::CrashTwo {
             self.after(RETRY, Happening::Fault(index));
         }
     }
@@ -96,65 +96,115 @@ impl World {
         self.dice.pick(&running).copied()
     }
 
-    /// Whether every partition keeps, in the eyes of every other running node, a complete copy
-    /// on another running node.
-    fn can_spare(&self, node: usize) -> bool {
-        let runs = |member| {
-            self.nodes
-                .iter()
-                .any(|other| other.index != node && other.runs() && other.member() == Some(member))
+    /// The caches that would lose data without these nodes: those of which some partition keeps,
+    /// in the eyes of some running node, no complete copy on another running node. Nothing where
+    /// no other running node has a view.
+    fn would_lose(&self, gone: &[usize]) -> Option<BTreeSet<CacheId>> {
+        let others = || {
+            let nodes = self.nodes.iter();
+            nodes.filter(|node| node.runs() && !gone.contains(&node.index))
         };
-        let mut seen = false;
-        for other in self.nodes.iter().filter(|other| other.runs()) {
-            let Some(view) = other.view() else { continue };
-            seen |= other.index != node;
-            for cache in view.caches.values() {
-                if cache.settings.mode == CacheMode::Local {
-                    continue;
-                }
+        let stays = |member| others().any(|other| other.member() == Some(member));
+        let mut lost = BTreeSet::new();
+        others().find_map(|other| other.view())?;
+        for view in self
+            .nodes
+            .iter()
+            .filter_map(|node| node.runs().then(|| node.view())?)
+        {
+            for (id, cache) in &view.caches {
                 let kept = cache.table.iter().all(|partition| {
-                    partition
-                        .owners
-                        .iter()
-                        .filter_map(|owner| view.member(*owner))
-                        .any(runs)
+                    let owners = partition.owners.iter();
+                    owners.filter_map(|owner| view.member(*owner)).any(stays)
                 });
-                if !kept {
-                    return false;
+                if !kept && cache.settings.mode != CacheMode::Local {
+                    lost.insert(*id);
                 }
             }
         }
-        seen
+        Some(lost)
     }
 
-    fn spare(&mut self, coordinator: bool) -> Option<usize> {
-        let mut spare: Vec<_> = self
-            .running()
-            .into_iter()
-            .filter(|node| self.can_spare(*node))
-            .collect();
-        if coordinator {
-            spare.retain(|node| {
-                let view = self.nodes[*node].view();
-                let first = view
-                    .as_ref()
-                    .and_then(|view| view.coordinator())
-                    .map(|info| info.member);
-                first == self.nodes[*node].member()
-            });
-        }
+    fn can_spare(&self, gone: &[usize]) -> bool {
+        self.would_lose(gone).is_some_and(|lost| lost.is_empty())
+    }
+
+    fn is_coordinator(&self, node: usize) -> bool {
+        let view = self.nodes[node].view();
+        let first = view.as_ref().and_then(|view| view.coordinator());
+        first.map(|info| info.member) == self.nodes[node].member()
+    }
+
+    fn is_loading(&self, node: usize) -> bool {
+        let (Some(view), Some(member)) = (self.nodes[node].view(), self.nodes[node].member())
+        else {
+            return false;
+        };
+        let Some(place) = view.index_of(member) else {
+            return true;
+        };
+        let mut tables = view.caches.values().flat_map(|cache| &cache.table);
+        tables.any(|partition| partition.loading.contains(&place))
+    }
+
+    /// One running node that can be spared and is as wanted.
+    fn spare(&mut self, wanted: impl Fn(&Self, usize) -> bool) -> Option<usize> {
+        let mut spare = self.running();
+        spare.retain(|node| wanted(self, *node) && self.can_spare(&[*node]));
         self.dice.pick(&spare).copied()
     }
 
     fn crash(&mut self, kind: FaultKind) -> Option<usize> {
-        let node = self.spare(kind == FaultKind::CrashCoordinator)?;
-        self.kill(node);
+        let node = match kind {
+            FaultKind::CrashCoordinator => self.spare(Self::is_coordinator)?,
+            FaultKind::CrashLoading => self.spare(Self::is_loading)?,
+            _ => self.spare(|_, _| true)?,
+        };
         let away = match kind {
             FaultKind::RestartFast => self.dice.within(MS, 150 * MS),
             _ => self.dice.within(500 * MS, 8 * SECOND),
         };
-        self.after(away, Happening::Start(node));
+        self.kill_for(node, away);
         Some(node)
+    }
+
+    fn kill_for(&mut self, node: usize, away: Time) {
+        self.kill(node);
+        self.after(away, Happening::Start(node));
+    }
+
+    /// Two at once, or one just after the other.
+    fn crash_two(&mut self) -> Option<usize> {
+        let mut running = self.running();
+        self.dice.shuffle(&mut running);
+        let pair = running.get(..2).filter(|pair| self.can_spare(pair))?;
+        let (one, other) = (pair[0], pair[1]);
+        let away = self.dice.within(500 * MS, 8 * SECOND);
+        self.kill_for(one, away);
+        let away = self.dice.within(500 * MS, 8 * SECOND);
+        self.kill_for(other, away);
+        Some(one)
+    }
+
+    /// More nodes than there are backups, up to all: whatever cache has no copy left elsewhere is
+    /// excused from here on.
+    fn massacre(&mut self) -> Option<usize> {
+        let mut running = self.running();
+        self.dice.shuffle(&mut running);
+        let count = self.dice.within(1, running.len().max(1) as u64) as usize;
+        let gone: Vec<usize> = running.into_iter().take(count).collect();
+        let lost = self.would_lose(&gone);
+        for place in 0..self.plan.caches.len() {
+            let id = self.plan.caches[place].id();
+            if lost.as_ref().is_none_or(|lost| lost.contains(&id)) {
+                self.record.excused.entry(place).or_insert(self.now);
+            }
+        }
+        for &node in &gone {
+            let away = self.dice.within(500 * MS, 8 * SECOND);
+            self.kill_for(node, away);
+        }
+        gone.first().copied()
     }
 
     fn stand_still(&mut self, kind: FaultKind) -> Option<usize> {
@@ -163,7 +213,7 @@ impl World {
         } else {
             let longest = if self.dice.percent(20) { 60 } else { 6 };
             (
-                self.spare(false)?,
+                self.spare(|_, _| true)?,
                 self.dice.within(SECOND, longest * SECOND),
             )
         };
@@ -175,7 +225,7 @@ impl World {
     }
 
     fn leave(&mut self) -> Option<usize> {
-        let node = self.spare(false)?;
+        let node = self.spare(|_, _| true)?;
         self.nodes[node].leaving = true;
         self.feed(node, Input::Leave);
         Some(node)

@@ -75,6 +75,10 @@ impl Plan {
             end,
         };
         plan.faults = plan.draw_faults(&mut rng);
+        if profile == Profile::Undivided && rng.percent(8) {
+            let at = rng.within(10 * SECOND, plan.faults_end - SECOND);
+            plan.faults.push((at, FaultKind::Massacre));
+        }
         plan
     }
 
@@ -119,6 +123,8 @@ const UNDIVIDED: &[(u64, FaultKind)] = &[
     (8, FaultKind::Crash),
     (4, FaultKind::CrashCoordinator),
     (4, FaultKind::RestartFast),
+    (4, FaultKind::CrashLoading),
+    (3, FaultKind::CrashTwo),
     (6, FaultKind::Pause),
     (4, FaultKind::ShortPause),
     (3, FaultKind::Leave),

@@ -482,7 +482,10 @@ impl World {
         }
         if matches!(notice, Notice::CannotForm(_)) || left {
             self.kill(node);
-            let rest = self.dice.within(500 * MS, 3 * SECOND);
+            let soon = self.now >= self.plan.faults_end;
+            let rest = self
+                .dice
+                .within(MS, if soon { 200 * MS } else { 3 * SECOND });
             self.after(rest, Happening::Start(node));
         }
     }
