@@ -1,0 +1,155 @@
+//! What stands before every public service: the bound on calls at a time, the caller's deadline,
+//! and the wording of refusals that the transport makes on its own. What a call does is not here.
+//!
+//! The transport has a timer of its own for `grpc-timeout`, which answers CANCELLED without saying
+//! whether a write was applied. The timer here is the same or shorter and goes first.
+
+use super::deadline::{CallTime, passed};
+use super::limits::{Gate, Pass};
+use crate::error::{Error, ErrorKind};
+use crate::rpc::status::to_status;
+use http::{Request, Response};
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+use tokio::time::Sleep;
+use tonic::body::Body;
+use tonic::server::NamedService;
+use tonic::{Code, Status};
+use tower::Service;
+
+/// How long before its caller gives up a call is answered, where there is so much time.
+const AHEAD: Duration = Duration::from_millis(2);
+
+/// A service behind its guard.
+#[derive(Clone, Debug)]
+pub struct Guarded<S> {
+    inner: S,
+    calls: Gate,
+}
+
+impl<S> Guarded<S> {
+    /// Guards a service; `calls` is shared by all services of the node.
+    pub fn new(inner: S, calls: Gate) -> Self {
+        Self { inner, calls }
+    }
+}
+
+impl<S: NamedService> NamedService for Guarded<S> {
+    const NAME: &'static str = S::NAME;
+}
+
+impl<S> Service<Request<Body>> for Guarded<S>
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S::Future: Unpin,
+{
+    type Response = Response<Body>;
+    type Error = Infallible;
+    type Future = GuardedCall<S::Future>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+        let now = Instant::now();
+        let time = CallTime::of(request.headers(), now);
+        if time.given.is_some_and(|given| given <= now) {
+            return GuardedCall::refused(&passed());
+        }
+        let pass = match self.calls.enter() {
+            Ok(pass) => pass,
+            Err(error) => return GuardedCall::refused(&error),
+        };
+        request.extensions_mut().insert(time);
+        let timer = time.given.map(|given| {
+            let end = if given - now > AHEAD * 4 { given - AHEAD } else { given };
+            Box::pin(tokio::time::sleep_until(end.into()))
+        });
+        GuardedCall { inner: Ok(self.inner.call(request)), timer, _pass: Some(pass) }
+    }
+}
+
+/// A call behind the guard: until its answer begins; a stream that follows is on its own.
+#[derive(Debug)]
+pub struct GuardedCall<F> {
+    inner: Result<F, Option<Response<Body>>>,
+    timer: Option<Pin<Box<Sleep>>>,
+    _pass: Option<Pass>,
+}
+
+impl<F> GuardedCall<F> {
+    fn refused(error: &Error) -> Self {
+        Self { inner: Err(Some(to_status(error).into_http())), timer: None, _pass: None }
+    }
+}
+
+impl<F> Future for GuardedCall<F>
+where
+    F: Future<Output = Result<Response<Body>, Infallible>> + Unpin,
+{
+    type Output = Result<Response<Body>, Infallible>;
+
+    fn poll(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.get_mut();
+        let inner = match &mut this.inner {
+            Ok(inner) => inner,
+            Err(refused) => {
+                let refused = refused.take();
+                return Poll::Ready(Ok(refused.unwrap_or_else(|| to_status(&late()).into_http())));
+            }
+        };
+        if let Poll::Ready(Ok(response)) = Pin::new(inner).poll(context) {
+            return Poll::Ready(Ok(worded(response)));
+        }
+        match &mut this.timer {
+            Some(timer) if timer.as_mut().poll(context).is_ready() => {
+                Poll::Ready(Ok(to_status(&late()).into_http()))
+            }
+            _ => Poll::Pending,
+        }
+    }
+}
+
+fn late() -> Error {
+    Error::new(ErrorKind::DeadlineExceeded, "no answer within the caller's deadline")
+}
+
+/// An answer that is a refusal of the transport gets our words and details.
+fn worded(response: Response<Body>) -> Response<Body> {
+    if !response.headers().contains_key("grpc-status") {
+        return response;
+    }
+    match Status::from_header_map(response.headers()).as_ref().and_then(transport_error) {
+        Some(error) => to_status(&error).into_http(),
+        None => response,
+    }
+}
+
+/// The error behind a status that the transport made of a message it could not take: nothing of
+/// it has reached the node. None for any other status.
+pub fn transport_error(status: &Status) -> Option<Error> {
+    if !status.details().is_empty() {
+        return None;
+    }
+    let text = status.message().to_owned();
+    match status.code() {
+        // Says how long the message is and how long it may be.
+        Code::OutOfRange => Some(Error::invalid(text).because("MESSAGE_TOO_LARGE")),
+        Code::Internal if text.contains("failed to decode Protobuf message") => {
+            Some(Error::invalid(text).because("BAD_MESSAGE"))
+        }
+        // The body ended before its message did, or is framed wrongly.
+        Code::Internal if text.contains("Unexpected EOF") || text.contains("compression flag") => {
+            Some(Error::invalid(text).because("BAD_MESSAGE"))
+        }
+        Code::Internal if text == "Missing request message." => {
+            Some(Error::invalid("the call carries no message").because("BAD_MESSAGE"))
+        }
+        Code::Unimplemented => Some(Error::new(ErrorKind::Unimplemented, text)),
+        _ => None,
+    }
+}

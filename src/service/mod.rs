@@ -1,0 +1,94 @@
+//! The gRPC services. A front end decodes, asks the node's handle, and encodes; it decides
+//! nothing. Here is what the public services share and how they are put together; who listens and
+//! how is in `server.rs`, what nodes say to each other in `peer.rs`.
+//!
+//! | where | what |
+//! |---|---|
+//! | `cache/` | `CacheService`: keys and values |
+//! | `cluster/` | `ClusterService`: looking at and running the cluster |
+//! | `health.rs` | `grpc.health.v1` |
+//! | `decode.rs`, `encode.rs` | messages ⇄ vocabulary, checked |
+//! | `token.rs` | cursors and resume tokens |
+//! | `deadline.rs`, `guard.rs`, `limits.rs` | time and bounds |
+//! | `in_flight.rs`, `streams.rs` | several operations in one call; answers that stream |
+
+pub mod cache;
+pub mod cluster;
+pub mod deadline;
+pub mod decode;
+pub mod encode;
+pub mod guard;
+pub mod health;
+pub mod in_flight;
+pub mod limits;
+pub mod streams;
+pub mod token;
+
+use crate::config::LimitSettings;
+use crate::error::{Error, ErrorKind, Result};
+use crate::node::Handle;
+use crate::rpc::proto;
+use crate::rpc::proto::cache_service_server::CacheServiceServer;
+use crate::rpc::proto::cluster_service_server::ClusterServiceServer;
+use cache::CacheFront;
+use cluster::ClusterFront;
+use deadline::CallTime;
+use guard::Guarded;
+use health::HealthFront;
+use limits::{Gate, STREAMS_MAX};
+use std::sync::Arc;
+use std::time::Instant;
+use tonic::service::Routes;
+
+/// What the public services share.
+#[derive(Clone)]
+pub struct Front {
+    /// The node.
+    pub handle: Handle,
+    /// Bounds from the settings.
+    pub limits: Arc<LimitSettings>,
+    /// The name of the cluster, which callers are told.
+    pub cluster_name: Arc<str>,
+    /// Streams that are open.
+    pub streams: Gate,
+}
+
+/// All public services of a node, behind their guards, with health and reflection.
+///
+/// # Errors
+///
+/// `Internal` where the descriptors that reflection serves are damaged.
+pub fn routes(handle: Handle, cluster_name: &str, limits: &LimitSettings) -> Result<Routes> {
+    let calls = Gate::new(limits.requests_in_flight_max as usize, "calls");
+    let message_bytes_max = usize::try_from(limits.message_bytes_max).unwrap_or(usize::MAX);
+    let health = HealthFront::new(handle.clone());
+    let front = Front {
+        handle,
+        limits: Arc::new(limits.clone()),
+        cluster_name: Arc::from(cluster_name),
+        streams: Gate::new(STREAMS_MAX, "streams"),
+    };
+    let cache = CacheServiceServer::new(CacheFront::new(front.clone()))
+        .max_decoding_message_size(message_bytes_max);
+    let cluster = ClusterServiceServer::new(ClusterFront::new(front))
+        .max_decoding_message_size(message_bytes_max);
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(proto::DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|error| Error::new(ErrorKind::Internal, format!("reflection: {error}")))?;
+    Ok(Routes::new(Guarded::new(cache, calls.clone()))
+        .add_service(Guarded::new(cluster, calls))
+        .add_service(health.into_server())
+        .add_service(reflection)
+        .prepare())
+}
+
+/// The time of a call, as the guard measured it when the call came.
+pub fn time_of<T>(request: &tonic::Request<T>) -> CallTime {
+    request
+        .extensions()
+        .get::<CallTime>()
+        .copied()
+        .unwrap_or_else(|| CallTime::of(&http::HeaderMap::new(), Instant::now()))
+}
