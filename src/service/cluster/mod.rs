@@ -1,0 +1,284 @@
+//! `ClusterService`: looking at the cluster, creating and dropping caches. What operators do
+//! beside that comes later, and is refused with a word about when.
+
+mod describe;
+mod settings;
+
+use super::decode;
+use super::streams::{self, Answers};
+use super::{Front, time_of};
+use crate::error::{Error, ErrorKind, Result};
+use crate::rpc::proto as pb;
+use crate::rpc::proto::cluster_service_server::ClusterService;
+use crate::rpc::status::to_status;
+use crate::types::hello::first_difference;
+use crate::types::time::SECOND;
+use crate::types::{CacheId, CacheSettings};
+use std::time::Instant;
+use tonic::{Request, Response, Status};
+
+/// How long after a drop a repeated one that carries a request id is answered as the first was.
+const DROP_REPEATED: u64 = 60 * SECOND;
+
+/// The cluster.
+#[derive(Clone)]
+pub struct ClusterFront {
+    front: Front,
+}
+
+impl ClusterFront {
+    /// The service of a node.
+    pub fn new(front: Front) -> Self {
+        Self { front }
+    }
+
+    fn topology(&self) -> pb::TopologyResponse {
+        let view = self.front.handle.view();
+        describe::topology(&view, self.front.handle.me(), &self.front.cluster_name)
+    }
+
+    fn table(&self, message: &pb::PartitionTableRequest) -> Result<pb::PartitionTableResponse> {
+        let view = self.front.handle.view();
+        if message.cache.is_empty() {
+            return Ok(describe::tables(&view, view.caches.values()));
+        }
+        Ok(describe::tables(&view, std::iter::once(decode::known(&view, &message.cache)?)))
+    }
+
+    fn cache(&self, name: &str) -> Result<pb::CacheDescription> {
+        let view = self.front.handle.view();
+        Ok(describe::cache(decode::known(&view, name)?))
+    }
+
+    async fn create(
+        &self,
+        request: Request<pb::CreateCacheRequest>,
+    ) -> Result<pb::CreateCacheResponse> {
+        let time = time_of(&request);
+        let message = request.into_inner();
+        decode::request_id(&message.request_id)?;
+        let wanted = settings::decode(message.settings)?;
+        let name = wanted.name.clone();
+        if !self.exists(&wanted)? {
+            time.check(Instant::now())?;
+            let created = self.front.handle.create_cache(wanted.clone(), time.deadline).await;
+            match created {
+                // Another call was first; with the same settings that is as good.
+                Err(error) if error.kind == ErrorKind::AlreadyExists => {
+                    if !self.exists(&wanted)? {
+                        return Err(error);
+                    }
+                }
+                other => other?,
+            }
+        }
+        Ok(pb::CreateCacheResponse { cache: Some(self.cache(&name)?) })
+    }
+
+    /// Whether a cache with these settings exists.
+    fn exists(&self, wanted: &CacheSettings) -> Result<bool> {
+        let view = self.front.handle.view();
+        match decode::known(&view, &wanted.name) {
+            Ok(cache) if cache.settings == *wanted => Ok(true),
+            Ok(cache) => {
+                let (setting, wanted_value, here) = first_difference(wanted, &cache.settings);
+                Err(Error::new(
+                    ErrorKind::AlreadyExists,
+                    format!(
+                        "cache {:?} exists with {setting} = {here}, not {wanted_value}",
+                        wanted.name
+                    ),
+                ))
+            }
+            Err(error) if error.kind == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn drop(&self, request: Request<pb::DropCacheRequest>) -> Result<pb::DropCacheResponse> {
+        let time = time_of(&request);
+        let message = request.into_inner();
+        let id = decode::request_id(&message.request_id)?;
+        let dropped = {
+            let view = self.front.handle.view();
+            match decode::known(&view, &message.name) {
+                Ok(_) => false,
+                Err(error) if error.kind == ErrorKind::NotFound && id.is_some() => {
+                    let at = view.dropped.get(&CacheId::of(&message.name)).copied();
+                    let now = self.front.handle.now().cluster;
+                    if !at.is_some_and(|at| now.since(at) <= DROP_REPEATED) {
+                        return Err(error);
+                    }
+                    true
+                }
+                Err(error) => return Err(error),
+            }
+        };
+        if !dropped {
+            time.check(Instant::now())?;
+            self.front.handle.drop_cache(&message.name, time.deadline).await?;
+        }
+        Ok(pb::DropCacheResponse {})
+    }
+
+    fn stats(&self, node: &str) -> Result<pb::NodeStatsResponse> {
+        let me = self.front.handle.me();
+        if !node.is_empty() && node != me.consistent_id {
+            return Err(Error::new(
+                ErrorKind::Unimplemented,
+                format!(
+                    "this node is {:?} and tells its own counters only; the counters of others \
+                     come with metrics, until then ask the node itself",
+                    me.consistent_id
+                ),
+            ));
+        }
+        Ok(describe::stats(me, self.front.handle.serving(), &self.front.handle.stats()))
+    }
+}
+
+fn respond<T>(result: Result<T>) -> Result<Response<T>, Status> {
+    result.map(Response::new).map_err(|error| to_status(&error))
+}
+
+/// The answer to a call that is not in this version.
+fn later<T>(call: &str, with: &str) -> Result<Response<T>, Status> {
+    let error = Error::new(
+        ErrorKind::Unimplemented,
+        format!("{call} is not in this version; it comes with {with}"),
+    );
+    Err(to_status(&error))
+}
+
+#[tonic::async_trait]
+impl ClusterService for ClusterFront {
+    async fn topology(
+        &self,
+        _: Request<pb::TopologyRequest>,
+    ) -> Result<Response<pb::TopologyResponse>, Status> {
+        Ok(Response::new(ClusterFront::topology(self)))
+    }
+
+    type WatchTopologyStream = Answers<pb::TopologyResponse>;
+
+    async fn watch_topology(
+        &self,
+        request: Request<pb::WatchTopologyRequest>,
+    ) -> Result<Response<Self::WatchTopologyStream>, Status> {
+        let time = time_of(&request);
+        let this = self.clone();
+        let stream = streams::start(&self.front.streams, time, |out| async move {
+            let mut views = this.front.handle.views();
+            loop {
+                let told = views.borrow_and_update().version;
+                out.send(ClusterFront::topology(&this)).await?;
+                while views.borrow().version == told {
+                    if views.changed().await.is_err() {
+                        return Err(Error::unavailable("this node stops"));
+                    }
+                }
+            }
+        });
+        stream.map_err(|error| to_status(&error))
+    }
+
+    async fn partition_table(
+        &self,
+        request: Request<pb::PartitionTableRequest>,
+    ) -> Result<Response<pb::PartitionTableResponse>, Status> {
+        respond(self.table(request.get_ref()))
+    }
+
+    async fn create_cache(
+        &self,
+        request: Request<pb::CreateCacheRequest>,
+    ) -> Result<Response<pb::CreateCacheResponse>, Status> {
+        respond(self.create(request).await)
+    }
+
+    async fn describe_cache(
+        &self,
+        request: Request<pb::DescribeCacheRequest>,
+    ) -> Result<Response<pb::DescribeCacheResponse>, Status> {
+        let cache = self.cache(&request.get_ref().name);
+        respond(cache.map(|cache| pb::DescribeCacheResponse { cache: Some(cache) }))
+    }
+
+    async fn list_caches(
+        &self,
+        _: Request<pb::ListCachesRequest>,
+    ) -> Result<Response<pb::ListCachesResponse>, Status> {
+        let view = self.front.handle.view();
+        Ok(Response::new(pb::ListCachesResponse { caches: describe::caches(&view) }))
+    }
+
+    async fn drop_cache(
+        &self,
+        request: Request<pb::DropCacheRequest>,
+    ) -> Result<Response<pb::DropCacheResponse>, Status> {
+        respond(self.drop(request).await)
+    }
+
+    async fn drain(
+        &self,
+        _: Request<pb::DrainRequest>,
+    ) -> Result<Response<pb::DrainResponse>, Status> {
+        later("Drain", "rolling restarts")
+    }
+
+    async fn safe_to_stop(
+        &self,
+        _: Request<pb::SafeToStopRequest>,
+    ) -> Result<Response<pb::SafeToStopResponse>, Status> {
+        later("SafeToStop", "rolling restarts")
+    }
+
+    async fn verify(
+        &self,
+        _: Request<pb::VerifyRequest>,
+    ) -> Result<Response<pb::VerifyResponse>, Status> {
+        later("Verify", "the comparison of copies")
+    }
+
+    async fn node_stats(
+        &self,
+        request: Request<pb::NodeStatsRequest>,
+    ) -> Result<Response<pb::NodeStatsResponse>, Status> {
+        respond(self.stats(&request.get_ref().node))
+    }
+
+    async fn list_transactions(
+        &self,
+        _: Request<pb::ListTransactionsRequest>,
+    ) -> Result<Response<pb::ListTransactionsResponse>, Status> {
+        later("ListTransactions", "transactions")
+    }
+
+    async fn end_transaction(
+        &self,
+        _: Request<pb::EndTransactionRequest>,
+    ) -> Result<Response<pb::EndTransactionResponse>, Status> {
+        later("EndTransaction", "transactions")
+    }
+
+    async fn reset_lost_partitions(
+        &self,
+        _: Request<pb::ResetLostPartitionsRequest>,
+    ) -> Result<Response<pb::ResetLostPartitionsResponse>, Status> {
+        later("ResetLostPartitions", "the repair of lost partitions")
+    }
+
+    async fn forget_node(
+        &self,
+        _: Request<pb::ForgetNodeRequest>,
+    ) -> Result<Response<pb::ForgetNodeResponse>, Status> {
+        later("ForgetNode", "the repair of lost partitions")
+    }
+
+    async fn force_primary(
+        &self,
+        _: Request<pb::ForcePrimaryRequest>,
+    ) -> Result<Response<pb::ForcePrimaryResponse>, Status> {
+        later("ForcePrimary", "caches that stop in a minority")
+    }
+}

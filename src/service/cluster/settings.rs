@@ -1,0 +1,290 @@
+//! The settings of a cache on the wire, checked and completed with the defaults of the settings
+//! file; and back. What this version does not have is refused by name. Pure.
+
+use super::super::decode;
+use super::super::encode::duration;
+use super::super::limits::{ATTRIBUTES_MAX, CACHE_NAME_BYTES_MAX, ENTRY_BYTES_MAX};
+use crate::error::{Error, ErrorKind, Result};
+use crate::rpc::proto as pb;
+use crate::types::{
+    AtomicityMode, CacheMode, CacheSettings, Micros, ReadFrom, WriteSynchronizationMode,
+};
+use pb::cache_settings as wire;
+use std::collections::BTreeMap;
+
+/// The most partitions that a cache may have.
+const PARTITIONS_MAX: u32 = 65_536;
+/// The most backups.
+const BACKUPS_MAX: u32 = 65_535;
+
+/// The settings of a cache that is to be created.
+///
+/// # Errors
+///
+/// `InvalidArgument` naming the field and its bounds, or `Unimplemented` naming what comes later.
+pub fn decode(message: Option<pb::CacheSettings>) -> Result<CacheSettings> {
+    let message = message.ok_or_else(|| Error::invalid("settings are required"))?;
+    decode::cache_name(&message.name)?;
+    refuse_later(&message)?;
+    let defaults = CacheSettings::named(&message.name);
+    let mode = mode(message.mode)?;
+    let write_synchronization = write_synchronization(message.write_synchronization_mode)?;
+    let time_to_idle = decode::duration("time_to_idle", message.time_to_idle)?;
+    let span = |name, value, default: Micros| {
+        decode::duration(name, value).map(|value| value.unwrap_or(default))
+    };
+    Ok(CacheSettings {
+        mode,
+        atomicity: atomicity(message.atomicity_mode)?,
+        write_synchronization,
+        backups: at_most("backups", message.backups.unwrap_or(defaults.backups), BACKUPS_MAX)?,
+        partitions: match at_most("partitions", message.partitions, PARTITIONS_MAX)? {
+            0 => defaults.partitions,
+            partitions => partitions,
+        },
+        time_to_live: decode::duration("time_to_live", message.time_to_live)?,
+        time_to_idle,
+        touch_on_read: message.touch_on_read.unwrap_or(time_to_idle.is_some()),
+        read_from: read_from(message.read_from, write_synchronization)?,
+        removes_are_final: message.removes_are_final,
+        tombstone_retention: span(
+            "tombstone_retention",
+            message.tombstone_retention,
+            defaults.tombstone_retention,
+        )?,
+        request_id_window: span(
+            "request_id_window",
+            message.request_id_window,
+            defaults.request_id_window,
+        )?,
+        entry_bytes_max: match at_most("entry_bytes_max", message.entry_bytes_max, ENTRY_BYTES_MAX)? {
+            0 => defaults.entry_bytes_max,
+            bytes => bytes,
+        },
+        node_filter: node_filter(message.node_filter.into_iter().collect())?,
+        backup_zone: backup_zone(message.backup_zone)?,
+        name: message.name,
+    })
+}
+
+fn refuse_later(message: &pb::CacheSettings) -> Result<()> {
+    let later = |setting: &str, value: &str| {
+        Err(Error::new(
+            ErrorKind::Unimplemented,
+            format!("{setting} = {value} is not in this version"),
+        ))
+    };
+    match wire::WhenSplit::try_from(message.when_split) {
+        Ok(wire::WhenSplit::Unspecified | wire::WhenSplit::AllowReadWrites) => {}
+        Ok(wire::WhenSplit::AllowReads) => return later("when-split", "allow-reads"),
+        Ok(wire::WhenSplit::DenyReadWrites) => return later("when-split", "deny-read-writes"),
+        Err(_) => return Err(no_such("when_split", message.when_split)),
+    }
+    match wire::PartitionLoss::try_from(message.partition_loss) {
+        Ok(wire::PartitionLoss::Unspecified | wire::PartitionLoss::Reject) => Ok(()),
+        Ok(wire::PartitionLoss::Reset) => later("partition-loss", "reset"),
+        Err(_) => Err(no_such("partition_loss", message.partition_loss)),
+    }
+}
+
+fn no_such(field: &str, number: i32) -> Error {
+    Error::invalid(format!("{field} = {number} is none of its values"))
+}
+
+fn at_most<N: PartialOrd + std::fmt::Display>(field: &str, number: N, max: N) -> Result<N> {
+    if number <= max {
+        return Ok(number);
+    }
+    Err(Error::invalid(format!("{field} is at most {max}, not {number}")))
+}
+
+fn mode(number: i32) -> Result<CacheMode> {
+    match pb::CacheMode::try_from(number) {
+        Ok(pb::CacheMode::Unspecified | pb::CacheMode::Replicated) => Ok(CacheMode::Replicated),
+        Ok(pb::CacheMode::Local) => Ok(CacheMode::Local),
+        Ok(pb::CacheMode::Partitioned) => Ok(CacheMode::Partitioned),
+        Err(_) => Err(no_such("mode", number)),
+    }
+}
+
+fn atomicity(number: i32) -> Result<AtomicityMode> {
+    match pb::AtomicityMode::try_from(number) {
+        Ok(pb::AtomicityMode::Unspecified | pb::AtomicityMode::Transactional) => {
+            Ok(AtomicityMode::Transactional)
+        }
+        Ok(pb::AtomicityMode::Atomic) => Ok(AtomicityMode::Atomic),
+        Err(_) => Err(no_such("atomicity_mode", number)),
+    }
+}
+
+fn write_synchronization(number: i32) -> Result<WriteSynchronizationMode> {
+    use pb::WriteSynchronizationMode as Wire;
+    match Wire::try_from(number) {
+        Ok(Wire::Unspecified | Wire::FullSync) => Ok(WriteSynchronizationMode::FullSync),
+        Ok(Wire::PrimarySync) => Ok(WriteSynchronizationMode::PrimarySync),
+        Ok(Wire::FullAsync) => Ok(WriteSynchronizationMode::FullAsync),
+        Err(_) => Err(no_such("write_synchronization_mode", number)),
+    }
+}
+
+fn read_from(number: i32, written: WriteSynchronizationMode) -> Result<ReadFrom> {
+    match wire::ReadFrom::try_from(number) {
+        Ok(wire::ReadFrom::Unspecified) => Ok(match written {
+            WriteSynchronizationMode::PrimarySync => ReadFrom::Primary,
+            _ => ReadFrom::Any,
+        }),
+        Ok(wire::ReadFrom::Any) => Ok(ReadFrom::Any),
+        Ok(wire::ReadFrom::Primary) => Ok(ReadFrom::Primary),
+        Err(_) => Err(no_such("read_from", number)),
+    }
+}
+
+fn node_filter(filter: BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
+    at_most("the number of attributes in node_filter", filter.len(), ATTRIBUTES_MAX)?;
+    for (name, value) in &filter {
+        if name.is_empty() {
+            return Err(Error::invalid("an attribute in node_filter has no name"));
+        }
+        let longest = name.len().max(value.len());
+        at_most("the length of a text in node_filter", longest, CACHE_NAME_BYTES_MAX)?;
+    }
+    Ok(filter)
+}
+
+fn backup_zone(zone: String) -> Result<Option<String>> {
+    at_most("the length of backup_zone", zone.len(), CACHE_NAME_BYTES_MAX)?;
+    Ok((!zone.is_empty()).then_some(zone))
+}
+
+/// The settings of a cache, every field set.
+pub fn encode(settings: &CacheSettings) -> pb::CacheSettings {
+    let mode = match settings.mode {
+        CacheMode::Local => pb::CacheMode::Local,
+        CacheMode::Replicated => pb::CacheMode::Replicated,
+        CacheMode::Partitioned => pb::CacheMode::Partitioned,
+    };
+    let atomicity = match settings.atomicity {
+        AtomicityMode::Atomic => pb::AtomicityMode::Atomic,
+        AtomicityMode::Transactional => pb::AtomicityMode::Transactional,
+    };
+    let written = match settings.write_synchronization {
+        WriteSynchronizationMode::FullSync => pb::WriteSynchronizationMode::FullSync,
+        WriteSynchronizationMode::PrimarySync => pb::WriteSynchronizationMode::PrimarySync,
+        WriteSynchronizationMode::FullAsync => pb::WriteSynchronizationMode::FullAsync,
+    };
+    let read_from = match settings.read_from {
+        ReadFrom::Any => wire::ReadFrom::Any,
+        ReadFrom::Primary => wire::ReadFrom::Primary,
+    };
+    pb::CacheSettings {
+        name: settings.name.clone(),
+        mode: mode.into(),
+        atomicity_mode: atomicity.into(),
+        write_synchronization_mode: written.into(),
+        backups: Some(settings.backups),
+        partitions: settings.partitions,
+        time_to_live: settings.time_to_live.map(duration),
+        time_to_idle: settings.time_to_idle.map(duration),
+        touch_on_read: Some(settings.touch_on_read),
+        read_from: read_from.into(),
+        removes_are_final: settings.removes_are_final,
+        tombstone_retention: Some(duration(settings.tombstone_retention)),
+        request_id_window: Some(duration(settings.request_id_window)),
+        entry_bytes_max: settings.entry_bytes_max,
+        node_filter: settings.node_filter.clone().into_iter().collect(),
+        backup_zone: settings.backup_zone.clone().unwrap_or_default(),
+        when_split: wire::WhenSplit::AllowReadWrites.into(),
+        partition_loss: wire::PartitionLoss::Reject.into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn message() -> pb::CacheSettings {
+        pb::CacheSettings { name: "c".into(), ..Default::default() }
+    }
+
+    #[test]
+    fn what_is_left_out_is_the_default_of_the_settings_file() {
+        assert_eq!(decode(Some(message())), Ok(CacheSettings::named("c")));
+    }
+
+    #[test]
+    fn settings_come_back_as_they_went() {
+        let settings = CacheSettings {
+            mode: CacheMode::Partitioned,
+            atomicity: AtomicityMode::Atomic,
+            write_synchronization: WriteSynchronizationMode::FullAsync,
+            backups: 0,
+            partitions: 16,
+            time_to_live: Some(1_500_000),
+            time_to_idle: Some(7),
+            touch_on_read: false,
+            read_from: ReadFrom::Primary,
+            removes_are_final: true,
+            tombstone_retention: 5,
+            request_id_window: 6,
+            entry_bytes_max: ENTRY_BYTES_MAX,
+            node_filter: BTreeMap::from([("disk".into(), "ssd".into())]),
+            backup_zone: Some("rack".into()),
+            ..CacheSettings::named("c")
+        };
+        assert_eq!(decode(Some(encode(&settings))), Ok(settings));
+    }
+
+    #[test]
+    fn defaults_that_depend_on_others() {
+        let idle = prost_types::Duration { seconds: 1, nanos: 0 };
+        let settings = decode(Some(pb::CacheSettings {
+            time_to_idle: Some(idle),
+            write_synchronization_mode: pb::WriteSynchronizationMode::PrimarySync.into(),
+            ..message()
+        }))
+        .expect("settings");
+        assert!(settings.touch_on_read);
+        assert_eq!(settings.read_from, ReadFrom::Primary);
+    }
+
+    #[test]
+    fn what_comes_later_is_refused_by_name() {
+        let refused = |message| {
+            let error = decode(Some(message)).expect_err("refused");
+            assert_eq!(error.kind, ErrorKind::Unimplemented);
+            error.context.into_owned()
+        };
+        let when = |when: wire::WhenSplit| pb::CacheSettings { when_split: when.into(), ..message() };
+        assert!(refused(when(wire::WhenSplit::AllowReads)).contains("allow-reads"));
+        assert!(refused(when(wire::WhenSplit::DenyReadWrites)).contains("deny-read-writes"));
+        let reset =
+            pb::CacheSettings { partition_loss: wire::PartitionLoss::Reset.into(), ..message() };
+        assert!(refused(reset).contains("partition-loss"));
+    }
+
+    #[test]
+    fn what_is_out_of_bounds_is_refused() {
+        let zero = Some(prost_types::Duration::default());
+        for message in [
+            pb::CacheSettings { name: String::new(), ..message() },
+            pb::CacheSettings { name: "n".repeat(256), ..message() },
+            pb::CacheSettings { mode: 9, ..message() },
+            pb::CacheSettings { atomicity_mode: -1, ..message() },
+            pb::CacheSettings { write_synchronization_mode: 9, ..message() },
+            pb::CacheSettings { read_from: 9, ..message() },
+            pb::CacheSettings { when_split: 9, ..message() },
+            pb::CacheSettings { partition_loss: 9, ..message() },
+            pb::CacheSettings { backups: Some(65_536), ..message() },
+            pb::CacheSettings { partitions: 65_537, ..message() },
+            pb::CacheSettings { entry_bytes_max: (16 << 20) + 1, ..message() },
+            pb::CacheSettings { time_to_live: zero, ..message() },
+            pb::CacheSettings { request_id_window: zero, ..message() },
+            pb::CacheSettings { backup_zone: "z".repeat(256), ..message() },
+            pb::CacheSettings { node_filter: [(String::new(), "x".into())].into(), ..message() },
+        ] {
+            let error = decode(Some(message.clone())).expect_err("refused");
+            assert_eq!(error.kind, ErrorKind::InvalidArgument, "{message:?}");
+        }
+        assert!(decode(None).is_err());
+    }
+}
