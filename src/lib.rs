@@ -7,4 +7,5 @@ pub mod engine;
 pub mod error;
 pub mod node;
 pub mod rpc;
+pub mod service;
 pub mod types;

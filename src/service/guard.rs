@@ -105,12 +105,10 @@ where
         if let Poll::Ready(Ok(response)) = Pin::new(inner).poll(context) {
             return Poll::Ready(Ok(worded(response)));
         }
-        match &mut this.timer {
-            Some(timer) if timer.as_mut().poll(context).is_ready() => {
-                Poll::Ready(Ok(to_status(&late()).into_http()))
-            }
-            _ => Poll::Pending,
+        if this.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(context).is_ready()) {
+            return Poll::Ready(Ok(to_status(&late()).into_http()));
         }
+        Poll::Pending
     }
 }
 
