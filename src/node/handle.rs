@@ -178,6 +178,12 @@ fn ended(read: bool, kind: ErrorKind, why: &'static str) -> Error {
 }
 
 impl Watch {
+    /// How far each partition has been delivered (absent: nothing is known of it yet), where all
+    /// of that has been taken; none while items wait to be taken.
+    pub fn positions(&self) -> Option<Vec<Option<WatchPosition>>> {
+        self.watcher.positions()
+    }
+
     /// The next events; an error is the last item, and behind it there is nothing.
     ///
     /// # Cancel safety

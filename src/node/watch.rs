@@ -197,6 +197,12 @@ impl Watcher {
         }
     }
 
+    /// The positions by partition, unless items wait that lead up to them.
+    pub(super) fn positions(&self) -> Option<Vec<Option<WatchPosition>>> {
+        let state = self.state.lock();
+        state.queue.is_empty().then(|| state.positions.clone())
+    }
+
     fn end(&self, why: Error) {
         self.state.lock().ended.get_or_insert(why);
         self.ready.notify_one();
@@ -274,7 +280,9 @@ mod tests {
         hubs.deliver(cache, 0, 3, at(6), &[event(4), event(5), event(6)]);
         assert_eq!(counters(&early).await, [5]);
         assert_eq!(counters(&early).await, [6]);
+        assert_eq!(late.positions(), None);
         assert_eq!(counters(&late).await, [4, 5, 6]);
+        assert_eq!(late.positions(), Some(vec![Some(at(6))]));
         assert_eq!(counters(&joined).await, [6]);
         assert_eq!(hubs.remove(cache, &early), None);
         assert_eq!(hubs.remove(cache, &late), None);

@@ -376,3 +376,7 @@ fn change(message: Option<pb::modify_request::Change>, settings: &CacheSettings)
         }),
     }
 }
+
+#[cfg(test)]
+#[path = "decode_tests.rs"]
+mod tests;

@@ -201,6 +201,9 @@ impl Teller {
 
     /// Takes over positions of partitions in which nothing happened.
     pub(super) fn learn(&mut self, watch: &Watch) {
-        let _ = watch;
+        let Some(known) = watch.positions() else { return };
+        for (position, known) in self.positions.iter_mut().zip(known) {
+            *position = known.or(*position);
+        }
     }
 }
