@@ -21,6 +21,8 @@ pub mod guard;
 pub mod health;
 pub mod in_flight;
 pub mod limits;
+pub mod peer;
+pub mod server;
 pub mod streams;
 pub mod token;
 

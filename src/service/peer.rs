@@ -1,0 +1,121 @@
+//! `PeerService`: what other nodes send. Decodes and hands to the node; decides nothing. Only a
+//! connection with the certificate of a node gets here.
+
+use crate::error::Error;
+use crate::node::{Handle, PeerSession};
+use crate::rpc::connection::Remote;
+use crate::rpc::frame::Frame;
+use crate::rpc::link::{FRAME_BYTES_MAX, LINK_NUMBER};
+use crate::rpc::proto::peer_service_server::{PeerService, PeerServiceServer};
+use crate::rpc::proto::{ControlFrame, DataFrame};
+use crate::rpc::status::to_status;
+use crate::types::hello::Hello;
+use std::time::Duration;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+/// How long the first frame of a stream may take.
+const HELLO_WAIT: Duration = Duration::from_secs(5);
+
+/// What a stream answers: a hello, then nothing until it ends.
+type Answers<F> = ReceiverStream<Result<F, Status>>;
+
+/// The service between nodes.
+pub struct PeerFront {
+    handle: Handle,
+}
+
+impl PeerFront {
+    /// The service of this node.
+    pub fn server(handle: Handle) -> PeerServiceServer<Self> {
+        PeerServiceServer::new(Self { handle })
+            .max_decoding_message_size(FRAME_BYTES_MAX)
+            .max_encoding_message_size(FRAME_BYTES_MAX)
+    }
+
+    /// Says hello in both directions, then hands over what comes, in a task of its own.
+    async fn open<F: Frame>(
+        &self,
+        request: Request<Streaming<F>>,
+        session: impl FnOnce(&Hello, u64) -> Result<PeerSession, Error>,
+    ) -> Result<Response<Answers<F>>, Status> {
+        admit(&request)?;
+        let number = link_number(&request)?;
+        let mut frames = request.into_inner();
+        let first = tokio::time::timeout(HELLO_WAIT, frames.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("no hello came"))??
+            .ok_or_else(|| Status::invalid_argument("the stream ended before hello"))?;
+        let theirs = first.into_hello().map_err(|error| to_status(&error))?;
+        let session = session(&theirs, number).map_err(|error| to_status(&error))?;
+        let (answers, receiver) = mpsc::channel(1);
+        let mine = F::new(1, Some(self.handle.hello()), &[]);
+        let _ = answers.try_send(Ok(mine));
+        tokio::spawn(async move {
+            tokio::select! {
+                () = take(frames, &session) => {}
+                () = session.stopped() => {}
+                () = answers.closed() => {}
+            }
+            drop(answers);
+        });
+        Ok(Response::new(ReceiverStream::new(receiver)))
+    }
+}
+
+#[tonic::async_trait]
+impl PeerService for PeerFront {
+    type ControlStream = Answers<ControlFrame>;
+    type DataStream = Answers<DataFrame>;
+
+    async fn control(
+        &self,
+        request: Request<Streaming<ControlFrame>>,
+    ) -> Result<Response<Self::ControlStream>, Status> {
+        self.open(request, |theirs, number| self.handle.greet(theirs, number)).await
+    }
+
+    async fn data(
+        &self,
+        request: Request<Streaming<DataFrame>>,
+    ) -> Result<Response<Self::DataStream>, Status> {
+        self.open(request, |theirs, number| self.handle.open_data(theirs, number)).await
+    }
+}
+
+/// Hands frames over until the stream ends, or the link was replaced.
+async fn take<F: Frame>(mut frames: Streaming<F>, session: &PeerSession) {
+    loop {
+        match frames.message().await {
+            Ok(Some(frame)) => {
+                if !session.deliver(frame.into_messages()) {
+                    return;
+                }
+            }
+            Ok(None) => return,
+            Err(status) => {
+                tracing::debug!(peer = %session.from(), %status, "a stream of a peer ended");
+                return;
+            }
+        }
+    }
+}
+
+#[expect(clippy::result_large_err, reason = "a status is what the generated code wants")]
+fn admit<T>(request: &Request<T>) -> Result<(), Status> {
+    if request.extensions().get::<Remote>().is_some_and(|remote| remote.is_node) {
+        return Ok(());
+    }
+    Err(Status::permission_denied("this service is for nodes; the certificate is not that of a node"))
+}
+
+#[expect(clippy::result_large_err, reason = "a status is what the generated code wants")]
+fn link_number<T>(request: &Request<T>) -> Result<u64, Status> {
+    request
+        .metadata()
+        .get(LINK_NUMBER)
+        .and_then(|number| number.to_str().ok())
+        .and_then(|number| number.parse().ok())
+        .ok_or_else(|| Status::invalid_argument("the number of the link is missing"))
+}
