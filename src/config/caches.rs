@@ -79,6 +79,17 @@ pub fn faults(settings: &CacheSettings) -> Vec<Fault> {
         "out of bounds",
         "write 1 byte to 16MiB".to_owned(),
     );
+    expect(
+        settings.node_filter.len() <= FILTER_MAX,
+        "node-filter",
+        "too many attributes",
+        format!("{FILTER_MAX} at most"),
+    );
+    faults.extend(duration_faults(settings));
+    faults
+}
+
+fn duration_faults(settings: &CacheSettings) -> impl Iterator<Item = Fault> {
     let durations = [
         ("time-to-live", settings.time_to_live, TIME_TO_LIVE),
         ("time-to-idle", settings.time_to_idle, TIME_TO_LIVE),
@@ -93,26 +104,22 @@ pub fn faults(settings: &CacheSettings) -> Vec<Fault> {
             REQUEST_ID_WINDOW,
         ),
     ];
-    for (setting, micros, bounds) in durations {
-        let fits = micros.is_none_or(|micros| bounds.contains(&Duration::from_micros(micros)));
-        let (least, most) = (
-            super::duration::show(*bounds.start()),
-            super::duration::show(*bounds.end()),
-        );
-        expect(
-            fits,
-            setting,
-            "out of bounds",
+    let bad = durations.into_iter().filter(|(_, micros, bounds)| {
+        micros.is_some_and(|micros| !bounds.contains(&Duration::from_micros(micros)))
+    });
+    bad.map(|(setting, _, bounds)| {
+        let least = super::duration::show(*bounds.start());
+        let most = super::duration::show(*bounds.end());
+        let (what, cure) = (
+            "out of bounds".to_owned(),
             format!("write {least} to {most}"),
         );
-    }
-    expect(
-        settings.node_filter.len() <= FILTER_MAX,
-        "node-filter",
-        "too many attributes",
-        format!("{FILTER_MAX} at most"),
-    );
-    faults
+        Fault {
+            setting,
+            what,
+            cure,
+        }
+    })
 }
 
 /// What is allowed and yet worth a word, such as copies that a crash will lose.
