@@ -5,7 +5,7 @@
 
 use super::Findings;
 use super::acknowledged::stories;
-use super::removed::ended_life;
+use super::removed::{ended_life, stays_removed};
 use crate::caches::Use;
 use crate::record::Record;
 use embergrid::types::Reply;
@@ -27,8 +27,13 @@ pub fn check(record: &Record) -> Findings {
                 };
                 let beaten = story.removes.iter().find(|remove| {
                     let by_name = wanted == Use::Final && remove.key().is_some();
-                    remove.was_applied()
-                        && (by_name || ended_life(remove) == Some(entry.created_at))
+                    let mut writers = story.writes.iter();
+                    let stays = by_name
+                        && writers.any(|write| {
+                            write.value_put() == Some(&entry.value)
+                                && stays_removed(record, remove, write)
+                        });
+                    remove.was_applied() && (stays || ended_life(remove) == Some(entry.created_at))
                 });
                 findings.judge(beaten.is_none(), || {
                     let at = beaten.map(|remove| remove.responded);

@@ -6,9 +6,13 @@
 use super::Findings;
 use super::acknowledged::{Story, stories};
 use crate::caches::Use;
+use crate::clock::{SECOND, Time};
 use crate::history::Call;
 use crate::record::Record;
 use embergrid::types::{ClusterTime, EntryView, Reply};
+
+/// No tombstone is dropped earlier.
+const TOMBSTONE_LEAST: Time = 4 * SECOND;
 
 /// The beginning of the life that a remove says it ended.
 pub fn ended_life(remove: &Call) -> Option<ClusterTime> {
@@ -54,12 +58,29 @@ fn returned(
     entry: &EntryView,
     wanted: Use,
 ) -> bool {
-    let by_name = remove.key().is_some();
     let same_life = ended_life(remove) == Some(entry.created_at);
-    let written_before = story.writes.iter().any(|write| {
-        write.value_put() == Some(&entry.value) && record.surely_before(write, remove)
-    });
-    same_life || written_before || (wanted == Use::Final && by_name)
+    let writers = story
+        .writes
+        .iter()
+        .filter(|write| write.value_put() == Some(&entry.value));
+    let written_before = writers
+        .clone()
+        .any(|write| record.surely_before(write, remove));
+    let by_name = wanted == Use::Final && remove.key().is_some();
+    same_life
+        || written_before
+        || (by_name
+            && writers
+                .clone()
+                .any(|write| stays_removed(record, remove, write)))
+}
+
+/// Whether a write came while the tombstone of a final remove certainly stood: it goes only when
+/// all servers hold it, and after some seconds.
+pub fn stays_removed(record: &Record, remove: &Call, write: &Call) -> bool {
+    write.responded < Time::MAX
+        && (write.invoked < remove.responded + TOMBSTONE_LEAST
+            || !record.whole_between(remove.responded, write.responded))
 }
 
 #[cfg(test)]
