@@ -138,7 +138,9 @@ pub fn unsure_tests(source: &Source) -> Vec<String> {
             .chain(words(function.code, "while"))
             .next()
             .is_some();
-        let bounded = function.code.contains("deadline");
+        let bounded = ["deadline", "Instant::now()"]
+            .iter()
+            .any(|word| function.code.contains(word));
         if in_tests && waits && !(loops && bounded) {
             found.push(format!(
                 "{}:{}: `{}` sleeps and hopes; wait for a condition in a loop with a deadline",
