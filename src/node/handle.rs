@@ -162,6 +162,11 @@ impl Handle {
         self.core.stats()
     }
 
+    /// Done when the node stops: what would go on without end must end then.
+    pub async fn stopped(&self) {
+        self.core.outside.stopped().await;
+    }
+
     /// Leaves the cluster in order, then stops.
     pub fn leave(&self) {
         self.core.leave();

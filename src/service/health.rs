@@ -82,8 +82,8 @@ impl Health for HealthFront {
                 tokio::select! {
                     () = sender.closed() => return,
                     () = tokio::time::sleep(LOOK_INTERVAL) => {}
-                    changed = views.changed() => if changed.is_err() {
-                        // The node is gone; nothing will change any more.
+                    changed = views.changed() => if changed.is_err() { return },
+                    () = front.handle.stopped() => {
                         let _ = sender.send(Ok(answer(ServingStatus::NotServing))).await;
                         return;
                     }

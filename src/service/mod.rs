@@ -40,6 +40,7 @@ use health::HealthFront;
 use limits::{Gate, STREAMS_MAX};
 use std::sync::Arc;
 use std::time::Instant;
+use streams::{Answers, Out};
 use tonic::service::Routes;
 
 /// What the public services share.
@@ -53,6 +54,26 @@ pub struct Front {
     pub cluster_name: Arc<str>,
     /// Streams that are open.
     pub streams: Gate,
+}
+
+impl Front {
+    /// Starts a call whose answer streams.
+    ///
+    /// # Errors
+    ///
+    /// `Overloaded` where too many streams are open.
+    pub fn stream<T, W>(
+        &self,
+        time: CallTime,
+        work: impl FnOnce(Out<T>) -> W,
+    ) -> Result<tonic::Response<Answers<T>>>
+    where
+        T: Send + 'static,
+        W: Future<Output = Result<()>> + Send + 'static,
+    {
+        let handle = self.handle.clone();
+        streams::start(&self.streams, time, async move { handle.stopped().await }, work)
+    }
 }
 
 /// All public services of a node, behind their guards, with health and reflection.

@@ -1,11 +1,11 @@
 //! Answers that stream: one task each, counted, ended by its own work, by its caller's deadline,
-//! or by its caller going away, which drops what the task holds.
+//! by the end of the node, or by its caller going away, which drops what the task holds.
 
 use super::deadline::CallTime;
 use super::limits::{Gate, STREAM_QUEUE_MAX};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::status::to_status;
-use std::future::Future;
+use std::future::{Future, pending};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Response, Status};
@@ -35,7 +35,8 @@ impl<T> Out<T> {
     }
 }
 
-/// Starts a stream. `work` writes the messages; an error that it returns is the last one.
+/// Starts a stream. `work` writes the messages; an error that it returns is the last one. When
+/// `stopped` is done the stream ends.
 ///
 /// # Errors
 ///
@@ -43,6 +44,7 @@ impl<T> Out<T> {
 pub fn start<T, W>(
     gate: &Gate,
     time: CallTime,
+    stopped: impl Future<Output = ()> + Send + 'static,
     work: impl FnOnce(Out<T>) -> W,
 ) -> Result<Response<Answers<T>>>
 where
@@ -57,6 +59,7 @@ where
         let ended = tokio::select! {
             ended = work => ended,
             () = sender.closed() => return,
+            () = stopped => Err(Error::unavailable("this node stops")),
             () = end(time) => Err(Error::new(
                 ErrorKind::DeadlineExceeded,
                 "the caller's deadline ended the stream",
@@ -74,7 +77,7 @@ where
 async fn end(time: CallTime) {
     match time.given {
         Some(given) => tokio::time::sleep_until(given.into()).await,
-        None => std::future::pending().await,
+        None => pending().await,
     }
 }
 
@@ -90,7 +93,7 @@ mod tests {
     #[tokio::test]
     async fn an_error_of_the_work_is_the_last_message() {
         let gate = Gate::new(1, "streams");
-        let mut stream = start(&gate, OPEN(), |out: Out<u32>| async move {
+        let mut stream = start(&gate, OPEN(), pending(), |out: Out<u32>| async move {
             out.send(1).await?;
             Err(Error::invalid("enough"))
         })
@@ -114,9 +117,9 @@ mod tests {
         let gate = Gate::new(1, "streams");
         let (sender, dropped) = tokio::sync::oneshot::channel();
         let held = Held(Some(sender));
-        let stream = start(&gate, OPEN(), |_out: Out<u32>| async move {
+        let stream = start(&gate, OPEN(), pending(), |_out: Out<u32>| async move {
             let _held = held;
-            std::future::pending().await
+            pending().await
         });
         drop(stream);
         tokio::time::timeout(Duration::from_secs(5), dropped)
@@ -126,11 +129,22 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_end_of_the_node_ends_the_stream() {
+        let mut stream = start(&Gate::new(1, "streams"), OPEN(), async {}, |_out: Out<u32>| async {
+            pending().await
+        })
+        .expect("a place")
+        .into_inner();
+        let status = stream.next().await.expect("an error").expect_err("an error");
+        assert_eq!(status.code(), tonic::Code::Unavailable);
+    }
+
+    #[tokio::test]
     async fn the_deadline_of_the_caller_ends_the_stream() {
         let now = Instant::now();
         let time = CallTime { given: Some(now), deadline: now };
-        let mut stream = start(&Gate::new(1, "streams"), time, |_out: Out<u32>| async {
-            std::future::pending().await
+        let mut stream = start(&Gate::new(1, "streams"), time, pending(), |_out: Out<u32>| async {
+            pending().await
         })
         .expect("a place")
         .into_inner();

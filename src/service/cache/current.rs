@@ -26,8 +26,8 @@ use std::pin::pin;
 use std::time::{Duration, Instant};
 
 /// An entry whose last access is older than this when the watch begins has no event on its way:
-/// longer than events may travel and clocks may differ.
-const RECENT: Micros = 2 * SECOND;
+/// longer than a write may wait for its owners, events may travel and clocks may differ.
+const RECENT: Micros = 10 * SECOND;
 /// How long after the last entry an event may still be one that leads up to it.
 const REMEMBERED: Duration = Duration::from_secs(10);
 /// Between two looks for the first position of every partition.

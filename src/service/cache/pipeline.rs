@@ -9,7 +9,7 @@ use super::super::encode::{FromReply, modified};
 use super::super::guard::transport_error;
 use super::super::in_flight::InFlight;
 use super::super::limits::PIPELINE_IN_FLIGHT_MAX;
-use super::super::streams::{self, Answers, Out};
+use super::super::streams::{Answers, Out};
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::Handle;
 use crate::rpc::proto as pb;
@@ -28,7 +28,7 @@ pub fn start(
     time: CallTime,
 ) -> Result<Response<Answers<pb::PipelineResponse>>> {
     let handle = front.handle.clone();
-    streams::start(&front.streams, time, |out| {
+    front.stream(time, |out| {
         let line = Line {
             handle,
             time,

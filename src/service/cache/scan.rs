@@ -7,7 +7,7 @@ use super::super::deadline::CallTime;
 use super::super::decode;
 use super::super::encode;
 use super::super::limits::{SCAN_PAGE_BYTES, SCAN_PAGE_ENTRIES_FIRST, SCAN_PAGE_ENTRIES_MAX};
-use super::super::streams::{self, Answers, Out};
+use super::super::streams::{Answers, Out};
 use super::super::token::{ScanIdentity, ScanPlace};
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::Handle;
@@ -29,7 +29,7 @@ pub fn start(
     };
     time.check(Instant::now())?;
     let handle = front.handle.clone();
-    streams::start(&front.streams, time, |out| run(handle, plan, time, out))
+    front.stream(time, |out| run(handle, plan, time, out))
 }
 
 /// What to scan.

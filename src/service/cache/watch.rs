@@ -17,7 +17,7 @@ use super::super::deadline::CallTime;
 use super::super::decode;
 use super::super::encode;
 use super::super::limits::{CHECKPOINT_EVENTS, CHECKPOINT_INTERVAL};
-use super::super::streams::{self, Answers, Out};
+use super::super::streams::{Answers, Out};
 use super::super::token::ResumePoint;
 use super::current::{Current, Told};
 use crate::error::{Error, Result};
@@ -68,7 +68,7 @@ pub fn start(
         since_checkpoint: 0,
     };
     let with_current = message.with_current;
-    streams::start(&front.streams, time, |out| run(source, teller, with_current, time, out))
+    front.stream(time, |out| run(source, teller, with_current, time, out))
 }
 
 /// Where events and entries come from.

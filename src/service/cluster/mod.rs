@@ -5,7 +5,7 @@ mod describe;
 mod settings;
 
 use super::decode;
-use super::streams::{self, Answers};
+use super::streams::Answers;
 use super::{Front, time_of};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::proto as pb;
@@ -167,7 +167,7 @@ impl ClusterService for ClusterFront {
     ) -> Result<Response<Self::WatchTopologyStream>, Status> {
         let time = time_of(&request);
         let this = self.clone();
-        let stream = streams::start(&self.front.streams, time, |out| async move {
+        let stream = self.front.stream(time, |out| async move {
             let mut views = this.front.handle.views();
             loop {
                 let told = views.borrow_and_update().version;
