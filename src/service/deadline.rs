@@ -30,7 +30,10 @@ impl CallTime {
             .and_then(|value| value.to_str().ok())
             .and_then(parse_timeout);
         match timeout {
-            None => Self { given: None, deadline: now + DEADLINE_DEFAULT },
+            None => Self {
+                given: None,
+                deadline: now + DEADLINE_DEFAULT,
+            },
             Some(timeout) => {
                 let work = timeout.min(DEADLINE_MAX);
                 Self {
@@ -46,8 +49,14 @@ impl CallTime {
     pub fn within(stream: &Self, now: Instant) -> Self {
         let usual = now + DEADLINE_DEFAULT;
         match stream.given {
-            Some(end) => Self { given: stream.given, deadline: usual.min(end) },
-            None => Self { given: None, deadline: usual },
+            Some(end) => Self {
+                given: stream.given,
+                deadline: usual.min(end),
+            },
+            None => Self {
+                given: None,
+                deadline: usual,
+            },
         }
     }
 
@@ -66,8 +75,11 @@ impl CallTime {
 
 /// The answer to a call whose deadline had passed when it came.
 pub fn passed() -> Error {
-    Error::new(ErrorKind::DeadlineExceeded, "the deadline had passed before the call began")
-        .not_applied()
+    Error::new(
+        ErrorKind::DeadlineExceeded,
+        "the deadline had passed before the call began",
+    )
+    .not_applied()
 }
 
 /// A value of the header: up to eight digits and a unit.
@@ -105,7 +117,10 @@ mod tests {
     fn headers_are_read_by_the_letter() {
         assert_eq!(parse_timeout("1S"), Some(Duration::from_secs(1)));
         assert_eq!(parse_timeout("20m"), Some(Duration::from_millis(20)));
-        assert_eq!(parse_timeout("99999999H"), Some(Duration::from_secs(99_999_999 * 3_600)));
+        assert_eq!(
+            parse_timeout("99999999H"),
+            Some(Duration::from_secs(99_999_999 * 3_600))
+        );
         assert_eq!(parse_timeout("0n"), Some(Duration::ZERO));
         for bad in ["", "S", "1", "123456789S", "-1S", "1s", "1 S", "+1S", "1é"] {
             assert_eq!(parse_timeout(bad), None, "{bad:?}");
@@ -116,7 +131,13 @@ mod tests {
     fn the_default_and_the_cap_hold() {
         let now = Instant::now();
         let none = CallTime::of(&HeaderMap::new(), now);
-        assert_eq!(none, CallTime { given: None, deadline: now + DEADLINE_DEFAULT });
+        assert_eq!(
+            none,
+            CallTime {
+                given: None,
+                deadline: now + DEADLINE_DEFAULT
+            }
+        );
         assert_eq!(CallTime::of(&headers("nonsense"), now), none);
         let long = CallTime::of(&headers("2H"), now);
         assert_eq!(long.given, Some(now + Duration::from_secs(7_200)));
@@ -128,7 +149,9 @@ mod tests {
     #[test]
     fn a_deadline_in_the_past_applies_nothing() {
         let now = Instant::now();
-        let error = CallTime::of(&headers("0n"), now).check(now).expect_err("passed");
+        let error = CallTime::of(&headers("0n"), now)
+            .check(now)
+            .expect_err("passed");
         assert_eq!(error.kind, ErrorKind::DeadlineExceeded);
         assert_eq!(error.applied, crate::error::Applied::NotApplied);
         assert!(CallTime::of(&headers("1S"), now).check(now).is_ok());
@@ -139,8 +162,14 @@ mod tests {
         let now = Instant::now();
         let stream = CallTime::of(&headers("1S"), now);
         let later = now + Duration::from_millis(500);
-        assert_eq!(CallTime::within(&stream, later).deadline, now + Duration::from_secs(1));
+        assert_eq!(
+            CallTime::within(&stream, later).deadline,
+            now + Duration::from_secs(1)
+        );
         let open = CallTime::of(&HeaderMap::new(), now);
-        assert_eq!(CallTime::within(&open, later).deadline, later + DEADLINE_DEFAULT);
+        assert_eq!(
+            CallTime::within(&open, later).deadline,
+            later + DEADLINE_DEFAULT
+        );
     }
 }

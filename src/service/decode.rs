@@ -7,8 +7,8 @@ use crate::rpc::proto as pb;
 use crate::types::cache::partition_of;
 use crate::types::view::ViewCache;
 use crate::types::{
-    Blob, CacheSettings, Change, Condition, Expiry, KeyOperation, Micros, Operation,
-    Request, RequestId, View,
+    Blob, CacheSettings, Change, Condition, Expiry, KeyOperation, Micros, Operation, Request,
+    RequestId, View,
 };
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -24,10 +24,15 @@ pub const DURATION_SECONDS_MAX: i64 = 3_153_600_000;
 pub fn known<'a>(view: &'a View, name: &str) -> Result<&'a ViewCache> {
     cache_name(name)?;
     if view.version.number == 0 {
-        return Err(Error::unavailable("this node has not joined its cluster yet"));
+        return Err(Error::unavailable(
+            "this node has not joined its cluster yet",
+        ));
     }
     view.cache_named(name).ok_or_else(|| {
-        let names = view.caches.values().map(|cache| cache.settings.name.as_str());
+        let names = view
+            .caches
+            .values()
+            .map(|cache| cache.settings.name.as_str());
         no_cache(name, names.collect())
     })
 }
@@ -43,8 +48,11 @@ fn no_cache(name: &str, mut names: Vec<&str>) -> Error {
     if more > 0 {
         list.push_str(&format!(" and {more} more"));
     }
-    Error::new(ErrorKind::NotFound, format!("there is no cache {name:?}; caches here: {list}"))
-        .because("NO_SUCH_CACHE")
+    Error::new(
+        ErrorKind::NotFound,
+        format!("there is no cache {name:?}; caches here: {list}"),
+    )
+    .because("NO_SUCH_CACHE")
 }
 
 /// Refuses what cannot be the name of a cache.
@@ -69,8 +77,10 @@ pub fn cache_name(name: &str) -> Result<()> {
 pub fn key(bytes: &[u8]) -> Result<Blob> {
     match bytes.len() {
         1..=KEY_BYTES_MAX => Ok(Blob::from(bytes)),
-        len => Err(Error::invalid(format!("a key has 1 to {KEY_BYTES_MAX} bytes, not {len}"))
-            .because("KEY_LENGTH")),
+        len => Err(
+            Error::invalid(format!("a key has 1 to {KEY_BYTES_MAX} bytes, not {len}"))
+                .because("KEY_LENGTH"),
+        ),
     }
 }
 
@@ -88,8 +98,11 @@ fn at_most_a_key(what: &str, bytes: &[u8]) -> Result<()> {
     if bytes.len() <= KEY_BYTES_MAX {
         return Ok(());
     }
-    Err(Error::invalid(format!("{what} has at most {KEY_BYTES_MAX} bytes, not {}", bytes.len()))
-        .because("KEY_LENGTH"))
+    Err(Error::invalid(format!(
+        "{what} has at most {KEY_BYTES_MAX} bytes, not {}",
+        bytes.len()
+    ))
+    .because("KEY_LENGTH"))
 }
 
 /// A value.
@@ -121,7 +134,10 @@ pub fn request_id(bytes: &[u8]) -> Result<Option<RequestId>> {
         return Ok(None);
     }
     RequestId::try_from(bytes).map(Some).map_err(|_| {
-        Error::invalid(format!("a request_id has 16 bytes or none, not {}", bytes.len()))
+        Error::invalid(format!(
+            "a request_id has 16 bytes or none, not {}",
+            bytes.len()
+        ))
     })
 }
 
@@ -143,7 +159,10 @@ pub fn no_transaction(transaction: &str) -> Result<()> {
     if transaction.is_empty() {
         return Ok(());
     }
-    Err(Error::new(ErrorKind::Unimplemented, "transactions are not in this version"))
+    Err(Error::new(
+        ErrorKind::Unimplemented,
+        "transactions are not in this version",
+    ))
 }
 
 /// The life of an entry; where the message is absent, that is `Default`.
@@ -152,10 +171,14 @@ pub fn no_transaction(transaction: &str) -> Result<()> {
 ///
 /// `InvalidArgument` for durations outside of their bounds, or beside `keep`.
 pub fn expiry(message: Option<pb::Expiry>) -> Result<Expiry> {
-    let Some(message) = message else { return Ok(Expiry::Default) };
+    let Some(message) = message else {
+        return Ok(Expiry::Default);
+    };
     if message.keep {
         if message.time_to_live.is_some() || message.time_to_idle.is_some() {
-            return Err(Error::invalid("expiry.keep stands alone, without durations beside it"));
+            return Err(Error::invalid(
+                "expiry.keep stands alone, without durations beside it",
+            ));
         }
         return Ok(Expiry::Keep);
     }
@@ -171,16 +194,23 @@ pub fn expiry(message: Option<pb::Expiry>) -> Result<Expiry> {
 ///
 /// `InvalidArgument`, naming the field.
 pub fn duration(what: &str, message: Option<prost_types::Duration>) -> Result<Option<Micros>> {
-    let Some(prost_types::Duration { seconds, nanos }) = message else { return Ok(None) };
+    let Some(prost_types::Duration { seconds, nanos }) = message else {
+        return Ok(None);
+    };
     let well_formed = (-999_999_999..=999_999_999).contains(&nanos)
         && (seconds >= 0 || nanos <= 0)
         && (seconds <= 0 || nanos >= 0);
     if !well_formed {
-        return Err(Error::invalid(format!("{what} is not a well-formed duration"))
-            .because("BAD_DURATION"));
+        return Err(
+            Error::invalid(format!("{what} is not a well-formed duration")).because("BAD_DURATION"),
+        );
     }
     let over = seconds > DURATION_SECONDS_MAX || (seconds == DURATION_SECONDS_MAX && nanos > 0);
-    let micros = if over { None } else { Some(seconds.saturating_mul(1_000_000) + i64::from(nanos / 1_000)) };
+    let micros = if over {
+        None
+    } else {
+        Some(seconds.saturating_mul(1_000_000) + i64::from(nanos / 1_000))
+    };
     match micros.map(u64::try_from) {
         Some(Ok(micros)) if micros > 0 => Ok(Some(micros)),
         _ => Err(Error::invalid(format!(
@@ -204,7 +234,9 @@ pub fn condition(message: Option<pb::Condition>, settings: &CacheSettings) -> Re
         if flag {
             return Ok(means);
         }
-        Err(Error::invalid(format!("condition.{name} is true or left out, not false")))
+        Err(Error::invalid(format!(
+            "condition.{name} is true or left out, not false"
+        )))
     };
     match condition {
         Wire::Any(flag) => set(flag, "any", Condition::Any),
@@ -249,7 +281,11 @@ pub fn keyed(
 ) -> Result<Request> {
     let key = key(key_bytes)?;
     at_most_a_key("affinity_key", affinity_key)?;
-    let affinity = if affinity_key.is_empty() { key_bytes } else { affinity_key };
+    let affinity = if affinity_key.is_empty() {
+        key_bytes
+    } else {
+        affinity_key
+    };
     let operation = operation()?;
     let request_id = if operation.is_read() { None } else { id };
     Ok(Request {
@@ -342,7 +378,11 @@ impl SingleKey for pb::TouchRequest {
     }
 
     fn request(self, settings: &CacheSettings) -> Result<Request> {
-        single!(self).request(settings, || Ok(KeyOperation::Touch { expiry: expiry(self.expiry)? }))
+        single!(self).request(settings, || {
+            Ok(KeyOperation::Touch {
+                expiry: expiry(self.expiry)?,
+            })
+        })
     }
 }
 
@@ -365,7 +405,9 @@ impl SingleKey for pb::ModifyRequest {
 fn change(message: Option<pb::modify_request::Change>, settings: &CacheSettings) -> Result<Change> {
     use pb::modify_request::Change as Wire;
     match message {
-        None => Err(Error::invalid("one of append, prepend and increment is required")),
+        None => Err(Error::invalid(
+            "one of append, prepend and increment is required",
+        )),
         Some(Wire::Append(bytes)) => Ok(Change::Append(value(&bytes, settings)?)),
         Some(Wire::Prepend(bytes)) => Ok(Change::Prepend(value(&bytes, settings)?)),
         Some(Wire::Increment(increment)) => Ok(Change::Increment {

@@ -4,11 +4,20 @@ use super::*;
 use prost_types::Duration;
 
 fn settings() -> CacheSettings {
-    CacheSettings { partitions: 16, entry_bytes_max: 4, ..CacheSettings::named("c") }
+    CacheSettings {
+        partitions: 16,
+        entry_bytes_max: 4,
+        ..CacheSettings::named("c")
+    }
 }
 
 fn put() -> pb::PutRequest {
-    pb::PutRequest { cache: "c".into(), key: "k".into(), value: "v".into(), ..Default::default() }
+    pb::PutRequest {
+        cache: "c".into(),
+        key: "k".into(),
+        value: "v".into(),
+        ..Default::default()
+    }
 }
 
 fn refusal<M: SingleKey>(message: M) -> Error {
@@ -21,26 +30,58 @@ fn keys_have_one_byte_to_64_kib() {
     assert!(key(&[0; KEY_BYTES_MAX]).is_ok());
     for bad in [&[][..], &[0; KEY_BYTES_MAX + 1]] {
         let error = key(bad).expect_err("refused");
-        assert_eq!((error.kind, error.reason.as_ref()), (ErrorKind::InvalidArgument, "KEY_LENGTH"));
+        assert_eq!(
+            (error.kind, error.reason.as_ref()),
+            (ErrorKind::InvalidArgument, "KEY_LENGTH")
+        );
     }
     let affinity_key = vec![0; KEY_BYTES_MAX + 1].into();
-    assert_eq!(refusal(pb::PutRequest { affinity_key, ..put() }).reason, "KEY_LENGTH");
+    assert_eq!(
+        refusal(pb::PutRequest {
+            affinity_key,
+            ..put()
+        })
+        .reason,
+        "KEY_LENGTH"
+    );
 }
 
 #[test]
 fn values_end_at_the_limit_of_the_cache() {
     for good in ["", "1234"] {
-        assert!(pb::PutRequest { value: good.into(), ..put() }.request(&settings()).is_ok());
+        assert!(
+            pb::PutRequest {
+                value: good.into(),
+                ..put()
+            }
+            .request(&settings())
+            .is_ok()
+        );
     }
-    let error = refusal(pb::PutRequest { value: "12345".into(), ..put() });
-    assert_eq!((error.kind, error.reason.as_ref()), (ErrorKind::InvalidArgument, "VALUE_TOO_LARGE"));
+    let error = refusal(pb::PutRequest {
+        value: "12345".into(),
+        ..put()
+    });
+    assert_eq!(
+        (error.kind, error.reason.as_ref()),
+        (ErrorKind::InvalidArgument, "VALUE_TOO_LARGE")
+    );
     assert!(error.context.contains("entry-max-size"), "{error}");
     let append = Some(pb::modify_request::Change::Append("12345".into()));
-    let modify = pb::ModifyRequest { key: "k".into(), change: append, ..Default::default() };
+    let modify = pb::ModifyRequest {
+        key: "k".into(),
+        change: append,
+        ..Default::default()
+    };
     assert_eq!(refusal(modify).reason, "VALUE_TOO_LARGE");
     let long = pb::condition::Condition::Value("12345".into());
-    let condition = Some(pb::Condition { condition: Some(long) });
-    assert_eq!(refusal(pb::PutRequest { condition, ..put() }).reason, "VALUE_TOO_LARGE");
+    let condition = Some(pb::Condition {
+        condition: Some(long),
+    });
+    assert_eq!(
+        refusal(pb::PutRequest { condition, ..put() }).reason,
+        "VALUE_TOO_LARGE"
+    );
 }
 
 #[test]
@@ -48,7 +89,12 @@ fn the_partition_is_that_of_the_affinity_key() {
     let request = put().request(&settings()).expect("a request");
     assert_eq!(request.partition, partition_of(b"k", 16));
     let affinity_key = bytes::Bytes::from("elsewhere");
-    let request = pb::PutRequest { affinity_key, ..put() }.request(&settings()).expect("a request");
+    let request = pb::PutRequest {
+        affinity_key,
+        ..put()
+    }
+    .request(&settings())
+    .expect("a request");
     assert_eq!(request.partition, partition_of(b"elsewhere", 16));
 }
 
@@ -59,13 +105,35 @@ fn request_ids_have_sixteen_bytes_or_none() {
     for length in [1, 15, 17, 32] {
         assert!(request_id(&vec![7; length]).is_err());
     }
-    let request = pb::PutRequest { request_id: vec![7; 16].into(), ..put() };
-    assert_eq!(request.request(&settings()).expect("a request").request_id, Some([7; 16]));
+    let request = pb::PutRequest {
+        request_id: vec![7; 16].into(),
+        ..put()
+    };
+    assert_eq!(
+        request.request(&settings()).expect("a request").request_id,
+        Some([7; 16])
+    );
     // A plain read changes nothing and needs none.
-    let get = pb::GetRequest { key: "k".into(), request_id: vec![7; 16].into(), ..Default::default() };
-    assert_eq!(get.clone().request(&settings()).expect("a request").request_id, None);
-    let touch = pb::GetRequest { touch: Some(pb::Expiry::default()), ..get };
-    assert_eq!(touch.request(&settings()).expect("a request").request_id, Some([7; 16]));
+    let get = pb::GetRequest {
+        key: "k".into(),
+        request_id: vec![7; 16].into(),
+        ..Default::default()
+    };
+    assert_eq!(
+        get.clone()
+            .request(&settings())
+            .expect("a request")
+            .request_id,
+        None
+    );
+    let touch = pb::GetRequest {
+        touch: Some(pb::Expiry::default()),
+        ..get
+    };
+    assert_eq!(
+        touch.request(&settings()).expect("a request").request_id,
+        Some([7; 16])
+    );
 }
 
 #[test]
@@ -80,22 +148,46 @@ fn parts_of_a_call_have_ids_of_their_own_that_stay() {
 
 #[test]
 fn transactions_are_refused_before_anything_else() {
-    let error = refusal(pb::PutRequest { transaction: "t".into(), ..put() });
+    let error = refusal(pb::PutRequest {
+        transaction: "t".into(),
+        ..put()
+    });
     assert_eq!(error.kind, ErrorKind::Unimplemented);
     assert_eq!(error.context, "transactions are not in this version");
 }
 
 #[test]
 fn an_expiry_is_absent_empty_kept_or_set() {
-    let second = Some(Duration { seconds: 1, nanos: 0 });
+    let second = Some(Duration {
+        seconds: 1,
+        nanos: 0,
+    });
     assert_eq!(expiry(None), Ok(Expiry::Default));
-    let none = Expiry::Set { time_to_live: None, time_to_idle: None };
+    let none = Expiry::Set {
+        time_to_live: None,
+        time_to_idle: None,
+    };
     assert_eq!(expiry(Some(pb::Expiry::default())), Ok(none));
-    let kept = pb::Expiry { keep: true, ..Default::default() };
+    let kept = pb::Expiry {
+        keep: true,
+        ..Default::default()
+    };
     assert_eq!(expiry(Some(kept)), Ok(Expiry::Keep));
-    assert!(expiry(Some(pb::Expiry { time_to_live: second, ..kept })).is_err());
-    let set = pb::Expiry { time_to_idle: second, ..Default::default() };
-    let idle = Expiry::Set { time_to_live: None, time_to_idle: Some(1_000_000) };
+    assert!(
+        expiry(Some(pb::Expiry {
+            time_to_live: second,
+            ..kept
+        }))
+        .is_err()
+    );
+    let set = pb::Expiry {
+        time_to_idle: second,
+        ..Default::default()
+    };
+    let idle = Expiry::Set {
+        time_to_live: None,
+        time_to_idle: Some(1_000_000),
+    };
     assert_eq!(expiry(Some(set)), Ok(idle));
 }
 
@@ -105,7 +197,10 @@ fn durations_have_bounds_on_both_sides() {
     assert_eq!(duration("d", None), Ok(None));
     assert_eq!(read(0, 1_000), Ok(Some(1)));
     assert_eq!(read(1, 999), Ok(Some(1_000_000)));
-    assert_eq!(read(DURATION_SECONDS_MAX, 0), Ok(Some(DURATION_SECONDS_MAX as u64 * 1_000_000)));
+    assert_eq!(
+        read(DURATION_SECONDS_MAX, 0),
+        Ok(Some(DURATION_SECONDS_MAX as u64 * 1_000_000))
+    );
     for (seconds, nanos) in [
         (0, 0),
         (0, 999),
@@ -133,7 +228,10 @@ fn conditions_are_taken_by_their_word() {
     assert_eq!(condition_of(None), Ok(Condition::Any));
     assert_eq!(read(Wire::Absent(true)), Ok(Condition::Absent));
     assert_eq!(read(Wire::Version(0)), Ok(Condition::Version(0)));
-    assert_eq!(read(Wire::Value("".into())), Ok(Condition::Value(Blob::default())));
+    assert_eq!(
+        read(Wire::Value("".into())),
+        Ok(Condition::Value(Blob::default()))
+    );
     for bad in [Wire::Any(false), Wire::Absent(false), Wire::Present(false)] {
         assert!(read(bad).is_err());
     }
@@ -145,27 +243,46 @@ fn condition_of(wire: Option<pb::condition::Condition>) -> Result<Condition> {
 
 #[test]
 fn a_modify_needs_a_change() {
-    let modify = pb::ModifyRequest { key: "k".into(), ..Default::default() };
+    let modify = pb::ModifyRequest {
+        key: "k".into(),
+        ..Default::default()
+    };
     assert_eq!(refusal(modify).kind, ErrorKind::InvalidArgument);
 }
 
 #[test]
 fn an_unknown_cache_is_named_with_those_that_exist() {
     let mut view = View::default();
-    assert_eq!(known(&view, "c").expect_err("no view").kind, ErrorKind::Unavailable);
+    assert_eq!(
+        known(&view, "c").expect_err("no view").kind,
+        ErrorKind::Unavailable
+    );
     view.version.number = 1;
     let error = known(&view, "c").expect_err("no cache");
-    assert_eq!((error.kind, error.reason.as_ref()), (ErrorKind::NotFound, "NO_SUCH_CACHE"));
+    assert_eq!(
+        (error.kind, error.reason.as_ref()),
+        (ErrorKind::NotFound, "NO_SUCH_CACHE")
+    );
     assert!(error.context.ends_with("caches here: none"), "{error}");
     for number in 0..NAMES_IN_ERROR_MAX + 2 {
         let settings = CacheSettings::named(&format!("cache-{number:02}"));
-        let cache = ViewCache { settings, created_at: Default::default(), table: Vec::new() };
+        let cache = ViewCache {
+            settings,
+            created_at: Default::default(),
+            table: Vec::new(),
+        };
         view.caches.insert(cache.settings.id(), cache);
     }
     let error = known(&view, "c").expect_err("no cache");
     assert!(error.context.contains("cache-00, cache-01"), "{error}");
     assert!(error.context.ends_with("and 2 more"), "{error}");
     assert!(known(&view, "cache-03").is_ok());
-    assert_eq!(known(&view, "").expect_err("no name").kind, ErrorKind::InvalidArgument);
-    assert_eq!(known(&view, &"n".repeat(256)).expect_err("long").kind, ErrorKind::InvalidArgument);
+    assert_eq!(
+        known(&view, "").expect_err("no name").kind,
+        ErrorKind::InvalidArgument
+    );
+    assert_eq!(
+        known(&view, &"n".repeat(256)).expect_err("long").kind,
+        ErrorKind::InvalidArgument
+    );
 }

@@ -10,7 +10,11 @@ const COPIED_MAX: usize = 256;
 
 /// Stored bytes on their way out.
 pub fn bytes(blob: Blob) -> Bytes {
-    if blob.len() <= COPIED_MAX { Bytes::copy_from_slice(&blob) } else { Bytes::from_owner(blob) }
+    if blob.len() <= COPIED_MAX {
+        Bytes::copy_from_slice(&blob)
+    } else {
+        Bytes::from_owner(blob)
+    }
 }
 
 /// A point in cluster time, which counts from the Unix epoch.
@@ -48,7 +52,8 @@ pub fn entry(view: EntryView) -> pb::Entry {
     }
 }
 
-fn mismatch(reply: &Reply) -> Error {
+/// The error for a reply that belongs to another operation than was asked for.
+pub fn mismatch(reply: &Reply) -> Error {
     let what = match reply {
         Reply::Got { .. } => "get",
         Reply::Put { .. } => "put",
@@ -59,8 +64,14 @@ fn mismatch(reply: &Reply) -> Error {
         Reply::Size { .. } => "size",
         Reply::Cleared { .. } => "clear",
     };
-    let error = Error::new(ErrorKind::Internal, format!("the node answered as if asked for {what}"));
-    Error { applied: Applied::Unknown, ..error }
+    let error = Error::new(
+        ErrorKind::Internal,
+        format!("the node answered as if asked for {what}"),
+    );
+    Error {
+        applied: Applied::Unknown,
+        ..error
+    }
 }
 
 /// The answer that belongs to a reply of the node.
@@ -74,7 +85,9 @@ pub trait FromReply: Sized {
 impl FromReply for pb::GetResponse {
     fn from_reply(reply: Reply) -> Result<Self> {
         match reply {
-            Reply::Got { entry: found } => Ok(Self { entry: found.map(entry) }),
+            Reply::Got { entry: found } => Ok(Self {
+                entry: found.map(entry),
+            }),
             other => Err(mismatch(&other)),
         }
     }
@@ -83,9 +96,15 @@ impl FromReply for pb::GetResponse {
 impl FromReply for pb::PutResponse {
     fn from_reply(reply: Reply) -> Result<Self> {
         match reply {
-            Reply::Put { applied, version, previous } => {
-                Ok(Self { applied, version, previous: previous.map(entry) })
-            }
+            Reply::Put {
+                applied,
+                version,
+                previous,
+            } => Ok(Self {
+                applied,
+                version,
+                previous: previous.map(entry),
+            }),
             other => Err(mismatch(&other)),
         }
     }
@@ -94,9 +113,10 @@ impl FromReply for pb::PutResponse {
 impl FromReply for pb::RemoveResponse {
     fn from_reply(reply: Reply) -> Result<Self> {
         match reply {
-            Reply::Removed { applied, previous } => {
-                Ok(Self { applied, previous: previous.map(entry) })
-            }
+            Reply::Removed { applied, previous } => Ok(Self {
+                applied,
+                previous: previous.map(entry),
+            }),
             other => Err(mismatch(&other)),
         }
     }
@@ -116,7 +136,13 @@ impl FromReply for pb::ModifyResponse {
         match reply {
             // An append to a number leaves a number as well, but only an increment answers one;
             // the caller of `modified` knows which it was.
-            Reply::Modified { applied, version, .. } => Ok(Self { applied, version, value: None }),
+            Reply::Modified {
+                applied, version, ..
+            } => Ok(Self {
+                applied,
+                version,
+                value: None,
+            }),
             other => Err(mismatch(&other)),
         }
     }
@@ -129,13 +155,20 @@ impl FromReply for pb::ModifyResponse {
 /// `Internal` where the reply belongs to another operation.
 pub fn modified(reply: Reply, increment: bool) -> Result<pb::ModifyResponse> {
     let number = match &reply {
-        Reply::Modified { applied: true, value, .. } if increment => {
-            std::str::from_utf8(value).ok().and_then(|text| text.parse().ok())
-        }
+        Reply::Modified {
+            applied: true,
+            value,
+            ..
+        } if increment => std::str::from_utf8(value)
+            .ok()
+            .and_then(|text| text.parse().ok()),
         _ => None,
     };
     let response = pb::ModifyResponse::from_reply(reply)?;
-    Ok(pb::ModifyResponse { value: number, ..response })
+    Ok(pb::ModifyResponse {
+        value: number,
+        ..response
+    })
 }
 
 #[cfg(test)]
@@ -161,9 +194,15 @@ mod tests {
         assert_eq!(encoded.key.as_ref(), b"key");
         assert_eq!(encoded.value.len(), COPIED_MAX + 1);
         assert_eq!((encoded.flags, encoded.version), (9, 11));
-        let created = prost_types::Timestamp { seconds: 1, nanos: 500_000_000 };
+        let created = prost_types::Timestamp {
+            seconds: 1,
+            nanos: 500_000_000,
+        };
         assert_eq!(encoded.created_at, Some(created));
-        let accessed = prost_types::Timestamp { seconds: 2, nanos: 1_000 };
+        let accessed = prost_types::Timestamp {
+            seconds: 2,
+            nanos: 1_000,
+        };
         assert_eq!(encoded.last_access_at, Some(accessed));
         assert_eq!(encoded.expires_at, None);
         assert!(encoded.idle_expires_at.is_some());
@@ -171,8 +210,15 @@ mod tests {
 
     #[test]
     fn only_an_increment_that_was_applied_answers_a_number() {
-        let reply = |applied| Reply::Modified { applied, version: 3, value: Blob::from("-12") };
-        assert_eq!(modified(reply(true), true).expect("an answer").value, Some(-12));
+        let reply = |applied| Reply::Modified {
+            applied,
+            version: 3,
+            value: Blob::from("-12"),
+        };
+        assert_eq!(
+            modified(reply(true), true).expect("an answer").value,
+            Some(-12)
+        );
         assert_eq!(modified(reply(true), false).expect("an answer").value, None);
         assert_eq!(modified(reply(false), true).expect("an answer").value, None);
         assert!(modified(Reply::Size { live: 1 }, true).is_err());

@@ -66,10 +66,18 @@ where
         };
         request.extensions_mut().insert(time);
         let timer = time.given.map(|given| {
-            let end = if given - now > AHEAD * 4 { given - AHEAD } else { given };
+            let end = if given - now > AHEAD * 4 {
+                given - AHEAD
+            } else {
+                given
+            };
             Box::pin(tokio::time::sleep_until(end.into()))
         });
-        GuardedCall { inner: Ok(self.inner.call(request)), timer, _pass: Some(pass) }
+        GuardedCall {
+            inner: Ok(self.inner.call(request)),
+            timer,
+            _pass: Some(pass),
+        }
     }
 }
 
@@ -83,7 +91,11 @@ pub struct GuardedCall<F> {
 
 impl<F> GuardedCall<F> {
     fn refused(error: &Error) -> Self {
-        Self { inner: Err(Some(to_status(error).into_http())), timer: None, _pass: None }
+        Self {
+            inner: Err(Some(to_status(error).into_http())),
+            timer: None,
+            _pass: None,
+        }
     }
 }
 
@@ -105,7 +117,11 @@ where
         if let Poll::Ready(Ok(response)) = Pin::new(inner).poll(context) {
             return Poll::Ready(Ok(worded(response)));
         }
-        if this.timer.as_mut().is_some_and(|timer| timer.as_mut().poll(context).is_ready()) {
+        if this
+            .timer
+            .as_mut()
+            .is_some_and(|timer| timer.as_mut().poll(context).is_ready())
+        {
             return Poll::Ready(Ok(to_status(&late()).into_http()));
         }
         Poll::Pending
@@ -113,7 +129,10 @@ where
 }
 
 fn late() -> Error {
-    Error::new(ErrorKind::DeadlineExceeded, "no answer within the caller's deadline")
+    Error::new(
+        ErrorKind::DeadlineExceeded,
+        "no answer within the caller's deadline",
+    )
 }
 
 /// An answer that is a refusal of the transport gets our words and details.
@@ -121,7 +140,10 @@ fn worded(response: Response<Body>) -> Response<Body> {
     if !response.headers().contains_key("grpc-status") {
         return response;
     }
-    match Status::from_header_map(response.headers()).as_ref().and_then(transport_error) {
+    match Status::from_header_map(response.headers())
+        .as_ref()
+        .and_then(transport_error)
+    {
         Some(error) => to_status(&error).into_http(),
         None => response,
     }

@@ -33,7 +33,11 @@ impl HealthFront {
     }
 
     fn status(&self) -> ServingStatus {
-        if self.handle.serving() { ServingStatus::Serving } else { ServingStatus::NotServing }
+        if self.handle.serving() {
+            ServingStatus::Serving
+        } else {
+            ServingStatus::NotServing
+        }
     }
 }
 
@@ -42,7 +46,9 @@ fn is_known(service: &str) -> bool {
 }
 
 fn answer(status: ServingStatus) -> HealthCheckResponse {
-    HealthCheckResponse { status: status.into() }
+    HealthCheckResponse {
+        status: status.into(),
+    }
 }
 
 #[tonic::async_trait]
@@ -72,7 +78,11 @@ impl Health for HealthFront {
             let mut views = front.handle.views();
             let mut told = None;
             loop {
-                let status = if known { front.status() } else { ServingStatus::ServiceUnknown };
+                let status = if known {
+                    front.status()
+                } else {
+                    ServingStatus::ServiceUnknown
+                };
                 if told != Some(status) {
                     told = Some(status);
                     if sender.send(Ok(answer(status))).await.is_err() {

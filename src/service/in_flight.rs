@@ -11,14 +11,21 @@ pub struct InFlight<T> {
     waiting: JoinSet<T>,
 }
 
-impl<T: Send + 'static> InFlight<T> {
-    /// None yet. How many may wait is up to the caller, who sees `len`.
-    pub fn new() -> Self {
-        Self { waiting: JoinSet::new() }
+/// None yet. How many may wait is up to the caller, who sees `len`.
+impl<T> Default for InFlight<T> {
+    fn default() -> Self {
+        Self {
+            waiting: JoinSet::new(),
+        }
     }
+}
 
+impl<T: Send + 'static> InFlight<T> {
     /// Starts one; its answer comes back at once, or later from `next`.
-    pub async fn start(&mut self, operation: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    pub async fn start(
+        &mut self,
+        operation: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
         let mut operation = Box::pin(operation);
         match poll_fn(|context| Poll::Ready(operation.as_mut().poll(context))).await {
             Poll::Ready(answer) => Some(answer),
@@ -32,6 +39,11 @@ impl<T: Send + 'static> InFlight<T> {
     /// How many wait.
     pub fn len(&self) -> usize {
         self.waiting.len()
+    }
+
+    /// Whether none waits.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
     }
 
     /// The next answer, in any order; none when nothing waits. One that ended in a panic is
@@ -56,7 +68,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_what_must_wait_waits() {
-        let mut set = InFlight::new();
+        let mut set = InFlight::default();
         assert_eq!(set.start(async { 1 }).await, Some(1));
         let (sender, receiver) = tokio::sync::oneshot::channel();
         assert_eq!(set.start(async { receiver.await.unwrap_or(0) }).await, None);

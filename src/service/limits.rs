@@ -63,7 +63,11 @@ pub struct Pass(Arc<AtomicUsize>);
 impl Gate {
     /// A gate that lets `max` in; `what` they are stands in the error.
     pub fn new(max: usize, what: &'static str) -> Self {
-        Self { inside: Arc::default(), max, what }
+        Self {
+            inside: Arc::default(),
+            max,
+            what,
+        }
     }
 
     /// Goes in.
@@ -101,7 +105,10 @@ mod tests {
         let first = gate.enter().expect("a place");
         let second = gate.enter().expect("a place");
         assert_eq!(gate.enter().expect_err("full").kind, ErrorKind::Overloaded);
-        assert_eq!(gate.enter().expect_err("still full").kind, ErrorKind::Overloaded);
+        assert_eq!(
+            gate.enter().expect_err("still full").kind,
+            ErrorKind::Overloaded
+        );
         drop(first);
         let third = gate.enter().expect("a place is free again");
         drop((second, third));

@@ -87,8 +87,7 @@ mod tests {
     use std::time::{Duration, Instant};
     use tokio_stream::StreamExt;
 
-    const OPEN: fn() -> CallTime =
-        || CallTime::of(&http::HeaderMap::new(), Instant::now());
+    const OPEN: fn() -> CallTime = || CallTime::of(&http::HeaderMap::new(), Instant::now());
 
     #[tokio::test]
     async fn an_error_of_the_work_is_the_last_message() {
@@ -101,7 +100,11 @@ mod tests {
         .into_inner();
         assert!(gate.enter().is_err());
         assert_eq!(stream.next().await.and_then(Result::ok), Some(1));
-        let status = stream.next().await.expect("an error").expect_err("an error");
+        let status = stream
+            .next()
+            .await
+            .expect("an error")
+            .expect_err("an error");
         assert_eq!(status.code(), tonic::Code::InvalidArgument);
         assert!(stream.next().await.is_none());
     }
@@ -130,25 +133,42 @@ mod tests {
 
     #[tokio::test]
     async fn the_end_of_the_node_ends_the_stream() {
-        let mut stream = start(&Gate::new(1, "streams"), OPEN(), async {}, |_out: Out<u32>| async {
-            pending().await
-        })
+        let mut stream = start(
+            &Gate::new(1, "streams"),
+            OPEN(),
+            async {},
+            |_out: Out<u32>| async { pending().await },
+        )
         .expect("a place")
         .into_inner();
-        let status = stream.next().await.expect("an error").expect_err("an error");
+        let status = stream
+            .next()
+            .await
+            .expect("an error")
+            .expect_err("an error");
         assert_eq!(status.code(), tonic::Code::Unavailable);
     }
 
     #[tokio::test]
     async fn the_deadline_of_the_caller_ends_the_stream() {
         let now = Instant::now();
-        let time = CallTime { given: Some(now), deadline: now };
-        let mut stream = start(&Gate::new(1, "streams"), time, pending(), |_out: Out<u32>| async {
-            pending().await
-        })
+        let time = CallTime {
+            given: Some(now),
+            deadline: now,
+        };
+        let mut stream = start(
+            &Gate::new(1, "streams"),
+            time,
+            pending(),
+            |_out: Out<u32>| async { pending().await },
+        )
         .expect("a place")
         .into_inner();
-        let status = stream.next().await.expect("an error").expect_err("an error");
+        let status = stream
+            .next()
+            .await
+            .expect("an error")
+            .expect_err("an error");
         assert_eq!(status.code(), tonic::Code::DeadlineExceeded);
     }
 }

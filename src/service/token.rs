@@ -63,9 +63,14 @@ impl ScanIdentity<'_> {
             if self.checksum(body) != checksum {
                 return None;
             }
-            let (&CURSOR, rest) = body.split_first()? else { return None };
+            let (&CURSOR, rest) = body.split_first()? else {
+                return None;
+            };
             let (partition, key) = rest.split_first_chunk()?;
-            Some(ScanPlace { partition: u32::from_le_bytes(*partition), after: Blob::from(key) })
+            Some(ScanPlace {
+                partition: u32::from_le_bytes(*partition),
+                after: Blob::from(key),
+            })
         };
         place().ok_or_else(|| {
             Error::invalid(
@@ -105,7 +110,10 @@ impl ResumePoint {
         }
         put_number(&mut bytes, self.positions.len() as u64);
         for position in &self.positions {
-            put_number(&mut bytes, topologies.get(&position.topology).copied().unwrap_or(0));
+            put_number(
+                &mut bytes,
+                topologies.get(&position.topology).copied().unwrap_or(0),
+            );
             put_number(&mut bytes, position.counter);
         }
         let checksum = xxh3_64(&bytes);
@@ -131,7 +139,9 @@ impl ResumePoint {
             return Err(refuse("the resume token belongs to another cache"));
         }
         if point.created_at != created_at || point.positions.len() != partitions as usize {
-            return Err(refuse("the cache was created anew since the resume token was given out"));
+            return Err(refuse(
+                "the cache was created anew since the resume token was given out",
+            ));
         }
         Ok(point)
     }
@@ -160,9 +170,16 @@ impl ResumePoint {
         let mut positions = Vec::new();
         for _ in 0..reader.number()? {
             let topology = *topologies.get(usize::try_from(reader.number()?).ok()?)?;
-            positions.push(WatchPosition { counter: reader.number()?, topology });
+            positions.push(WatchPosition {
+                counter: reader.number()?,
+                topology,
+            });
         }
-        reader.0.is_empty().then_some(Self { cache, created_at, positions })
+        reader.0.is_empty().then_some(Self {
+            cache,
+            created_at,
+            positions,
+        })
     }
 }
 
@@ -217,16 +234,25 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    const IDENTITY: ScanIdentity<'static> =
-        ScanIdentity { cache: CacheId(7), prefix: b"a", partition: None };
+    const IDENTITY: ScanIdentity<'static> = ScanIdentity {
+        cache: CacheId(7),
+        prefix: b"a",
+        partition: None,
+    };
 
     fn point() -> ResumePoint {
-        let topology = |number| TopologyVersion { number, ..TopologyVersion::default() };
+        let topology = |number| TopologyVersion {
+            number,
+            ..TopologyVersion::default()
+        };
         ResumePoint {
             cache: CacheId(-3),
             created_at: ClusterTime(1_700_000_000_000_000),
             positions: (0..5)
-                .map(|n| WatchPosition { counter: u64::MAX >> (n * 9), topology: topology(n / 2) })
+                .map(|n| WatchPosition {
+                    counter: u64::MAX >> (n * 9),
+                    topology: topology(n / 2),
+                })
                 .collect(),
         }
     }
@@ -238,12 +264,24 @@ mod tests {
     #[test]
     fn a_cursor_is_good_for_its_own_scan_only() {
         let cursor = IDENTITY.cursor(9, b"abc");
-        let place = ScanPlace { partition: 9, after: Blob::from("abc") };
+        let place = ScanPlace {
+            partition: 9,
+            after: Blob::from("abc"),
+        };
         assert_eq!(IDENTITY.place(&cursor), Ok(place));
         for other in [
-            ScanIdentity { cache: CacheId(8), ..IDENTITY },
-            ScanIdentity { prefix: b"b", ..IDENTITY },
-            ScanIdentity { partition: Some(9), ..IDENTITY },
+            ScanIdentity {
+                cache: CacheId(8),
+                ..IDENTITY
+            },
+            ScanIdentity {
+                prefix: b"b",
+                ..IDENTITY
+            },
+            ScanIdentity {
+                partition: Some(9),
+                ..IDENTITY
+            },
         ] {
             let error = other.place(&cursor).expect_err("another scan");
             assert_eq!(error.kind, ErrorKind::InvalidArgument);
@@ -261,7 +299,9 @@ mod tests {
     fn a_resume_token_of_another_life_of_the_cache_is_stale() {
         let token = point().encode();
         let stale = |cache, at, partitions| {
-            ResumePoint::decode(&token, cache, at, partitions).expect_err("stale").kind
+            ResumePoint::decode(&token, cache, at, partitions)
+                .expect_err("stale")
+                .kind
         };
         let (cache, at) = (point().cache, point().created_at);
         assert_eq!(stale(CacheId(4), at, 5), ErrorKind::OutOfRange);
@@ -272,7 +312,15 @@ mod tests {
     #[test]
     fn a_token_of_a_large_cache_stays_small() {
         let positions = vec![point().positions[0]; 65_536];
-        assert!(ResumePoint { positions, ..point() }.encode().len() < 1 << 20);
+        assert!(
+            ResumePoint {
+                positions,
+                ..point()
+            }
+            .encode()
+            .len()
+                < 1 << 20
+        );
     }
 
     proptest! {

@@ -4,6 +4,7 @@
 use super::super::Front;
 use super::super::deadline::CallTime;
 use super::super::decode;
+use super::super::encode::mismatch;
 use super::super::in_flight::InFlight;
 use super::super::limits::PARTITIONS_IN_FLIGHT_MAX;
 use super::many::{self, Budget, Call};
@@ -38,8 +39,11 @@ pub async fn size(
     };
     let mut live = 0u64;
     let (_, failed) = ask_all(front, requests, time, |reply| match reply {
-        Reply::Size { live: some } => live += some,
-        _ => {}
+        Reply::Size { live: some } => {
+            live += some;
+            Ok(())
+        }
+        other => Err(mismatch(&other)),
     })
     .await;
     match failed {
@@ -59,7 +63,9 @@ fn check_copies(copies: i32) -> Result<()> {
                 other.as_str_name()
             ),
         )),
-        Err(_) => Err(Error::invalid(format!("copies = {copies} is not a kind of copy"))),
+        Err(_) => Err(Error::invalid(format!(
+            "copies = {copies} is not a kind of copy"
+        ))),
     }
 }
 
@@ -87,8 +93,11 @@ pub async fn clear(
     };
     let mut removed = 0u64;
     let (answered, failed) = ask_all(front, requests, time, |reply| match reply {
-        Reply::Cleared { removed: some } => removed += some,
-        _ => {}
+        Reply::Cleared { removed: some } => {
+            removed += some;
+            Ok(())
+        }
+        other => Err(mismatch(&other)),
     })
     .await;
     match failed {
@@ -109,12 +118,16 @@ async fn clear_keys(
         many::check_count(front, message.keys.len())?;
         let call = Call::of(settings, &[], "", &message.request_id)?;
         let operation = || {
-            Ok(KeyOperation::Remove { condition: Condition::Any, return_previous: false })
+            Ok(KeyOperation::Remove {
+                condition: Condition::Any,
+                return_previous: false,
+            })
         };
         // A key that cannot be one fails the call before anything is removed.
         let keys = message.keys.iter().enumerate();
-        let requests: Result<Vec<_>> =
-            keys.map(|(part, key)| call.request(part, key, operation)).collect();
+        let requests: Result<Vec<_>> = keys
+            .map(|(part, key)| call.request(part, key, operation))
+            .collect();
         requests?.into_iter().map(Ok).collect()
     };
     let mut removed = 0u64;
@@ -140,7 +153,10 @@ fn in_part(error: Error, answered: usize) -> Error {
     if answered == 0 {
         return error;
     }
-    Error { applied: Applied::Unknown, ..error }
+    Error {
+        applied: Applied::Unknown,
+        ..error
+    }
 }
 
 /// Asks for all of `requests`, some at a time, until one fails. How many answered, and the error.
@@ -148,16 +164,13 @@ async fn ask_all(
     front: &Front,
     requests: impl Iterator<Item = Request>,
     time: CallTime,
-    mut take: impl FnMut(Reply),
+    mut take: impl FnMut(Reply) -> Result<()>,
 ) -> (usize, Option<Error>) {
-    let mut in_flight = InFlight::new();
+    let mut in_flight = InFlight::default();
     let mut answered = 0;
     let mut failed = None;
-    let mut note = |answer: Result<Reply>| match answer {
-        Ok(reply) => {
-            answered += 1;
-            take(reply);
-        }
+    let mut note = |answer: Result<Reply>| match answer.and_then(&mut take) {
+        Ok(()) => answered += 1,
         Err(error) => failed = failed.take().or(Some(error)),
     };
     let mut stop = false;
@@ -200,7 +213,10 @@ mod tests {
             assert_eq!(error.kind, ErrorKind::Unimplemented);
             assert!(error.context.contains(copies.as_str_name()), "{error}");
         }
-        assert_eq!(check_copies(99).expect_err("unknown").kind, ErrorKind::InvalidArgument);
+        assert_eq!(
+            check_copies(99).expect_err("unknown").kind,
+            ErrorKind::InvalidArgument
+        );
     }
 
     #[test]

@@ -49,7 +49,8 @@ impl Told {
                  again later, or watch without current entries"
             )));
         }
-        self.versions.insert((partition, entry.key.clone()), entry.version);
+        self.versions
+            .insert((partition, entry.key.clone()), entry.version);
         Ok(())
     }
 
@@ -59,7 +60,9 @@ impl Told {
             return true;
         }
         let place = (partition, event.entry.key.clone());
-        let Some(&told) = self.versions.get(&place) else { return true };
+        let Some(&told) = self.versions.get(&place) else {
+            return true;
+        };
         let replaced = event.previous.as_ref().map(|previous| previous.version);
         let (leads_on, told_it) = match event.kind {
             EventKind::Created => (false, event.entry.version == told),
@@ -128,7 +131,13 @@ impl<'a> Current<'a> {
         time: CallTime,
         out: &'a Out<pb::WatchEvent>,
     ) -> Self {
-        Self { source, teller, time, out, held: Held::default() }
+        Self {
+            source,
+            teller,
+            time,
+            out,
+            held: Held::default(),
+        }
     }
 
     /// Sends all current entries; returns the events that came meanwhile, to be told next.
@@ -150,7 +159,9 @@ impl<'a> Current<'a> {
             let (request, most) = pages.request(partition, after.take(), u64::MAX);
             let deadline = CallTime::within(&self.time, Instant::now()).deadline;
             let handle = self.source.handle.clone();
-            let reply = self.meanwhile(async move { handle.execute(request, deadline).await }).await?;
+            let reply = self
+                .meanwhile(async move { handle.execute(request, deadline).await })
+                .await?;
             let (entries, more) = pages.take(reply, most)?;
             after = entries.last().map(|entry| entry.key.clone());
             for entry in entries {
@@ -229,7 +240,12 @@ mod tests {
 
     fn event(kind: EventKind, version: u64, previous: Option<u64>) -> Event {
         let previous = previous.map(|version| entry("k", version));
-        Event { kind, counter: 1, entry: entry("k", version), previous }
+        Event {
+            kind,
+            counter: 1,
+            entry: entry("k", version),
+            previous,
+        }
     }
 
     fn told(version: u64) -> Told {
@@ -262,7 +278,10 @@ mod tests {
     fn other_keys_and_partitions_are_news() {
         let mut told = told(5);
         assert!(told.is_news(4, &event(EventKind::Created, 5, None)));
-        let other = Event { entry: entry("other", 5), ..event(EventKind::Created, 5, None) };
+        let other = Event {
+            entry: entry("other", 5),
+            ..event(EventKind::Created, 5, None)
+        };
         assert!(told.is_news(3, &other));
     }
 

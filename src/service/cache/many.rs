@@ -31,10 +31,16 @@ pub async fn get(
     let (requests, budget) = {
         let view = front.handle.view();
         let settings = &decode::known(&view, &message.cache)?.settings;
-        let call = Call::of(settings, &message.affinity_key, &message.transaction, &message.request_id)?;
+        let call = Call::of(
+            settings,
+            &message.affinity_key,
+            &message.transaction,
+            &message.request_id,
+        )?;
         check_count(front, message.keys.len())?;
         let operation = decode::get_operation(message.touch, message.omit_value)?;
-        let request = |(part, key): (usize, &Bytes)| call.request(part, key, || Ok(operation.clone()));
+        let request =
+            |(part, key): (usize, &Bytes)| call.request(part, key, || Ok(operation.clone()));
         let requests: Vec<_> = message.keys.iter().enumerate().map(request).collect();
         (requests, Budget::of(front, settings, !message.omit_value))
     };
@@ -45,9 +51,14 @@ pub async fn get(
             Ok(response) => Wire::Get(response),
             Err(error) => Wire::Error(to_proto(&error)),
         };
-        pb::get_many_response::Result { key, result: Some(result) }
+        pb::get_many_response::Result {
+            key,
+            result: Some(result),
+        }
     });
-    Ok(pb::GetManyResponse { results: results.collect() })
+    Ok(pb::GetManyResponse {
+        results: results.collect(),
+    })
 }
 
 /// See `CacheService.PutMany`.
@@ -60,7 +71,12 @@ pub async fn put(
     let (requests, budget) = {
         let view = front.handle.view();
         let settings = &decode::known(&view, &message.cache)?.settings;
-        let call = Call::of(settings, &message.affinity_key, &message.transaction, &message.request_id)?;
+        let call = Call::of(
+            settings,
+            &message.affinity_key,
+            &message.transaction,
+            &message.request_id,
+        )?;
         refuse_transactional(settings, "PutMany")?;
         check_count(front, message.entries.len())?;
         check_distinct(message.entries.iter().map(|entry| &entry.key))?;
@@ -77,7 +93,10 @@ pub async fn put(
             }));
             keys.push(entry.key);
         }
-        (requests, Budget::of(front, settings, message.return_previous))
+        (
+            requests,
+            Budget::of(front, settings, message.return_previous),
+        )
     };
     let answers = run(&front.handle, requests, time, budget).await;
     let results = keys.into_iter().zip(answers).map(|(key, answer)| {
@@ -86,9 +105,14 @@ pub async fn put(
             Ok(response) => Wire::Put(response),
             Err(error) => Wire::Error(to_proto(&error)),
         };
-        pb::put_many_response::Result { key, result: Some(result) }
+        pb::put_many_response::Result {
+            key,
+            result: Some(result),
+        }
     });
-    Ok(pb::PutManyResponse { results: results.collect() })
+    Ok(pb::PutManyResponse {
+        results: results.collect(),
+    })
 }
 
 /// See `CacheService.RemoveMany`.
@@ -101,7 +125,12 @@ pub async fn remove(
     let (requests, budget) = {
         let view = front.handle.view();
         let settings = &decode::known(&view, &message.cache)?.settings;
-        let call = Call::of(settings, &message.affinity_key, &message.transaction, &message.request_id)?;
+        let call = Call::of(
+            settings,
+            &message.affinity_key,
+            &message.transaction,
+            &message.request_id,
+        )?;
         refuse_transactional(settings, "RemoveMany")?;
         check_count(front, message.keys.len())?;
         check_distinct(message.keys.iter().map(|remove| &remove.key))?;
@@ -115,7 +144,10 @@ pub async fn remove(
             }));
             keys.push(remove.key);
         }
-        (requests, Budget::of(front, settings, message.return_previous))
+        (
+            requests,
+            Budget::of(front, settings, message.return_previous),
+        )
     };
     let answers = run(&front.handle, requests, time, budget).await;
     let results = keys.into_iter().zip(answers).map(|(key, answer)| {
@@ -124,9 +156,14 @@ pub async fn remove(
             Ok(response) => Wire::Remove(response),
             Err(error) => Wire::Error(to_proto(&error)),
         };
-        pb::remove_many_response::Result { key, result: Some(result) }
+        pb::remove_many_response::Result {
+            key,
+            result: Some(result),
+        }
     });
-    Ok(pb::RemoveManyResponse { results: results.collect() })
+    Ok(pb::RemoveManyResponse {
+        results: results.collect(),
+    })
 }
 
 /// What the keys of one call share.
@@ -144,7 +181,11 @@ impl<'a> Call<'a> {
         request_id: &[u8],
     ) -> Result<Self> {
         decode::no_transaction(transaction)?;
-        Ok(Self { settings, affinity_key, id: decode::request_id(request_id)? })
+        Ok(Self {
+            settings,
+            affinity_key,
+            id: decode::request_id(request_id)?,
+        })
     }
 
     pub(super) fn request(
@@ -168,16 +209,20 @@ pub(super) fn check_count(front: &Front, count: usize) -> Result<()> {
     if count <= max {
         return Ok(());
     }
-    Err(Error::invalid(format!("one call has at most {max} keys (batch-keys-max), not {count}"))
-        .because("TOO_MANY_KEYS"))
+    Err(Error::invalid(format!(
+        "one call has at most {max} keys (batch-keys-max), not {count}"
+    ))
+    .because("TOO_MANY_KEYS"))
 }
 
 fn check_distinct<'a>(keys: impl Iterator<Item = &'a Bytes>) -> Result<()> {
     let mut seen = HashSet::new();
     for (part, key) in keys.enumerate() {
         if !seen.insert(key) {
-            return Err(Error::invalid(format!("the key at place {part} comes twice in the call"))
-                .because("DOUBLED_KEY"));
+            return Err(
+                Error::invalid(format!("the key at place {part} comes twice in the call"))
+                    .because("DOUBLED_KEY"),
+            );
         }
     }
     Ok(())
@@ -207,7 +252,10 @@ pub(super) struct Budget {
 
 impl Budget {
     /// Without a bound: the answers carry no values.
-    pub(super) const SMALL: Self = Self { left: usize::MAX, one: 0 };
+    pub(super) const SMALL: Self = Self {
+        left: usize::MAX,
+        one: 0,
+    };
 
     fn of(front: &Front, settings: &CacheSettings, values: bool) -> Self {
         if !values {
@@ -233,7 +281,9 @@ impl Budget {
 
 fn weight(reply: &Reply) -> usize {
     let of = |entry: &Option<EntryView>| {
-        entry.as_ref().map_or(0, |entry| entry.key.len() + entry.value.len() + 64)
+        entry
+            .as_ref()
+            .map_or(0, |entry| entry.key.len() + entry.value.len() + 64)
     };
     match reply {
         Reply::Got { entry } => of(entry),
@@ -251,16 +301,22 @@ pub(super) async fn run(
 ) -> Vec<Result<Reply>> {
     let mut answers: Vec<Option<Result<Reply>>> = Vec::new();
     answers.resize_with(requests.len(), || None);
-    let mut in_flight = InFlight::new();
+    let mut in_flight = InFlight::default();
     for (place, request) in requests.into_iter().enumerate() {
         let full = |waiting: usize| waiting >= BATCH_IN_FLIGHT_MAX;
-        while full(in_flight.len()) || (in_flight.len() > 0 && !budget.room(in_flight.len())) {
-            let Some((place, answer)) = in_flight.next().await else { break };
+        while full(in_flight.len()) || (!in_flight.is_empty() && !budget.room(in_flight.len())) {
+            let Some((place, answer)) = in_flight.next().await else {
+                break;
+            };
             budget.take(&answer);
             answers[place] = Some(answer);
         }
         let ready = time.check(Instant::now()).and(request).and_then(|request| {
-            if budget.room(0) { Ok(request) } else { Err(answer_full()) }
+            if budget.room(0) {
+                Ok(request)
+            } else {
+                Err(answer_full())
+            }
         });
         let request = match ready {
             Ok(request) => request,
@@ -282,7 +338,10 @@ pub(super) async fn run(
     while let Some((place, answer)) = in_flight.next().await {
         answers[place] = Some(answer);
     }
-    answers.into_iter().map(|answer| answer.unwrap_or_else(|| Err(broken_off()))).collect()
+    answers
+        .into_iter()
+        .map(|answer| answer.unwrap_or_else(|| Err(broken_off())))
+        .collect()
 }
 
 fn answer_full() -> Error {
@@ -292,7 +351,10 @@ fn answer_full() -> Error {
 
 fn broken_off() -> Error {
     let error = Error::new(ErrorKind::Internal, "the operation broke off");
-    Error { applied: Applied::Unknown, ..error }
+    Error {
+        applied: Applied::Unknown,
+        ..error
+    }
 }
 
 #[cfg(test)]

@@ -7,8 +7,8 @@ mod pipeline;
 mod scan;
 mod watch;
 
-use super::decode::{SingleKey, known};
 use super::deadline::CallTime;
+use super::decode::{SingleKey, known};
 use super::encode::{FromReply, modified};
 use super::streams::Answers;
 use super::{Front, time_of};

@@ -33,7 +33,7 @@ pub fn start(
             handle,
             time,
             out,
-            in_flight: InFlight::new(),
+            in_flight: InFlight::default(),
             busy: HashMap::new(),
             queued: 0,
         };
@@ -43,7 +43,10 @@ pub fn start(
 
 /// Whether the answer to a `Modify` carries a number.
 pub(super) fn is_increment(message: &pb::ModifyRequest) -> bool {
-    matches!(message.change, Some(pb::modify_request::Change::Increment(_)))
+    matches!(
+        message.change,
+        Some(pb::modify_request::Change::Increment(_))
+    )
 }
 
 /// Which answer belongs to a request.
@@ -94,15 +97,20 @@ fn decode(view: &View, operation: Option<Asked>) -> Result<(Kind, Request)> {
     }
     Ok(match operation {
         None => {
-            return Err(Error::invalid("one of get, put, remove, touch and modify is required"));
+            return Err(Error::invalid(
+                "one of get, put, remove, touch and modify is required",
+            ));
         }
         Some(Asked::Get(message)) => (Kind::Get, request(view, message)?),
         Some(Asked::Put(message)) => (Kind::Put, request(view, message)?),
         Some(Asked::Remove(message)) => (Kind::Remove, request(view, message)?),
         Some(Asked::Touch(message)) => (Kind::Touch, request(view, message)?),
-        Some(Asked::Modify(message)) => {
-            (Kind::Modify { increment: is_increment(&message) }, request(view, message)?)
-        }
+        Some(Asked::Modify(message)) => (
+            Kind::Modify {
+                increment: is_increment(&message),
+            },
+            request(view, message)?,
+        ),
     })
 }
 
@@ -121,11 +129,11 @@ struct Line {
 impl Line {
     async fn run(mut self, mut input: Streaming<pb::PipelineRequest>) -> Result<()> {
         let mut ended = None;
-        while ended.is_none() || self.in_flight.len() > 0 {
+        while ended.is_none() || !self.in_flight.is_empty() {
             let room = self.in_flight.len() + self.queued < PIPELINE_IN_FLIGHT_MAX;
             tokio::select! {
                 biased;
-                Some(done) = self.in_flight.next(), if self.in_flight.len() > 0 => {
+                Some(done) = self.in_flight.next(), if !self.in_flight.is_empty() => {
                     self.finish(done).await?;
                 }
                 message = input.message(), if ended.is_none() && room => match message {
@@ -151,7 +159,12 @@ impl Line {
             Ok(decoded) => decoded,
             Err(error) => return self.answer(id, Err(error)).await,
         };
-        let item = Item { id, kind, request, deadline: time.deadline };
+        let item = Item {
+            id,
+            kind,
+            request,
+            deadline: time.deadline,
+        };
         let Some(place) = place(&item.request) else {
             let error = Error::new(ErrorKind::Internal, "a pipeline carries single keys only");
             return self.answer(id, Err(error)).await;
@@ -193,14 +206,23 @@ impl Line {
             .start(async move {
                 let reply = handle.execute(item.request, item.deadline).await;
                 let answer = reply.and_then(|reply| item.kind.answer(reply));
-                Done { id: item.id, place, answer }
+                Done {
+                    id: item.id,
+                    place,
+                    answer,
+                }
             })
             .await
     }
 
     async fn answer(&self, id: u64, answer: Result<Answer>) -> Result<()> {
         let answer = answer.unwrap_or_else(|error| Answer::Error(to_proto(&error)));
-        self.out.send(pb::PipelineResponse { id, result: Some(answer) }).await
+        self.out
+            .send(pb::PipelineResponse {
+                id,
+                result: Some(answer),
+            })
+            .await
     }
 }
 

@@ -66,10 +66,15 @@ impl Plan {
                 prefix: &prefix,
                 partition: message.partition,
             };
-            let ScanPlace { partition, after: key } = identity.place(&message.cursor)?;
+            let ScanPlace {
+                partition,
+                after: key,
+            } = identity.place(&message.cursor)?;
             if !partitions.contains(&partition) {
-                return Err(Error::invalid("the cursor is from a cache with more partitions")
-                    .because("BAD_CURSOR"));
+                return Err(
+                    Error::invalid("the cursor is from a cache with more partitions")
+                        .because("BAD_CURSOR"),
+                );
             }
             partitions.start = partition;
             after = Some(key);
@@ -80,14 +85,26 @@ impl Plan {
             asked: message.partition,
             partitions,
             after,
-            left: if message.limit == 0 { u64::MAX } else { message.limit },
+            left: if message.limit == 0 {
+                u64::MAX
+            } else {
+                message.limit
+            },
             keys_only: message.keys_only,
         })
     }
 }
 
 async fn run(handle: Handle, plan: Plan, time: CallTime, out: Out<pb::ScanResponse>) -> Result<()> {
-    let Plan { cache, prefix, asked, partitions, mut after, mut left, keys_only } = plan;
+    let Plan {
+        cache,
+        prefix,
+        asked,
+        partitions,
+        mut after,
+        mut left,
+        keys_only,
+    } = plan;
     let mut pages = Pages::new(cache, prefix.clone(), keys_only);
     for partition in partitions {
         loop {
@@ -96,9 +113,17 @@ async fn run(handle: Handle, plan: Plan, time: CallTime, out: Out<pb::ScanRespon
             let (entries, more) = pages.take(handle.execute(request, deadline).await?, most)?;
             after = entries.last().map(|entry| entry.key.clone());
             for entry in entries {
-                let identity = ScanIdentity { cache, prefix: &prefix, partition: asked };
+                let identity = ScanIdentity {
+                    cache,
+                    prefix: &prefix,
+                    partition: asked,
+                };
                 let cursor = identity.cursor(partition, &entry.key).into();
-                out.send(pb::ScanResponse { entry: Some(encode::entry(entry)), cursor }).await?;
+                out.send(pb::ScanResponse {
+                    entry: Some(encode::entry(entry)),
+                    cursor,
+                })
+                .await?;
                 left -= 1;
                 if left == 0 {
                     return Ok(());
@@ -123,16 +148,16 @@ pub(super) struct Pages {
 
 impl Pages {
     pub(super) fn new(cache: CacheId, prefix: Blob, keys_only: bool) -> Self {
-        Self { cache, prefix, keys_only, entries: SCAN_PAGE_ENTRIES_FIRST }
+        Self {
+            cache,
+            prefix,
+            keys_only,
+            entries: SCAN_PAGE_ENTRIES_FIRST,
+        }
     }
 
     /// The request of the next page of at most `left` entries, and its size.
-    pub(super) fn request(
-        &self,
-        partition: u32,
-        after: Option<Blob>,
-        left: u64,
-    ) -> (Request, u32) {
+    pub(super) fn request(&self, partition: u32, after: Option<Blob>, left: u64) -> (Request, u32) {
         let limit = self.entries.min(u32::try_from(left).unwrap_or(u32::MAX));
         let operation = Operation::Scan {
             prefix: self.prefix.clone(),
@@ -140,16 +165,29 @@ impl Pages {
             limit,
             keys_only: self.keys_only,
         };
-        (Request { cache: self.cache, partition, operation, request_id: None }, limit)
+        (
+            Request {
+                cache: self.cache,
+                partition,
+                operation,
+                request_id: None,
+            },
+            limit,
+        )
     }
 
     /// The entries of a page and whether more follow; learns how large the next page may be.
     pub(super) fn take(&mut self, reply: Reply, asked: u32) -> Result<(Vec<EntryView>, bool)> {
         let Reply::Scanned { entries, more } = reply else {
-            return Err(Error::new(ErrorKind::Internal, "the node did not answer a scan"));
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "the node did not answer a scan",
+            ));
         };
-        let bytes: usize =
-            entries.iter().map(|entry| entry.key.len() + entry.value.len()).sum();
+        let bytes: usize = entries
+            .iter()
+            .map(|entry| entry.key.len() + entry.value.len())
+            .sum();
         if bytes > SCAN_PAGE_BYTES {
             self.entries = (self.entries / 4).max(1);
         } else if entries.len() >= asked as usize && bytes < SCAN_PAGE_BYTES / 8 {
@@ -166,18 +204,36 @@ mod tests {
     use crate::types::ClusterTime;
 
     fn message() -> pb::ScanRequest {
-        pb::ScanRequest { cache: "c".into(), key_prefix: "a".into(), ..Default::default() }
+        pb::ScanRequest {
+            cache: "c".into(),
+            key_prefix: "a".into(),
+            ..Default::default()
+        }
     }
 
     fn settings() -> CacheSettings {
-        CacheSettings { partitions: 8, ..CacheSettings::named("c") }
+        CacheSettings {
+            partitions: 8,
+            ..CacheSettings::named("c")
+        }
     }
 
     #[test]
     fn a_cursor_moves_the_start() {
-        let identity = ScanIdentity { cache: settings().id(), prefix: b"a", partition: None };
+        let identity = ScanIdentity {
+            cache: settings().id(),
+            prefix: b"a",
+            partition: None,
+        };
         let cursor = identity.cursor(5, b"ab").into();
-        let plan = Plan::of(&settings(), &pb::ScanRequest { cursor, ..message() }).expect("a plan");
+        let plan = Plan::of(
+            &settings(),
+            &pb::ScanRequest {
+                cursor,
+                ..message()
+            },
+        )
+        .expect("a plan");
         assert_eq!(plan.partitions, 5..8);
         assert_eq!(plan.after, Some(Blob::from("ab")));
     }
@@ -186,13 +242,41 @@ mod tests {
     fn what_does_not_fit_is_refused() {
         let refused = |message| Plan::of(&settings(), &message).expect_err("refused").kind;
         let bad = ErrorKind::InvalidArgument;
-        assert_eq!(refused(pb::ScanRequest { partition: Some(8), ..message() }), bad);
-        assert_eq!(refused(pb::ScanRequest { cursor: "x".into(), ..message() }), bad);
+        assert_eq!(
+            refused(pb::ScanRequest {
+                partition: Some(8),
+                ..message()
+            }),
+            bad
+        );
+        assert_eq!(
+            refused(pb::ScanRequest {
+                cursor: "x".into(),
+                ..message()
+            }),
+            bad
+        );
         let key_prefix = vec![0; 65_536].into();
-        assert_eq!(refused(pb::ScanRequest { key_prefix, ..message() }), bad);
-        let identity = ScanIdentity { cache: settings().id(), prefix: b"a", partition: None };
+        assert_eq!(
+            refused(pb::ScanRequest {
+                key_prefix,
+                ..message()
+            }),
+            bad
+        );
+        let identity = ScanIdentity {
+            cache: settings().id(),
+            prefix: b"a",
+            partition: None,
+        };
         let cursor = identity.cursor(9, b"ab").into();
-        assert_eq!(refused(pb::ScanRequest { cursor, ..message() }), bad);
+        assert_eq!(
+            refused(pb::ScanRequest {
+                cursor,
+                ..message()
+            }),
+            bad
+        );
     }
 
     #[test]

@@ -44,7 +44,9 @@ pub fn start(
     let from = if message.resume_token.is_empty() {
         None
     } else if message.with_current {
-        return Err(Error::invalid("resume_token and with_current exclude each other"));
+        return Err(Error::invalid(
+            "resume_token and with_current exclude each other",
+        ));
     } else {
         let token = &message.resume_token;
         Some(ResumePoint::decode(token, id, cache.created_at, partitions)?.positions)
@@ -57,7 +59,12 @@ pub fn start(
     let handle = front.handle.clone();
     // Before anything is read, so that nothing is missed.
     let watch = handle.watch(id, from)?;
-    let source = Source { handle, cache: id, prefix, watch };
+    let source = Source {
+        handle,
+        cache: id,
+        prefix,
+        watch,
+    };
     let teller = Teller {
         cache: id,
         created_at: cache.created_at,
@@ -87,7 +94,9 @@ async fn run(
     out: Out<pb::WatchEvent>,
 ) -> Result<()> {
     if with_current {
-        let held = Current::new(&mut source, &mut teller, time, &out).send().await?;
+        let held = Current::new(&mut source, &mut teller, time, &out)
+            .send()
+            .await?;
         for item in held {
             teller.tell(item, &out).await?;
         }
@@ -154,7 +163,8 @@ impl Teller {
     /// Tells the events of an item that the watcher wants and has not been told.
     async fn tell(&mut self, item: WatchItem, out: &Out<pb::WatchEvent>) -> Result<()> {
         for event in item.events {
-            if event.entry.key.starts_with(&self.prefix) && self.told.is_news(item.partition, &event)
+            if event.entry.key.starts_with(&self.prefix)
+                && self.told.is_news(item.partition, &event)
             {
                 out.send(self.event(item.partition, event)).await?;
                 self.since_checkpoint += 1;
@@ -175,7 +185,10 @@ impl Teller {
         pb::WatchEvent {
             r#type: kind.into(),
             entry: Some(encode::entry(event.entry)),
-            previous: event.previous.filter(|_| self.with_previous).map(encode::entry),
+            previous: event
+                .previous
+                .filter(|_| self.with_previous)
+                .map(encode::entry),
             partition,
             counter: event.counter,
             resume_token: bytes::Bytes::new(),
@@ -185,8 +198,14 @@ impl Teller {
     /// Sends a checkpoint, once there is a position for every partition.
     async fn checkpoint(&mut self, watch: &Watch, out: &Out<pb::WatchEvent>) -> Result<()> {
         self.learn(watch);
-        let Some(positions) = self.positions.iter().copied().collect() else { return Ok(()) };
-        let point = ResumePoint { cache: self.cache, created_at: self.created_at, positions };
+        let Some(positions) = self.positions.iter().copied().collect() else {
+            return Ok(());
+        };
+        let point = ResumePoint {
+            cache: self.cache,
+            created_at: self.created_at,
+            positions,
+        };
         self.since_checkpoint = 0;
         out.send(pb::WatchEvent {
             r#type: Type::Checkpoint.into(),
@@ -201,7 +220,9 @@ impl Teller {
 
     /// Takes over positions of partitions in which nothing happened.
     pub(super) fn learn(&mut self, watch: &Watch) {
-        let Some(known) = watch.positions() else { return };
+        let Some(known) = watch.positions() else {
+            return;
+        };
         for (position, known) in self.positions.iter_mut().zip(known) {
             *position = known.or(*position);
         }

@@ -13,7 +13,10 @@ pub fn topology(view: &View, me: &NodeInfo, cluster_name: &str) -> pb::TopologyR
     pb::TopologyResponse {
         nodes: nodes(view),
         version: version(view.version),
-        coordinator: view.coordinator().map(|node| node.consistent_id.clone()).unwrap_or_default(),
+        coordinator: view
+            .coordinator()
+            .map(|node| node.consistent_id.clone())
+            .unwrap_or_default(),
         // Without `quorum-of`, which is not in this version, every view serves.
         primary: true,
         self_: me.consistent_id.clone(),
@@ -22,7 +25,7 @@ pub fn topology(view: &View, me: &NodeInfo, cluster_name: &str) -> pb::TopologyR
 }
 
 fn version(version: TopologyVersion) -> Option<pb::TopologyVersion> {
-    (version.number > 0).then(|| pb::TopologyVersion {
+    (version.number > 0).then_some(pb::TopologyVersion {
         number: version.number,
         coordinator_id: version.coordinator.id.0,
         coordinator_incarnation: version.coordinator.incarnation.0,
@@ -38,7 +41,10 @@ fn nodes(view: &View) -> Vec<pb::Node> {
         .copied()
         .collect();
     let places = 0u16..;
-    places.zip(&view.nodes).map(|(place, info)| node(info, loading.contains(&place))).collect()
+    places
+        .zip(&view.nodes)
+        .map(|(place, info)| node(info, loading.contains(&place)))
+        .collect()
 }
 
 fn node(info: &NodeInfo, loading: bool) -> pb::Node {
@@ -46,7 +52,11 @@ fn node(info: &NodeInfo, loading: bool) -> pb::Node {
         Role::Server => pb::NodeRole::Server,
         Role::Client => pb::NodeRole::Client,
     };
-    let state = if loading { pb::node::State::Loading } else { pb::node::State::Alive };
+    let state = if loading {
+        pb::node::State::Loading
+    } else {
+        pb::node::State::Alive
+    };
     let ends = info.certificate_expires_at;
     pb::Node {
         id: info.member.id.0,
@@ -70,11 +80,16 @@ pub fn tables<'a>(
 ) -> pb::PartitionTableResponse {
     let mut caches: Vec<_> = caches.map(table).collect();
     caches.sort_by(|one, other| one.name.cmp(&other.name));
-    pb::PartitionTableResponse { version: version(view.version), nodes: nodes(view), caches }
+    pb::PartitionTableResponse {
+        version: version(view.version),
+        nodes: nodes(view),
+        caches,
+    }
 }
 
 fn table(cache: &ViewCache) -> pb::partition_table_response::Cache {
-    let count = |of: fn(&PartitionOwners) -> usize| cache.table.iter().map(of).sum::<usize>() as u64;
+    let count =
+        |of: fn(&PartitionOwners) -> usize| cache.table.iter().map(of).sum::<usize>() as u64;
     pb::partition_table_response::Cache {
         name: cache.settings.name.clone(),
         partitions: cache.table.iter().map(partition).collect(),
@@ -151,19 +166,40 @@ mod tests {
 
     fn view() -> View {
         let info = |id: u64| NodeInfo {
-            member: Member { id: NodeId(id), ..Member::default() },
+            member: Member {
+                id: NodeId(id),
+                ..Member::default()
+            },
             consistent_id: format!("node-{id}"),
             certificate_expires_at: id,
             ..NodeInfo::default()
         };
-        let settings = CacheSettings { partitions: 2, ..CacheSettings::named("c") };
+        let settings = CacheSettings {
+            partitions: 2,
+            ..CacheSettings::named("c")
+        };
         let table = vec![
-            PartitionOwners { owners: vec![1, 0], loading: vec![0], sources: vec![] },
-            PartitionOwners { owners: vec![], loading: vec![], sources: vec![1] },
+            PartitionOwners {
+                owners: vec![1, 0],
+                loading: vec![0],
+                sources: vec![],
+            },
+            PartitionOwners {
+                owners: vec![],
+                loading: vec![],
+                sources: vec![1],
+            },
         ];
-        let mut view = View { nodes: vec![info(0), info(7)], ..View::default() };
+        let mut view = View {
+            nodes: vec![info(0), info(7)],
+            ..View::default()
+        };
         view.version.number = 3;
-        let cache = ViewCache { created_at: ClusterTime(5), table, settings };
+        let cache = ViewCache {
+            created_at: ClusterTime(5),
+            table,
+            settings,
+        };
         view.caches.insert(cache.settings.id(), cache);
         view
     }
@@ -178,7 +214,10 @@ mod tests {
         assert_eq!(said.nodes[0].state(), pb::node::State::Loading);
         assert_eq!(said.nodes[1].state(), pb::node::State::Alive);
         assert_eq!(said.nodes[0].certificate_expires_at, None);
-        assert_eq!(said.nodes[1].certificate_expires_at.map(|at| at.seconds), Some(7));
+        assert_eq!(
+            said.nodes[1].certificate_expires_at.map(|at| at.seconds),
+            Some(7)
+        );
         assert_eq!(topology(&View::default(), &view.nodes[0], "").version, None);
     }
 

@@ -42,7 +42,10 @@ impl ClusterFront {
         if message.cache.is_empty() {
             return Ok(describe::tables(&view, view.caches.values()));
         }
-        Ok(describe::tables(&view, std::iter::once(decode::known(&view, &message.cache)?)))
+        Ok(describe::tables(
+            &view,
+            std::iter::once(decode::known(&view, &message.cache)?),
+        ))
     }
 
     fn cache(&self, name: &str) -> Result<pb::CacheDescription> {
@@ -61,7 +64,11 @@ impl ClusterFront {
         let name = wanted.name.clone();
         if !self.exists(&wanted)? {
             time.check(Instant::now())?;
-            let created = self.front.handle.create_cache(wanted.clone(), time.deadline).await;
+            let created = self
+                .front
+                .handle
+                .create_cache(wanted.clone(), time.deadline)
+                .await;
             match created {
                 // Another call was first; with the same settings that is as good.
                 Err(error) if error.kind == ErrorKind::AlreadyExists => {
@@ -72,7 +79,9 @@ impl ClusterFront {
                 other => other?,
             }
         }
-        Ok(pb::CreateCacheResponse { cache: Some(self.cache(&name)?) })
+        Ok(pb::CreateCacheResponse {
+            cache: Some(self.cache(&name)?),
+        })
     }
 
     /// Whether a cache with these settings exists.
@@ -106,7 +115,7 @@ impl ClusterFront {
                 Err(error) if error.kind == ErrorKind::NotFound && id.is_some() => {
                     let at = view.dropped.get(&CacheId::of(&message.name)).copied();
                     let now = self.front.handle.now().cluster;
-                    if !at.is_some_and(|at| now.since(at) <= DROP_REPEATED) {
+                    if at.is_none_or(|at| now.since(at) > DROP_REPEATED) {
                         return Err(error);
                     }
                     true
@@ -116,7 +125,10 @@ impl ClusterFront {
         };
         if !dropped {
             time.check(Instant::now())?;
-            self.front.handle.drop_cache(&message.name, time.deadline).await?;
+            self.front
+                .handle
+                .drop_cache(&message.name, time.deadline)
+                .await?;
         }
         Ok(pb::DropCacheResponse {})
     }
@@ -133,7 +145,11 @@ impl ClusterFront {
                 ),
             ));
         }
-        Ok(describe::stats(me, self.front.handle.serving(), &self.front.handle.stats()))
+        Ok(describe::stats(
+            me,
+            self.front.handle.serving(),
+            &self.front.handle.stats(),
+        ))
     }
 }
 
@@ -209,7 +225,9 @@ impl ClusterService for ClusterFront {
         _: Request<pb::ListCachesRequest>,
     ) -> Result<Response<pb::ListCachesResponse>, Status> {
         let view = self.front.handle.view();
-        Ok(Response::new(pb::ListCachesResponse { caches: describe::caches(&view) }))
+        Ok(Response::new(pb::ListCachesResponse {
+            caches: describe::caches(&view),
+        }))
     }
 
     async fn drop_cache(

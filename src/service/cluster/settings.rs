@@ -37,7 +37,11 @@ pub fn decode(message: Option<pb::CacheSettings>) -> Result<CacheSettings> {
         mode,
         atomicity: atomicity(message.atomicity_mode)?,
         write_synchronization,
-        backups: at_most("backups", message.backups.unwrap_or(defaults.backups), BACKUPS_MAX)?,
+        backups: at_most(
+            "backups",
+            message.backups.unwrap_or(defaults.backups),
+            BACKUPS_MAX,
+        )?,
         partitions: match at_most("partitions", message.partitions, PARTITIONS_MAX)? {
             0 => defaults.partitions,
             partitions => partitions,
@@ -57,7 +61,8 @@ pub fn decode(message: Option<pb::CacheSettings>) -> Result<CacheSettings> {
             message.request_id_window,
             defaults.request_id_window,
         )?,
-        entry_bytes_max: match at_most("entry_bytes_max", message.entry_bytes_max, ENTRY_BYTES_MAX)? {
+        entry_bytes_max: match at_most("entry_bytes_max", message.entry_bytes_max, ENTRY_BYTES_MAX)?
+        {
             0 => defaults.entry_bytes_max,
             bytes => bytes,
         },
@@ -95,7 +100,9 @@ fn at_most<N: PartialOrd + std::fmt::Display>(field: &str, number: N, max: N) ->
     if number <= max {
         return Ok(number);
     }
-    Err(Error::invalid(format!("{field} is at most {max}, not {number}")))
+    Err(Error::invalid(format!(
+        "{field} is at most {max}, not {number}"
+    )))
 }
 
 fn mode(number: i32) -> Result<CacheMode> {
@@ -140,19 +147,31 @@ fn read_from(number: i32, written: WriteSynchronizationMode) -> Result<ReadFrom>
 }
 
 fn node_filter(filter: BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
-    at_most("the number of attributes in node_filter", filter.len(), ATTRIBUTES_MAX)?;
+    at_most(
+        "the number of attributes in node_filter",
+        filter.len(),
+        ATTRIBUTES_MAX,
+    )?;
     for (name, value) in &filter {
         if name.is_empty() {
             return Err(Error::invalid("an attribute in node_filter has no name"));
         }
         let longest = name.len().max(value.len());
-        at_most("the length of a text in node_filter", longest, CACHE_NAME_BYTES_MAX)?;
+        at_most(
+            "the length of a text in node_filter",
+            longest,
+            CACHE_NAME_BYTES_MAX,
+        )?;
     }
     Ok(filter)
 }
 
 fn backup_zone(zone: String) -> Result<Option<String>> {
-    at_most("the length of backup_zone", zone.len(), CACHE_NAME_BYTES_MAX)?;
+    at_most(
+        "the length of backup_zone",
+        zone.len(),
+        CACHE_NAME_BYTES_MAX,
+    )?;
     Ok((!zone.is_empty()).then_some(zone))
 }
 
@@ -203,7 +222,10 @@ mod tests {
     use super::*;
 
     fn message() -> pb::CacheSettings {
-        pb::CacheSettings { name: "c".into(), ..Default::default() }
+        pb::CacheSettings {
+            name: "c".into(),
+            ..Default::default()
+        }
     }
 
     #[test]
@@ -236,7 +258,10 @@ mod tests {
 
     #[test]
     fn defaults_that_depend_on_others() {
-        let idle = prost_types::Duration { seconds: 1, nanos: 0 };
+        let idle = prost_types::Duration {
+            seconds: 1,
+            nanos: 0,
+        };
         let settings = decode(Some(pb::CacheSettings {
             time_to_idle: Some(idle),
             write_synchronization_mode: pb::WriteSynchronizationMode::PrimarySync.into(),
@@ -254,11 +279,16 @@ mod tests {
             assert_eq!(error.kind, ErrorKind::Unimplemented);
             error.context.into_owned()
         };
-        let when = |when: wire::WhenSplit| pb::CacheSettings { when_split: when.into(), ..message() };
+        let when = |when: wire::WhenSplit| pb::CacheSettings {
+            when_split: when.into(),
+            ..message()
+        };
         assert!(refused(when(wire::WhenSplit::AllowReads)).contains("allow-reads"));
         assert!(refused(when(wire::WhenSplit::DenyReadWrites)).contains("deny-read-writes"));
-        let reset =
-            pb::CacheSettings { partition_loss: wire::PartitionLoss::Reset.into(), ..message() };
+        let reset = pb::CacheSettings {
+            partition_loss: wire::PartitionLoss::Reset.into(),
+            ..message()
+        };
         assert!(refused(reset).contains("partition-loss"));
     }
 
@@ -266,21 +296,66 @@ mod tests {
     fn what_is_out_of_bounds_is_refused() {
         let zero = Some(prost_types::Duration::default());
         for message in [
-            pb::CacheSettings { name: String::new(), ..message() },
-            pb::CacheSettings { name: "n".repeat(256), ..message() },
-            pb::CacheSettings { mode: 9, ..message() },
-            pb::CacheSettings { atomicity_mode: -1, ..message() },
-            pb::CacheSettings { write_synchronization_mode: 9, ..message() },
-            pb::CacheSettings { read_from: 9, ..message() },
-            pb::CacheSettings { when_split: 9, ..message() },
-            pb::CacheSettings { partition_loss: 9, ..message() },
-            pb::CacheSettings { backups: Some(65_536), ..message() },
-            pb::CacheSettings { partitions: 65_537, ..message() },
-            pb::CacheSettings { entry_bytes_max: (16 << 20) + 1, ..message() },
-            pb::CacheSettings { time_to_live: zero, ..message() },
-            pb::CacheSettings { request_id_window: zero, ..message() },
-            pb::CacheSettings { backup_zone: "z".repeat(256), ..message() },
-            pb::CacheSettings { node_filter: [(String::new(), "x".into())].into(), ..message() },
+            pb::CacheSettings {
+                name: String::new(),
+                ..message()
+            },
+            pb::CacheSettings {
+                name: "n".repeat(256),
+                ..message()
+            },
+            pb::CacheSettings {
+                mode: 9,
+                ..message()
+            },
+            pb::CacheSettings {
+                atomicity_mode: -1,
+                ..message()
+            },
+            pb::CacheSettings {
+                write_synchronization_mode: 9,
+                ..message()
+            },
+            pb::CacheSettings {
+                read_from: 9,
+                ..message()
+            },
+            pb::CacheSettings {
+                when_split: 9,
+                ..message()
+            },
+            pb::CacheSettings {
+                partition_loss: 9,
+                ..message()
+            },
+            pb::CacheSettings {
+                backups: Some(65_536),
+                ..message()
+            },
+            pb::CacheSettings {
+                partitions: 65_537,
+                ..message()
+            },
+            pb::CacheSettings {
+                entry_bytes_max: (16 << 20) + 1,
+                ..message()
+            },
+            pb::CacheSettings {
+                time_to_live: zero,
+                ..message()
+            },
+            pb::CacheSettings {
+                request_id_window: zero,
+                ..message()
+            },
+            pb::CacheSettings {
+                backup_zone: "z".repeat(256),
+                ..message()
+            },
+            pb::CacheSettings {
+                node_filter: [(String::new(), "x".into())].into(),
+                ..message()
+            },
         ] {
             let error = decode(Some(message.clone())).expect_err("refused");
             assert_eq!(error.kind, ErrorKind::InvalidArgument, "{message:?}");
