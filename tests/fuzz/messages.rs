@@ -1,0 +1,151 @@
+//! Random messages between nodes, of every kind.
+
+use crate::partitions::data;
+use crate::random::Random;
+use crate::values::{
+    cache, error, member, node, partition, reply, request, settings, time, topology,
+};
+use embergrid::types::hello::Hello;
+use embergrid::types::message::{
+    CacheChange, Collected, Control, Forward, ForwardReply, Heartbeat, Holdings, Join, Message,
+    Progress, Refused,
+};
+use embergrid::types::view::{Departed, ViewCache};
+use embergrid::types::{CacheId, PartitionOwners, View};
+
+pub fn message(random: &mut Random) -> Message {
+    match random.below(6) {
+        0 | 1 => Message::Control(control(random)),
+        2 | 3 => Message::Data(data(random)),
+        4 => Message::Forward(Forward {
+            id: random.number(),
+            topology: topology(random),
+            time_left: random.number(),
+            request: request(random),
+        }),
+        _ => Message::ForwardReply(ForwardReply {
+            id: random.number(),
+            result: if random.coin() { Ok(reply(random)) } else { Err(error(random)) },
+        }),
+    }
+}
+
+pub fn hello(random: &mut Random) -> Hello {
+    Hello {
+        cluster_name: random.text(10),
+        protocol: random.small(),
+        protocol_min: random.small(),
+        info: node(random),
+        caches: random.several(3, settings),
+    }
+}
+
+fn control(random: &mut Random) -> Control {
+    match random.below(15) {
+        0 => Control::Heartbeat(heartbeat(random)),
+        1 => Control::AskReach { suspect: member(random) },
+        2 => Control::Reach { suspect: member(random), heard_ago: random.maybe(Random::number) },
+        3 => Control::Join(Join { view: view(random), nodes: random.several(4, node) }),
+        4 => Control::Collect { version: topology(random), nodes: random.several(4, node) },
+        5 => Control::Collected(collected(random)),
+        6 => Control::Prepare { view: view(random) },
+        7 => Control::Prepared { version: topology(random) },
+        8 => Control::Refused(Refused {
+            version: topology(random),
+            promised: topology(random),
+            unreachable: random.several(4, member),
+        }),
+        9 => Control::Commit { version: topology(random) },
+        10 => Control::Leave,
+        11 => Control::Progress(Progress {
+            topology: topology(random),
+            loaded: random.several(8, |random| (cache(random), partition(random))),
+            merged: random.several(8, |random| (cache(random), partition(random))),
+        }),
+        12 => Control::ChangeCache {
+            id: random.number(),
+            change: match random.coin() {
+                true => CacheChange::Create(Box::new(settings(random))),
+                false => CacheChange::Drop(cache(random)),
+            },
+        },
+        13 => Control::CacheChanged {
+            id: random.number(),
+            result: if random.coin() { Ok(()) } else { Err(error(random)) },
+        },
+        _ => Control::Unreachable { peers: random.several(4, member) },
+    }
+}
+
+fn heartbeat(random: &mut Random) -> Heartbeat {
+    Heartbeat {
+        sent: random.number(),
+        echo: random.number(),
+        echo_age: random.number(),
+        cluster_time: time(random),
+        time_base: member(random),
+        view: topology(random),
+        in_view: random.coin(),
+        servers: random.small(),
+        coordinator: member(random),
+        renounced: random.coin(),
+    }
+}
+
+fn collected(random: &mut Random) -> Collected {
+    let holdings = |random: &mut Random| Holdings {
+        cache: cache(random),
+        complete: random.several(4, |random| {
+            let first = partition(random);
+            let count = u32::try_from(random.below(u64::from(65_537 - first))).unwrap();
+            (first, count, topology(random))
+        }),
+    };
+    Collected {
+        version: topology(random),
+        committed: topology(random),
+        holdings: random.several(3, holdings),
+        caches: random.several(3, |random| (settings(random), time(random))),
+        dropped: random.several(3, |random| (cache(random), time(random))),
+        departed: random.several(3, departed),
+    }
+}
+
+fn departed(random: &mut Random) -> Departed {
+    Departed { member: member(random), at: time(random) }
+}
+
+/// Tables fit their caches and name places that nodes have: another one is refused.
+fn view(random: &mut Random) -> View {
+    let nodes = random.several(5, node);
+    let caches = random.several(3, |random| view_cache(random, nodes.len()));
+    View {
+        version: topology(random),
+        caches: caches.into_iter().map(|cache| (cache.settings.id(), cache)).collect(),
+        dropped: random
+            .several(3, |random| (CacheId(random.small().cast_signed()), time(random)))
+            .into_iter()
+            .collect(),
+        departed: random.several(3, departed),
+        time_base: member(random),
+        nodes,
+    }
+}
+
+fn view_cache(random: &mut Random, nodes: usize) -> ViewCache {
+    let settings = settings(random);
+    let places = |random: &mut Random| match nodes {
+        0 => Vec::new(),
+        _ => random.several(3, |random| u16::try_from(random.place(nodes)).unwrap()),
+    };
+    let full = random.coin();
+    let partitions = if random.below(4) == 0 { 0 } else { settings.partitions };
+    let table = (0..partitions)
+        .map(|_| PartitionOwners {
+            owners: places(random),
+            loading: if full { places(random) } else { Vec::new() },
+            sources: if full { places(random) } else { Vec::new() },
+        })
+        .collect();
+    ViewCache { settings, created_at: time(random), table }
+}

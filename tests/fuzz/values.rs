@@ -1,0 +1,221 @@
+//! Random values of the vocabulary.
+
+use crate::random::Random;
+use embergrid::error::{Applied, Error, ErrorKind};
+use embergrid::types::{
+    AtomicityMode, Blob, CacheId, CacheMode, CacheSettings, Change, ClusterTime, Condition, Entry,
+    EntryVersion, EntryView, Expiry, Incarnation, KeyOperation, Live, Member, NodeId, NodeInfo,
+    Operation, ReadFrom, Reply, Request, RequestId, Role, TopologyVersion,
+    WriteSynchronizationMode,
+};
+use std::collections::BTreeMap;
+
+pub fn key(random: &mut Random) -> Blob {
+    let mut bytes = random.bytes(20);
+    bytes.push(0);
+    Blob::from(bytes)
+}
+
+pub fn value(random: &mut Random) -> Blob {
+    Blob::from(random.bytes(60))
+}
+
+pub fn time(random: &mut Random) -> ClusterTime {
+    ClusterTime(random.number())
+}
+
+pub fn request_id(random: &mut Random) -> RequestId {
+    let (high, low) = (random.next(), random.next());
+    (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
+}
+
+pub fn member(random: &mut Random) -> Member {
+    Member { id: NodeId(random.number()), incarnation: Incarnation(random.number()) }
+}
+
+pub fn topology(random: &mut Random) -> TopologyVersion {
+    TopologyVersion { number: random.number(), coordinator: member(random) }
+}
+
+pub fn version(random: &mut Random) -> EntryVersion {
+    match random.below(4) {
+        0 => EntryVersion::default(),
+        _ => EntryVersion { topology: topology(random), counter: random.number() },
+    }
+}
+
+pub fn cache(random: &mut Random) -> CacheId {
+    CacheId(random.small().cast_signed())
+}
+
+pub fn partition(random: &mut Random) -> u32 {
+    random.small() % 65_536
+}
+
+pub fn attributes(random: &mut Random) -> BTreeMap<String, String> {
+    random.several(3, |random| (random.text(8), random.text(8))).into_iter().collect()
+}
+
+pub fn node(random: &mut Random) -> NodeInfo {
+    NodeInfo {
+        member: member(random),
+        consistent_id: random.text(20),
+        address: random.text(20),
+        role: random.pick(&[Role::Server, Role::Client]),
+        attributes: attributes(random),
+        program_version: random.text(6),
+        started_at: random.number(),
+        certificate_expires_at: random.number(),
+    }
+}
+
+pub fn settings(random: &mut Random) -> CacheSettings {
+    use WriteSynchronizationMode::{FullAsync, FullSync, PrimarySync};
+    CacheSettings {
+        name: random.text(12),
+        mode: random.pick(&[CacheMode::Local, CacheMode::Replicated, CacheMode::Partitioned]),
+        atomicity: random.pick(&[AtomicityMode::Atomic, AtomicityMode::Transactional]),
+        write_synchronization: random.pick(&[FullSync, PrimarySync, FullAsync]),
+        backups: random.small() % 65_536,
+        partitions: 1 + random.small() % 64,
+        time_to_live: random.maybe(Random::number),
+        time_to_idle: random.maybe(Random::number),
+        touch_on_read: random.coin(),
+        read_from: random.pick(&[ReadFrom::Any, ReadFrom::Primary]),
+        removes_are_final: random.coin(),
+        tombstone_retention: random.number(),
+        request_id_window: random.number(),
+        entry_bytes_max: 1 + random.number() % (16 << 20),
+        node_filter: attributes(random),
+        backup_zone: random.maybe(|random| random.text(8)),
+        ..CacheSettings::named("")
+    }
+}
+
+pub fn entry(random: &mut Random) -> Entry {
+    let version = version(random);
+    Entry {
+        incarnation: if random.coin() { version } else { self::version(random) },
+        version,
+        created_at: time(random),
+        removed_by_key: random.coin(),
+        live: random.maybe(|random| Live {
+            value: value(random),
+            flags: random.small(),
+            value_version: random.number(),
+            expires_at: random.maybe(time),
+            time_to_idle: random.maybe(Random::number),
+            last_access: time(random),
+        }),
+    }
+}
+
+pub fn view_of_entry(random: &mut Random) -> EntryView {
+    EntryView {
+        key: key(random),
+        value: value(random),
+        flags: random.small(),
+        version: random.number(),
+        created_at: time(random),
+        last_access_at: time(random),
+        expires_at: random.maybe(time),
+        idle_expires_at: random.maybe(time),
+    }
+}
+
+pub fn expiry(random: &mut Random) -> Expiry {
+    match random.below(3) {
+        0 => Expiry::Default,
+        1 => Expiry::Keep,
+        _ => Expiry::Set {
+            time_to_live: random.maybe(Random::number),
+            time_to_idle: random.maybe(Random::number),
+        },
+    }
+}
+
+pub fn condition(random: &mut Random) -> Condition {
+    match random.below(5) {
+        0 => Condition::Any,
+        1 => Condition::Absent,
+        2 => Condition::Present,
+        3 => Condition::Version(random.number()),
+        _ => Condition::Value(value(random)),
+    }
+}
+
+pub fn change(random: &mut Random) -> Change {
+    match random.below(3) {
+        0 => Change::Append(value(random)),
+        1 => Change::Prepend(value(random)),
+        _ => Change::Increment {
+            delta: random.number().cast_signed(),
+            initial: random.maybe(|random| random.number().cast_signed()),
+            at_least_zero: random.coin(),
+            wrap: random.coin(),
+        },
+    }
+}
+
+pub fn key_operation(random: &mut Random) -> KeyOperation {
+    match random.below(5) {
+        0 => KeyOperation::Get { touch: random.maybe(expiry), omit_value: random.coin() },
+        1 => KeyOperation::Put {
+            value: value(random),
+            flags: random.small(),
+            expiry: expiry(random),
+            condition: condition(random),
+            return_previous: random.coin(),
+        },
+        2 => KeyOperation::Remove { condition: condition(random), return_previous: random.coin() },
+        3 => KeyOperation::Touch { expiry: expiry(random) },
+        _ => KeyOperation::Modify {
+            change: change(random),
+            expiry: expiry(random),
+            condition: condition(random),
+        },
+    }
+}
+
+pub fn request(random: &mut Random) -> Request {
+    let operation = match random.below(6) {
+        0 => Operation::Scan {
+            prefix: value(random),
+            after: random.maybe(key),
+            limit: random.small(),
+            keys_only: random.coin(),
+        },
+        1 => Operation::Size,
+        2 => Operation::Clear,
+        _ => Operation::Key { key: key(random), operation: key_operation(random) },
+    };
+    Request {
+        cache: cache(random),
+        partition: partition(random),
+        operation,
+        request_id: random.maybe(request_id),
+    }
+}
+
+pub fn reply(random: &mut Random) -> Reply {
+    let (applied, version) = (random.coin(), random.number());
+    match random.below(8) {
+        0 => Reply::Got { entry: random.maybe(view_of_entry) },
+        1 => Reply::Put { applied, version, previous: random.maybe(view_of_entry) },
+        2 => Reply::Removed { applied, previous: random.maybe(view_of_entry) },
+        3 => Reply::Touched { applied },
+        4 => Reply::Modified { applied, version, value: value(random) },
+        5 => Reply::Scanned { entries: random.several(3, view_of_entry), more: applied },
+        6 => Reply::Size { live: version },
+        _ => Reply::Cleared { removed: version },
+    }
+}
+
+pub fn error(random: &mut Random) -> Error {
+    let mut error = Error::new(random.pick(&ErrorKind::ALL), random.text(50));
+    if random.coin() {
+        error = error.because(random.pick(&["SOMETHING", "WRONG_OWNER", "PARENT_GONE", "X"]));
+    }
+    error.applied = random.pick(&[Applied::NotApplied, Applied::Unknown]);
+    error
+}
