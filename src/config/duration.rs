@@ -7,6 +7,8 @@ use std::time::Duration;
 /// time and durations far from overflow.
 pub const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 
+const DAY_SECONDS: u64 = 24 * 3600;
+
 /// The longest text that is read as a duration, in bytes.
 const TEXT_MAX: usize = 64;
 
@@ -45,7 +47,15 @@ pub fn parse(text: &str) -> Result<Duration, String> {
 
 /// How a setting's duration is shown; [`parse`] reads it back.
 pub fn show(duration: Duration) -> String {
-    humantime_serde::re::humantime::format_duration(duration).to_string()
+    use humantime_serde::re::humantime::format_duration;
+    let days = duration.as_secs() / DAY_SECONDS;
+    let rest = duration - Duration::from_secs(days * DAY_SECONDS);
+    match (days, rest.is_zero()) {
+        // Longer ones would be said in months and years, which are refused.
+        (30.., true) => format!("{days}days"),
+        (30.., false) => format!("{days}days {}", format_duration(rest)),
+        _ => format_duration(duration).to_string(),
+    }
 }
 
 fn parse_iso(text: &str) -> Result<Duration, String> {

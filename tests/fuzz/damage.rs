@@ -5,11 +5,13 @@ use crate::random::{Random, for_each_seed};
 use bytes::Bytes;
 use embergrid::error::Result;
 use embergrid::rpc::{codec, proto, status};
+use embergrid::service::decode::SingleKey as _;
+use embergrid::types::CacheSettings;
 use prost::Message;
 use std::cell::Cell;
 
 /// Damages bytes in one to four places.
-fn damaged(random: &mut Random, mut bytes: Vec<u8>) -> Vec<u8> {
+pub fn damaged(random: &mut Random, mut bytes: Vec<u8>) -> Vec<u8> {
     for _ in 0..=random.pick(&[0, 0, 0, 3]) {
         if bytes.is_empty() {
             return random.bytes(30);
@@ -125,16 +127,14 @@ fn duration(random: &mut Random) -> prost_types::Duration {
     prost_types::Duration { seconds: random.number().cast_signed(), nanos }
 }
 
-/// The bytes as every public message that is converted.
+/// The bytes as every message of a client that asks for something of one key.
 fn public(tally: &Tally, bytes: &[u8]) {
-    use codec::call;
-    tally.decode(bytes, |sent: proto::GetRequest| call::get(&sent));
-    tally.decode(bytes, |sent: proto::PutRequest| call::put(&sent));
-    tally.decode(bytes, |sent: proto::RemoveRequest| call::remove(&sent));
-    tally.decode(bytes, |sent: proto::TouchRequest| call::touch(&sent));
-    tally.decode(bytes, |sent: proto::ModifyRequest| call::modify(&sent));
-    tally.decode(bytes, |sent: proto::Entry| codec::entry::decode(&sent));
-    tally.decode(bytes, codec::settings::from_client);
+    let settings = CacheSettings::named("c");
+    tally.decode(bytes, |sent: proto::GetRequest| sent.request(&settings));
+    tally.decode(bytes, |sent: proto::PutRequest| sent.request(&settings));
+    tally.decode(bytes, |sent: proto::RemoveRequest| sent.request(&settings));
+    tally.decode(bytes, |sent: proto::TouchRequest| sent.request(&settings));
+    tally.decode(bytes, |sent: proto::ModifyRequest| sent.request(&settings));
 }
 
 #[test]

@@ -6,6 +6,7 @@
 
 mod damage;
 mod messages;
+mod parsers;
 mod partitions;
 mod public;
 mod random;

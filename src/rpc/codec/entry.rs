@@ -1,6 +1,6 @@
-//! Entries: the state that owners store, and what clients see of it.
+//! Entries between nodes: the state that owners store, and what clients see of it.
 
-use super::{blob, required, time, version};
+use super::{blob, required, version};
 use crate::error::Result;
 use crate::rpc::proto;
 use crate::types::{Blob, ClusterTime, Entry, EntryView, Live};
@@ -94,40 +94,5 @@ pub fn answer(sent: proto::EntryAnswer) -> Result<EntryView> {
         last_access_at: ClusterTime(sent.last_access_at),
         expires_at: sent.expires_at.map(ClusterTime),
         idle_expires_at: sent.idle_expires_at.map(ClusterTime),
-    })
-}
-
-/// An entry, for a client.
-pub fn encode(entry: &EntryView) -> proto::Entry {
-    proto::Entry {
-        key: blob::encode(&entry.key),
-        value: blob::encode(&entry.value),
-        flags: entry.flags,
-        version: entry.version,
-        created_at: Some(time::encode_point(entry.created_at)),
-        last_access_at: Some(time::encode_point(entry.last_access_at)),
-        expires_at: entry.expires_at.map(time::encode_point),
-        idle_expires_at: entry.idle_expires_at.map(time::encode_point),
-    }
-}
-
-/// An entry, in a client's hands.
-///
-/// # Errors
-///
-/// `InvalidArgument`, naming what is missing or out of bounds.
-pub fn decode(sent: &proto::Entry) -> Result<EntryView> {
-    let point = |sent: &Option<_>, field| {
-        sent.as_ref().map(|sent| time::point(sent, field)).transpose()
-    };
-    Ok(EntryView {
-        key: blob::key(&sent.key, "key")?,
-        value: blob::value(&sent.value, "value")?,
-        flags: sent.flags,
-        version: sent.version,
-        created_at: required(point(&sent.created_at, "created_at")?, "created_at")?,
-        last_access_at: required(point(&sent.last_access_at, "last_access_at")?, "last_access_at")?,
-        expires_at: point(&sent.expires_at, "expires_at")?,
-        idle_expires_at: point(&sent.idle_expires_at, "idle_expires_at")?,
     })
 }

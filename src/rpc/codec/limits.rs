@@ -1,8 +1,6 @@
-//! The bounds of everything that comes in over the network.
+//! The bounds of what comes in from other nodes.
 
 use crate::error::{Error, Result};
-use crate::types::Micros;
-use crate::types::time::SECOND;
 
 /// The longest key, key prefix and affinity key.
 pub const KEY_BYTES_MAX: usize = 65_535;
@@ -22,13 +20,6 @@ pub const PARTITIONS_MAX: u32 = 65_536;
 pub const BACKUPS_MAX: u32 = 65_535;
 /// The most elements of one list between nodes.
 pub const LIST_MAX: usize = 65_536;
-/// The most keys in one call of a client.
-pub const KEYS_MAX: usize = 10_000;
-/// The longest frame between nodes: an event with a largest value before and after has room.
-pub const FRAME_BYTES_MAX: usize = 64 << 20;
-/// The longest duration that a client may name: 100 years of 365 days.
-pub const DURATION_MAX: Micros = 3_153_600_000 * SECOND;
-
 /// Checks a size.
 ///
 /// # Errors

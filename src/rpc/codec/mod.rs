@@ -1,16 +1,13 @@
-//! Conversions between the types and the generated protobuf messages, in both directions.
+//! Conversions between the types and the messages that nodes exchange, in both directions.
 //!
-//! Two families: the messages between nodes ([`encode`], [`decode`], [`hello`]), and the public
-//! messages of the services ([`call`], [`answer`], [`expiry`], [`time`], [`settings`]). Whatever
-//! comes in is checked here against [`limits`], and copied: nothing that is kept pins the network
-//! buffer that it came in. What goes out shares the bytes that are stored. No decisions here.
+//! Whatever comes in is checked here against [`limits`], and copied: nothing that is kept pins the
+//! network buffer that it came in. What goes out shares the bytes that are stored. No decisions
+//! here, and not the public services: what clients say is checked where it is served.
 
-pub mod answer;
 pub mod blob;
-pub mod call;
+pub mod condition;
 pub mod control;
 pub mod entry;
-pub mod expiry;
 pub mod hello;
 pub mod limits;
 pub mod node;
@@ -18,7 +15,6 @@ pub mod operation;
 pub mod partition;
 pub mod reply;
 pub mod settings;
-pub mod time;
 pub mod transfer;
 pub mod update;
 pub mod version;

@@ -1,6 +1,6 @@
 //! Requests that are carried to the primary.
 
-use super::{blob, expiry, limits, required, version};
+use super::{blob, condition, limits, required, version};
 use crate::error::{Error, Result};
 use crate::rpc::proto::{
     self,
@@ -110,12 +110,12 @@ fn encode_key(operation: &KeyOperation) -> Sent {
                 value: blob::encode(value),
                 flags: *flags,
                 expiry: Some(encode_expiry(expiry)),
-                condition: expiry::encode_condition(condition),
+                condition: condition::encode(condition),
                 return_previous: *return_previous,
             })
         }
         KeyOperation::Remove { condition, return_previous } => Sent::Remove(wire::Remove {
-            condition: expiry::encode_condition(condition),
+            condition: condition::encode(condition),
             return_previous: *return_previous,
         }),
         KeyOperation::Touch { expiry } => {
@@ -124,7 +124,7 @@ fn encode_key(operation: &KeyOperation) -> Sent {
         KeyOperation::Modify { change, expiry, condition } => Sent::Modify(wire::Modify {
             change: Some(encode_change(change)),
             expiry: Some(encode_expiry(expiry)),
-            condition: expiry::encode_condition(condition),
+            condition: condition::encode(condition),
         }),
     }
 }
@@ -139,11 +139,11 @@ fn decode_key(sent: Sent) -> Result<KeyOperation> {
             value: blob::value(&put.value, "value")?,
             flags: put.flags,
             expiry: decode_expiry(required(put.expiry, "expiry")?)?,
-            condition: expiry::condition(put.condition.as_ref())?,
+            condition: condition::decode(put.condition.as_ref())?,
             return_previous: put.return_previous,
         },
         Sent::Remove(remove) => KeyOperation::Remove {
-            condition: expiry::condition(remove.condition.as_ref())?,
+            condition: condition::decode(remove.condition.as_ref())?,
             return_previous: remove.return_previous,
         },
         Sent::Touch(touch) => {
@@ -152,7 +152,7 @@ fn decode_key(sent: Sent) -> Result<KeyOperation> {
         Sent::Modify(modify) => KeyOperation::Modify {
             change: decode_change(required(modify.change, "change")?)?,
             expiry: decode_expiry(required(modify.expiry, "expiry")?)?,
-            condition: expiry::condition(modify.condition.as_ref())?,
+            condition: condition::decode(modify.condition.as_ref())?,
         },
         Sent::Scan(_) | Sent::Size(_) | Sent::Clear(_) => {
             return Err(Error::invalid("operation: not one on a key"));

@@ -1,12 +1,12 @@
-//! The settings of a cache: one message for clients, which may leave fields to their defaults, and
-//! between nodes, which set every field.
+//! The settings of a cache between nodes. The message is the one of the public interface, where
+//! fields may be left to their defaults; a node sets every field, and refuses what leaves one out.
 
 use super::limits::{self, BACKUPS_MAX, NAME_BYTES_MAX, PARTITIONS_MAX, VALUE_BYTES_MAX};
-use super::{node, time};
+use super::{node, required};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::proto;
 use crate::types::{
-    AtomicityMode, CacheMode, CacheSettings, Micros, ReadFrom, WriteSynchronizationMode,
+    AtomicityMode, CacheMode, CacheSettings, Micros, ReadFrom, WriteSynchronizationMode, time::SECOND,
 };
 use prost_types::Duration;
 use proto::cache_settings as wire;
@@ -20,13 +20,13 @@ pub fn encode(settings: &CacheSettings) -> proto::CacheSettings {
         write_synchronization_mode: encode_synchronization(settings.write_synchronization).into(),
         backups: Some(settings.backups),
         partitions: settings.partitions,
-        time_to_live: settings.time_to_live.map(time::encode_duration),
-        time_to_idle: settings.time_to_idle.map(time::encode_duration),
+        time_to_live: settings.time_to_live.map(duration),
+        time_to_idle: settings.time_to_idle.map(duration),
         touch_on_read: Some(settings.touch_on_read),
         read_from: encode_read_from(settings.read_from).into(),
         removes_are_final: settings.removes_are_final,
-        tombstone_retention: Some(time::encode_duration(settings.tombstone_retention)),
-        request_id_window: Some(time::encode_duration(settings.request_id_window)),
+        tombstone_retention: Some(duration(settings.tombstone_retention)),
+        request_id_window: Some(duration(settings.request_id_window)),
         entry_bytes_max: settings.entry_bytes_max,
         node_filter: node::encode_attributes(&settings.node_filter),
         backup_zone: settings.backup_zone.clone().unwrap_or_default(),
@@ -35,51 +35,32 @@ pub fn encode(settings: &CacheSettings) -> proto::CacheSettings {
     }
 }
 
-/// Settings from a peer: bounds are those that keep a node safe, durations any.
+/// Settings from a peer. Bounds are those that keep a node safe: what is sensible was checked where
+/// the cache was made.
 ///
 /// # Errors
 ///
 /// `InvalidArgument` or `Unimplemented`, naming the setting.
 pub fn decode(sent: proto::CacheSettings) -> Result<CacheSettings> {
-    decode_with(sent, time::any_duration)
-}
-
-/// Settings from a client: durations within the bounds that hold for clients.
-///
-/// # Errors
-///
-/// `InvalidArgument` or `Unimplemented`, naming the setting.
-pub fn from_client(sent: proto::CacheSettings) -> Result<CacheSettings> {
-    decode_with(sent, time::duration)
-}
-
-fn decode_with(
-    sent: proto::CacheSettings,
-    duration: impl Fn(&Duration, &str) -> Result<Micros>,
-) -> Result<CacheSettings> {
     check(&sent)?;
-    let span = |sent: &Option<Duration>, field: &str| {
-        sent.as_ref().map(|sent| duration(sent, field)).transpose()
+    let optional = |sent: &Option<Duration>, field: &str| {
+        sent.as_ref().map(|sent| micros(sent, field)).transpose()
     };
-    let defaults = CacheSettings::named(&sent.name);
-    let write_synchronization = synchronization(sent.write_synchronization_mode)?;
-    let time_to_idle = span(&sent.time_to_idle, "time_to_idle")?;
+    let span = |sent: &Option<Duration>, field: &str| required(optional(sent, field)?, field);
     Ok(CacheSettings {
         mode: mode(sent.mode)?,
         atomicity: atomicity(sent.atomicity_mode)?,
-        write_synchronization,
-        backups: sent.backups.unwrap_or(defaults.backups),
-        partitions: or_default(sent.partitions, defaults.partitions),
-        time_to_live: span(&sent.time_to_live, "time_to_live")?,
-        time_to_idle,
-        touch_on_read: sent.touch_on_read.unwrap_or(time_to_idle.is_some()),
-        read_from: read_from(sent.read_from, write_synchronization)?,
+        write_synchronization: synchronization(sent.write_synchronization_mode)?,
+        backups: required(sent.backups, "backups")?,
+        partitions: sent.partitions,
+        time_to_live: optional(&sent.time_to_live, "time_to_live")?,
+        time_to_idle: optional(&sent.time_to_idle, "time_to_idle")?,
+        touch_on_read: required(sent.touch_on_read, "touch_on_read")?,
+        read_from: read_from(sent.read_from)?,
         removes_are_final: sent.removes_are_final,
-        tombstone_retention: span(&sent.tombstone_retention, "tombstone_retention")?
-            .unwrap_or(defaults.tombstone_retention),
-        request_id_window: span(&sent.request_id_window, "request_id_window")?
-            .unwrap_or(defaults.request_id_window),
-        entry_bytes_max: or_default(sent.entry_bytes_max, defaults.entry_bytes_max),
+        tombstone_retention: span(&sent.tombstone_retention, "tombstone_retention")?,
+        request_id_window: span(&sent.request_id_window, "request_id_window")?,
+        entry_bytes_max: sent.entry_bytes_max,
         node_filter: node::attributes(sent.node_filter, "node_filter")?,
         backup_zone: Some(sent.backup_zone).filter(|zone| !zone.is_empty()),
         name: sent.name,
@@ -96,6 +77,9 @@ fn check(sent: &proto::CacheSettings) -> Result<()> {
     };
     large(sent.backups.unwrap_or_default().into(), BACKUPS_MAX.into(), "backups")?;
     large(sent.partitions.into(), PARTITIONS_MAX.into(), "partitions")?;
+    if sent.partitions == 0 {
+        return Err(Error::invalid("partitions: 0, at least 1 is needed"));
+    }
     large(sent.entry_bytes_max, VALUE_BYTES_MAX as u64, "entry_bytes_max")?;
     match wire::WhenSplit::try_from(sent.when_split) {
         Ok(wire::WhenSplit::Unspecified | wire::WhenSplit::AllowReadWrites) => {}
@@ -109,8 +93,21 @@ fn check(sent: &proto::CacheSettings) -> Result<()> {
     }
 }
 
-fn or_default<T: Default + PartialEq>(sent: T, default: T) -> T {
-    if sent == T::default() { default } else { sent }
+/// A duration of any length.
+fn duration(micros: Micros) -> Duration {
+    Duration {
+        seconds: i64::try_from(micros / SECOND).unwrap_or(i64::MAX),
+        nanos: i32::try_from(micros % SECOND * 1_000).unwrap_or_default(),
+    }
+}
+
+/// A duration of zero and up, as long as its microseconds can be counted.
+fn micros(sent: &Duration, field: &str) -> Result<Micros> {
+    let fine = u64::try_from(sent.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+    u64::try_from(sent.seconds)
+        .ok()
+        .and_then(|seconds| seconds.checked_mul(SECOND)?.checked_add(fine? / 1_000))
+        .ok_or_else(|| Error::invalid(format!("{field}: no duration of zero or more")))
 }
 
 fn unknown(field: &str, sent: i32) -> Error {
@@ -132,11 +129,9 @@ fn encode_mode(mode: CacheMode) -> proto::CacheMode {
 fn mode(sent: i32) -> Result<CacheMode> {
     match proto::CacheMode::try_from(sent) {
         Ok(proto::CacheMode::Local) => Ok(CacheMode::Local),
-        Ok(proto::CacheMode::Unspecified | proto::CacheMode::Replicated) => {
-            Ok(CacheMode::Replicated)
-        }
+        Ok(proto::CacheMode::Replicated) => Ok(CacheMode::Replicated),
         Ok(proto::CacheMode::Partitioned) => Ok(CacheMode::Partitioned),
-        Err(_) => Err(unknown("mode", sent)),
+        Ok(proto::CacheMode::Unspecified) | Err(_) => Err(unknown("mode", sent)),
     }
 }
 
@@ -150,10 +145,8 @@ fn encode_atomicity(mode: AtomicityMode) -> proto::AtomicityMode {
 fn atomicity(sent: i32) -> Result<AtomicityMode> {
     match proto::AtomicityMode::try_from(sent) {
         Ok(proto::AtomicityMode::Atomic) => Ok(AtomicityMode::Atomic),
-        Ok(proto::AtomicityMode::Unspecified | proto::AtomicityMode::Transactional) => {
-            Ok(AtomicityMode::Transactional)
-        }
-        Err(_) => Err(unknown("atomicity_mode", sent)),
+        Ok(proto::AtomicityMode::Transactional) => Ok(AtomicityMode::Transactional),
+        Ok(proto::AtomicityMode::Unspecified) | Err(_) => Err(unknown("atomicity_mode", sent)),
     }
 }
 
@@ -168,10 +161,10 @@ fn encode_synchronization(mode: WriteSynchronizationMode) -> proto::WriteSynchro
 fn synchronization(sent: i32) -> Result<WriteSynchronizationMode> {
     use proto::WriteSynchronizationMode as Sent;
     match Sent::try_from(sent) {
-        Ok(Sent::Unspecified | Sent::FullSync) => Ok(WriteSynchronizationMode::FullSync),
+        Ok(Sent::FullSync) => Ok(WriteSynchronizationMode::FullSync),
         Ok(Sent::PrimarySync) => Ok(WriteSynchronizationMode::PrimarySync),
         Ok(Sent::FullAsync) => Ok(WriteSynchronizationMode::FullAsync),
-        Err(_) => Err(unknown("write_synchronization_mode", sent)),
+        Ok(Sent::Unspecified) | Err(_) => Err(unknown("write_synchronization_mode", sent)),
     }
 }
 
@@ -182,15 +175,10 @@ fn encode_read_from(read_from: ReadFrom) -> wire::ReadFrom {
     }
 }
 
-/// Where it is left open, a caller sees its own writes.
-fn read_from(sent: i32, synchronization: WriteSynchronizationMode) -> Result<ReadFrom> {
+fn read_from(sent: i32) -> Result<ReadFrom> {
     match wire::ReadFrom::try_from(sent) {
         Ok(wire::ReadFrom::Any) => Ok(ReadFrom::Any),
         Ok(wire::ReadFrom::Primary) => Ok(ReadFrom::Primary),
-        Ok(wire::ReadFrom::Unspecified) => Ok(match synchronization {
-            WriteSynchronizationMode::PrimarySync => ReadFrom::Primary,
-            _ => ReadFrom::Any,
-        }),
-        Err(_) => Err(unknown("read_from", sent)),
+        Ok(wire::ReadFrom::Unspecified) | Err(_) => Err(unknown("read_from", sent)),
     }
 }
