@@ -1,90 +1,364 @@
 //! The machines of one node with their locks: membership behind one, each partition behind its
 //! own. Synchronous and free of clocks, so that the simulator runs exactly what a node runs.
+//!
+//! Locks are taken in this order: membership, one partition, and then the small ones (requests
+//! under way, timers, reports), each for a moment. The shell is called under them.
 
+mod requests;
+mod topology;
+
+use super::forwarding::Forwards;
+use super::membership::Membership;
 use super::options::GridOptions;
-use super::shell::{ProbeOutcome, Shell};
-use crate::error::Result;
-use crate::types::message::{CacheChange, Message, WatchPosition};
-use crate::types::{CacheId, Member, Monotonic, NodeInfo, Now, Reply, Request, View};
+use super::partition::{Ask, Asker, Cx, Partition, Report};
+use super::shell::{Notice, ProbeOutcome, Shell};
+use crate::types::message::{CacheChange, Control, Data, Message, WatchPosition};
+use crate::types::{
+    Blob, CacheId, CacheSettings, ClusterTime, Entry, Member, Monotonic, NodeInfo, Now, View,
+};
+use parking_lot::{Mutex, MutexGuard, RwLock};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+
+/// The most messages of a view that is not installed yet which are kept for it.
+const EARLY_MAX: usize = 16_384;
+
+/// A partition, and when it has a timer.
+struct Slot {
+    partition: Partition,
+    armed: Option<Monotonic>,
+}
+
+/// The partitions of one cache.
+struct Cache {
+    id: CacheId,
+    settings: Arc<CacheSettings>,
+    created_at: ClusterTime,
+    slots: Vec<Mutex<Slot>>,
+}
+
+type Caches = BTreeMap<CacheId, Arc<Cache>>;
+
+/// How much this node holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Live entries, those past their point but not yet removed included.
+    pub entries: u64,
+    pub tombstones: u64,
+    /// Updates that wait for owners.
+    pub waiting: u64,
+}
 
 /// The engine of one node.
 pub struct Grid {
     shell: Arc<dyn Shell>,
     options: GridOptions,
+    membership: Mutex<Membership>,
+    view: RwLock<Arc<View>>,
+    caches: RwLock<Arc<Caches>>,
+    /// Cluster time less the monotonic clock.
+    offset: AtomicI64,
+    /// Until when this node may serve.
+    lease_until: AtomicU64,
+    served: AtomicBool,
+    /// When the last server left that may return with data; 0: none is out.
+    departed: AtomicU64,
+    membership_due: AtomicU64,
+    forwards: Mutex<Forwards>,
+    timers: Mutex<BTreeSet<(Monotonic, CacheId, u32)>>,
+    reports: Mutex<Vec<(CacheId, u32, Report)>>,
+    early: Mutex<VecDeque<(Member, Data)>>,
 }
 
 impl Grid {
     /// A node that looks for its cluster. `wall` is the wall clock in microseconds since the
     /// Unix epoch, used only where no cluster time is known yet.
-    pub fn new(options: GridOptions, seed: u64, shell: Arc<dyn Shell>, mono: Monotonic, wall: u64) -> Self {
-        let _ = (seed, mono, wall);
-        Self { shell, options }
+    pub fn new(
+        options: GridOptions,
+        seed: u64,
+        shell: Arc<dyn Shell>,
+        mono: Monotonic,
+        wall: u64,
+    ) -> Self {
+        let membership = Membership::new(options.clone(), seed, mono, wall);
+        Self {
+            shell,
+            view: RwLock::new(membership.view().clone()),
+            offset: AtomicI64::new(membership.clock_offset()),
+            membership: Mutex::new(membership),
+            options,
+            caches: RwLock::default(),
+            lease_until: AtomicU64::new(0),
+            served: AtomicBool::new(false),
+            departed: AtomicU64::new(0),
+            membership_due: AtomicU64::new(mono.0),
+            forwards: Mutex::default(),
+            timers: Mutex::default(),
+            reports: Mutex::default(),
+            early: Mutex::default(),
+        }
     }
 
     /// Both clocks at a moment.
-    pub fn now(&self, mono: Monotonic) -> Now { let _ = mono; todo!() }
+    pub fn now(&self, mono: Monotonic) -> Now {
+        let offset = self.offset.load(Ordering::Relaxed);
+        Now { mono, cluster: ClusterTime(mono.0).shifted(offset) }
+    }
+
+    fn cx(&self, mono: Monotonic) -> Cx<'_> {
+        let departed = self.departed.load(Ordering::Relaxed);
+        Cx {
+            now: self.now(mono),
+            serving: self.serving(mono),
+            shell: &*self.shell,
+            departed: (departed > 0).then_some(ClusterTime(departed)),
+            resend: self.options.heartbeat_interval / 2,
+            network_timeout: self.options.network_timeout,
+        }
+    }
+
+    /// Whether this node is in a view and its lease stands.
+    pub fn serving(&self, mono: Monotonic) -> bool {
+        mono.0 < self.lease_until.load(Ordering::Acquire)
+    }
 
     /// An endpoint of the address list was probed.
-    pub fn on_probe(&self, endpoint: usize, outcome: ProbeOutcome, mono: Monotonic) { let _ = (endpoint, outcome, mono); }
+    pub fn on_probe(&self, endpoint: usize, outcome: ProbeOutcome, mono: Monotonic) {
+        self.with_membership(mono, |membership| membership.on_probe(endpoint, outcome, mono));
+    }
 
     /// Hello was exchanged with a peer.
-    pub fn on_link_up(&self, peer: NodeInfo, mono: Monotonic) { let _ = (peer, mono); }
+    pub fn on_link_up(&self, peer: NodeInfo, mono: Monotonic) {
+        self.with_membership(mono, |membership| membership.on_link_up(peer, mono));
+    }
 
     /// The connection to a peer ended; `refused`: and its port refuses new ones.
-    pub fn on_link_down(&self, peer: Member, refused: bool, mono: Monotonic) { let _ = (peer, refused, mono); }
+    pub fn on_link_down(&self, peer: Member, refused: bool, mono: Monotonic) {
+        self.with_membership(mono, |membership| membership.on_link_down(peer, refused, mono));
+        self.lose_ways(|to| to == peer, mono);
+    }
 
     /// A message came from a peer.
-    pub fn on_message(&self, from: Member, message: Message, mono: Monotonic) { let _ = (from, message, mono); }
+    pub fn on_message(&self, from: Member, message: Message, mono: Monotonic) {
+        match message {
+            Message::Control(Control::Collected(collected)) => {
+                self.with_membership(mono, |membership| {
+                    membership.heard(from, mono);
+                    membership.on_collected(from, collected, mono);
+                });
+            }
+            Message::Control(control) => {
+                self.with_membership(mono, |membership| membership.on_control(from, control, mono));
+            }
+            Message::Data(data) => self.on_data(from, data, mono),
+            Message::Forward(forward) => self.on_forward(from, forward, mono),
+            Message::ForwardReply(reply) => self.on_forward_reply(from, reply, mono),
+        }
+    }
 
-    /// Asks for an operation. Answers at once where this node can; otherwise takes a token from
-    /// `token` and calls `Shell::complete` with it, at the latest soon after `deadline`.
-    pub fn submit(
-        &self,
-        request: Request,
-        deadline: Monotonic,
-        mono: Monotonic,
-        token: &mut dyn FnMut() -> u64,
-    ) -> Option<Result<Reply>> { let _ = (request, deadline, mono, token); None }
+    fn on_data(&self, from: Member, data: Data, mono: Monotonic) {
+        let Some(cache) = self.cache(data.cache) else {
+            self.keep_early(from, data);
+            return;
+        };
+        let Some(slot) = cache.slots.get(data.partition as usize) else { return };
+        let mut slot = slot.lock();
+        match data.topology.cmp(&slot.partition.topology()) {
+            std::cmp::Ordering::Equal => {
+                let cx = self.cx(mono);
+                slot.partition.on_message(from, data.body, &cx);
+                self.settle(&cache, data.partition, slot, mono);
+            }
+            std::cmp::Ordering::Greater => self.keep_early(from, data),
+            std::cmp::Ordering::Less => {}
+        }
+    }
+
+    /// Keeps a message of a view that is about to be installed.
+    fn keep_early(&self, from: Member, data: Data) {
+        let mut early = self.early.lock();
+        if early.len() < EARLY_MAX {
+            early.push_back((from, data));
+        }
+    }
+
+    fn cache(&self, id: CacheId) -> Option<Arc<Cache>> {
+        self.caches.read().get(&id).cloned()
+    }
+
+    /// Ends an input to a partition: its timer, what must be routed anew, what must be reported.
+    fn settle(&self, cache: &Cache, index: u32, mut slot: MutexGuard<'_, Slot>, mono: Monotonic) {
+        if cfg!(debug_assertions) {
+            slot.partition.check_invariants();
+        }
+        let next = slot.partition.next_timeout(self.now(mono));
+        if next != slot.armed {
+            let mut timers = self.timers.lock();
+            if let Some(old) = slot.armed {
+                timers.remove(&(old, cache.id, index));
+            }
+            if let Some(next) = next {
+                timers.insert((next, cache.id, index));
+            }
+            slot.armed = next;
+        }
+        let redirected = slot.partition.take_redirected();
+        let reports = slot.partition.take_reports();
+        drop(slot);
+        for (ask, asker) in redirected {
+            self.route(cache, index, ask, asker, mono);
+        }
+        self.reports.lock().extend(reports.into_iter().map(|report| (cache.id, index, report)));
+    }
+
+    /// Works with membership, does what it wants done, and publishes what others read.
+    fn with_membership(&self, mono: Monotonic, input: impl FnOnce(&mut Membership)) {
+        let mut membership = self.membership.lock();
+        input(&mut membership);
+        self.do_actions(&mut membership, mono);
+        self.publish(&membership, mono);
+    }
+
+    fn publish(&self, membership: &Membership, mono: Monotonic) {
+        if cfg!(debug_assertions) {
+            membership.check_invariants();
+        }
+        self.offset.store(membership.clock_offset(), Ordering::Relaxed);
+        self.lease_until.store(membership.lease_until().0, Ordering::Release);
+        self.membership_due.store(membership.next_timeout().0, Ordering::Relaxed);
+        let serves = self.serving(mono);
+        if serves != self.served.swap(serves, Ordering::Relaxed) {
+            self.shell.notice(if serves { Notice::Unfenced } else { Notice::Fenced });
+            if serves {
+                self.for_each_partition(mono, |partition, cx| partition.unpark(cx));
+            }
+        }
+    }
+
+    fn for_each_partition(&self, mono: Monotonic, input: impl Fn(&mut Partition, &Cx<'_>)) {
+        let caches = self.caches.read().clone();
+        let cx = self.cx(mono);
+        for cache in caches.values() {
+            for (index, slot) in (0u32..).zip(&cache.slots) {
+                let mut slot = slot.lock();
+                input(&mut slot.partition, &cx);
+                self.settle(cache, index, slot, mono);
+            }
+        }
+    }
+
+    /// Tells membership what partitions reported.
+    fn report(&self, membership: &mut Membership, mono: Monotonic) {
+        for (cache, partition, report) in std::mem::take(&mut *self.reports.lock()) {
+            if let Report::WritesLost(at_most) = report {
+                self.shell.notice(Notice::WritesLost { cache, partition, at_most });
+            }
+            membership.report(cache, partition, report, mono);
+        }
+    }
+
+    fn flush_reports(&self, mono: Monotonic) {
+        if !self.reports.lock().is_empty() {
+            self.with_membership(mono, |_| {});
+        }
+    }
 
     /// Creates or drops a cache; `Shell::cache_changed` is called when every node knows.
-    pub fn change_cache(&self, change: CacheChange, token: u64, deadline: Monotonic, mono: Monotonic) { let _ = (change, token, deadline, mono); }
+    pub fn change_cache(&self, change: CacheChange, token: u64, deadline: Monotonic, mono: Monotonic) {
+        self.with_membership(mono, |membership| membership.change(change, token, deadline, mono));
+    }
 
     /// Leaves the cluster in order; `Notice::Left` tells when it is done.
-    pub fn leave(&self, mono: Monotonic) { let _ = mono; }
+    pub fn leave(&self, mono: Monotonic) {
+        self.with_membership(mono, |membership| membership.leave(mono));
+    }
 
     /// Starts (or goes on) delivering the events of one partition to `Shell::events`: those
     /// behind `after`, or from now on. A position that cannot be resumed leads to
     /// `Shell::watch_lost`.
-    pub fn watch(&self, cache: CacheId, partition: u32, after: Option<WatchPosition>, mono: Monotonic) { let _ = (cache, partition, after, mono); }
+    pub fn watch(&self, cache: CacheId, partition: u32, after: Option<WatchPosition>, mono: Monotonic) {
+        self.with_partition(cache, partition, mono, |partition, cx| partition.watch(after, cx));
+    }
 
     /// No watcher of this node needs the partition any longer.
-    pub fn unwatch(&self, cache: CacheId, partition: u32) { let _ = (cache, partition); }
+    pub fn unwatch(&self, cache: CacheId, partition: u32, mono: Monotonic) {
+        self.with_partition(cache, partition, mono, Partition::unwatch);
+    }
 
-    /// The partition of a key (or of its affinity key): xxh3 over the bytes, modulo the number of partitions.
-    pub fn partition_of(affinity_key: &[u8], partitions: u32) -> u32 {
-        (xxhash_rust::xxh3::xxh3_64(affinity_key) % u64::from(partitions.max(1))) as u32
+    fn with_partition(
+        &self,
+        cache: CacheId,
+        partition: u32,
+        mono: Monotonic,
+        input: impl FnOnce(&mut Partition, &Cx<'_>),
+    ) {
+        let Some(cache) = self.cache(cache) else { return };
+        let Some(slot) = cache.slots.get(partition as usize) else { return };
+        let mut slot = slot.lock();
+        input(&mut slot.partition, &self.cx(mono));
+        self.settle(&cache, partition, slot, mono);
     }
 
     /// Everything that is due.
-    pub fn on_timeout(&self, mono: Monotonic) { let _ = mono; }
+    pub fn on_timeout(&self, mono: Monotonic) {
+        if mono.0 >= self.membership_due.load(Ordering::Relaxed) {
+            self.with_membership(mono, |membership| membership.on_timeout(mono));
+        }
+        let due: Vec<(Monotonic, CacheId, u32)> = {
+            let timers = self.timers.lock();
+            timers.iter().take_while(|(at, _, _)| *at <= mono).copied().collect()
+        };
+        for (_, cache, partition) in due {
+            self.with_partition(cache, partition, mono, |partition, cx| partition.on_timeout(cx));
+        }
+        self.forward_timeout(mono);
+        self.flush_reports(mono);
+    }
 
     /// When `on_timeout` wants to be called.
-    pub fn next_timeout(&self) -> Option<Monotonic> { None }
+    pub fn next_timeout(&self) -> Option<Monotonic> {
+        let membership = Monotonic(self.membership_due.load(Ordering::Relaxed));
+        let partition = self.timers.lock().first().map(|(at, _, _)| *at);
+        let forward = self.forwards.lock().next();
+        [Some(membership), partition, forward].into_iter().flatten().min()
+    }
 
     /// The committed view; number 0 before the first.
-    pub fn view(&self) -> Arc<View> { todo!() }
+    pub fn view(&self) -> Arc<View> {
+        self.view.read().clone()
+    }
 
     /// Who this node is.
-    pub fn me(&self) -> &NodeInfo { &self.options.me }
-
-    /// Whether this node is in a view and not fenced.
-    pub fn serving(&self, mono: Monotonic) -> bool { let _ = mono; let _ = &self.shell; false }
+    pub fn me(&self) -> &NodeInfo {
+        &self.options.me
+    }
 
     /// Every key of one partition as this node holds it, tombstones included, in key order: for
     /// comparing copies.
-    pub fn contents(&self, cache: CacheId, partition: u32) -> Vec<(crate::types::Blob, crate::types::Entry)> { let _ = (cache, partition); Vec::new() }
+    pub fn contents(&self, cache: CacheId, partition: u32) -> Vec<(Blob, Entry)> {
+        let cache = self.cache(cache);
+        let slot = cache.as_ref().and_then(|cache| cache.slots.get(partition as usize));
+        slot.map_or_else(Vec::new, |slot| slot.lock().partition.contents())
+    }
+
+    /// How much this node holds of a cache.
+    pub fn sizes(&self, cache: CacheId) -> Sizes {
+        let mut sizes = Sizes::default();
+        for slot in self.cache(cache).iter().flat_map(|cache| &cache.slots) {
+            let (entries, tombstones, waiting) = slot.lock().partition.sizes();
+            sizes.entries += (entries - tombstones) as u64;
+            sizes.tombstones += tombstones as u64;
+            sizes.waiting += waiting as u64;
+        }
+        sizes
+    }
 
     /// Panics if a machine contradicts itself. For simulation and debug builds.
-    pub fn check_invariants(&self) {}
+    pub fn check_invariants(&self) {
+        self.membership.lock().check_invariants();
+        for cache in self.caches.read().values() {
+            cache.slots.iter().for_each(|slot| slot.lock().partition.check_invariants());
+        }
+    }
 }

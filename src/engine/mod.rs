@@ -1,8 +1,14 @@
 //! The engine decides: pure state machines without input, output or clocks. Time and randomness
 //! come in as arguments; what is to be done goes out through [`Shell`].
 
+pub mod affinity;
+pub mod clique;
+pub mod forwarding;
 pub mod grid;
+pub mod membership;
 pub mod options;
+pub mod partition;
+pub mod partition_map;
 pub mod shell;
 
 pub use grid::Grid;

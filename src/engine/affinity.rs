@@ -1,0 +1,262 @@
+//! Affinity: which servers should own each partition. A function of the servers, the present
+//! owners and the settings; computed when the topology changes, never per request.
+//!
+//! Owners stay where the bound allows, only overflow moves, and the ring says where to. No server
+//! holds more than ⌈share × 1.05⌉ partitions, or is primary of more, where zones and filters
+//! leave a choice.
+
+use crate::types::{CacheMode, CacheSettings, NodeInfo, Role};
+use hashring::HashRing;
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+
+/// Points of one server on the ring.
+const VIRTUAL_NODES: u32 = 128;
+
+#[derive(Clone, Copy)]
+struct VirtualNode {
+    node: u64,
+    replica: u32,
+    /// The place in the list of nodes: it changes from view to view and must not move the point.
+    index: u16,
+}
+
+impl Hash for VirtualNode {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (self.node, self.replica).hash(state);
+    }
+}
+
+/// The places of the servers that may hold a cache.
+pub fn eligible(settings: &CacheSettings, nodes: &[NodeInfo]) -> Vec<u16> {
+    let admitted = |node: &NodeInfo| {
+        let has = |(name, value): (&String, &String)| node.attributes.get(name) == Some(value);
+        node.role == Role::Server && settings.node_filter.iter().all(has)
+    };
+    let places = nodes.iter().enumerate().filter(|(_, node)| admitted(node));
+    places.filter_map(|(place, _)| u16::try_from(place).ok()).collect()
+}
+
+/// The owners that each partition should have, the primary first, given the present ones (the
+/// primary first).
+pub fn assign(settings: &CacheSettings, nodes: &[NodeInfo], present: &[Vec<u16>]) -> Vec<Vec<u16>> {
+    let servers = eligible(settings, nodes);
+    if servers.is_empty() {
+        return present.iter().map(|_| Vec::new()).collect();
+    }
+    let copies = match settings.mode {
+        CacheMode::Partitioned => (settings.backups as usize + 1).min(servers.len()),
+        CacheMode::Replicated => servers.len(),
+        CacheMode::Local => 1,
+    };
+    let mut load = Load::new(nodes.len(), present.len(), copies, servers.len());
+    let mut owners: Vec<Vec<u16>> = Vec::with_capacity(present.len());
+    for now in present {
+        let mut kept = Vec::new();
+        for owner in now {
+            if servers.contains(owner) && kept.len() < copies && load.take_copy(*owner) {
+                kept.push(*owner);
+            }
+        }
+        owners.push(kept);
+    }
+    let ring = Ring::new(&servers, nodes, present.len());
+    for (partition, own) in owners.iter_mut().enumerate() {
+        fill(own, copies, partition, &ring, nodes, settings, &mut load);
+    }
+    choose_primaries(&mut owners, present, &mut load);
+    owners
+}
+
+struct Load {
+    copies: Vec<usize>,
+    primaries: Vec<usize>,
+    copies_max: usize,
+    primaries_max: usize,
+}
+
+impl Load {
+    fn new(nodes: usize, partitions: usize, copies: usize, servers: usize) -> Self {
+        let bound = |total: usize| (total * 105).div_ceil(servers * 100);
+        Self {
+            copies: vec![0; nodes],
+            primaries: vec![0; nodes],
+            copies_max: bound(partitions * copies),
+            primaries_max: bound(partitions),
+        }
+    }
+
+    fn take_copy(&mut self, node: u16) -> bool {
+        let load = &mut self.copies[usize::from(node)];
+        let room = *load < self.copies_max;
+        *load += usize::from(room);
+        room
+    }
+}
+
+/// The servers in the order of the ring, and where on it each partition begins.
+struct Ring {
+    order: Vec<u16>,
+    starts: Vec<usize>,
+}
+
+impl Ring {
+    fn new(servers: &[u16], nodes: &[NodeInfo], partitions: usize) -> Self {
+        let mut ring: HashRing<VirtualNode> = HashRing::new();
+        let points = servers.iter().flat_map(|index| {
+            let node = nodes[usize::from(*index)].member.id.0;
+            (0..VIRTUAL_NODES).map(move |replica| VirtualNode { node, replica, index: *index })
+        });
+        ring.batch_add(points.collect());
+        let firsts: Vec<Option<(u64, u32)>> = (0..partitions as u64)
+            .map(|partition| ring.get(&partition).map(|point| (point.node, point.replica)))
+            .collect();
+        let points: Vec<VirtualNode> = ring.into_iter().collect();
+        let places: BTreeMap<(u64, u32), usize> =
+            points.iter().enumerate().map(|(at, point)| ((point.node, point.replica), at)).collect();
+        let place = |first: Option<(u64, u32)>| first.and_then(|first| places.get(&first).copied());
+        Self {
+            order: points.iter().map(|point| point.index).collect(),
+            starts: firsts.into_iter().map(|first| place(first).unwrap_or_default()).collect(),
+        }
+    }
+}
+
+/// Adds owners until there are enough: first from other zones and within the bound, then within
+/// the bound, then any.
+fn fill(
+    own: &mut Vec<u16>,
+    copies: usize,
+    partition: usize,
+    ring: &Ring,
+    nodes: &[NodeInfo],
+    settings: &CacheSettings,
+    load: &mut Load,
+) {
+    let zone = |index: u16| {
+        settings.backup_zone.as_ref().and_then(|name| nodes[usize::from(index)].attributes.get(name))
+    };
+    let start = ring.starts[partition];
+    for pass in 0..3 {
+        for step in 0..ring.order.len() {
+            if own.len() >= copies {
+                return;
+            }
+            let node = ring.order[(start + step) % ring.order.len()];
+            if own.contains(&node) {
+                continue;
+            }
+            let same_zone = |owner: &u16| zone(*owner).is_some() && zone(*owner) == zone(node);
+            if pass == 0 && own.iter().any(same_zone) {
+                continue;
+            }
+            if pass == 2 {
+                load.copies[usize::from(node)] += 1;
+                own.push(node);
+            } else if load.take_copy(node) {
+                own.push(node);
+            }
+        }
+    }
+}
+
+/// Puts the primary first: the present one where the bound allows, else the least loaded owner.
+fn choose_primaries(owners: &mut [Vec<u16>], present: &[Vec<u16>], load: &mut Load) {
+    let mut open = Vec::new();
+    for (partition, own) in owners.iter_mut().enumerate() {
+        let now = present[partition].first();
+        let place = now.and_then(|now| own.iter().position(|owner| owner == now));
+        match place {
+            Some(place) if load.primaries[usize::from(own[place])] < load.primaries_max => {
+                load.primaries[usize::from(own[place])] += 1;
+                own.swap(0, place);
+            }
+            _ => open.push(partition),
+        }
+    }
+    for partition in open {
+        let own = &mut owners[partition];
+        let least = (0..own.len()).min_by_key(|place| (load.primaries[usize::from(own[*place])], *place));
+        if let Some(place) = least {
+            load.primaries[usize::from(own[place])] += 1;
+            own.swap(0, place);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Member, NodeId};
+
+    fn nodes(count: u16) -> Vec<NodeInfo> {
+        let node = |index: u16| NodeInfo {
+            member: Member { id: NodeId::of(&format!("node-{index}")), ..Member::default() },
+            ..NodeInfo::default()
+        };
+        (0..count).map(node).collect()
+    }
+
+    fn cache(mode: CacheMode) -> CacheSettings {
+        CacheSettings { mode, ..CacheSettings::named("test") }
+    }
+
+    fn check_bounds(settings: &CacheSettings, count: u16, owners: &[Vec<u16>], copies: usize) {
+        let bound = |total: usize| (total * 105).div_ceil(usize::from(count) * 100);
+        for node in 0..count {
+            let held = owners.iter().filter(|own| own.contains(&node)).count();
+            let led = owners.iter().filter(|own| own[0] == node).count();
+            assert!(held <= bound(owners.len() * copies), "{settings:?}: {node} holds {held}");
+            assert!(led <= bound(owners.len()) + 1, "{settings:?}: {node} leads {led}");
+        }
+        for own in owners {
+            let mut distinct = own.clone();
+            distinct.sort_unstable();
+            distinct.dedup();
+            assert_eq!(distinct.len(), copies, "owners are distinct");
+        }
+    }
+
+    #[test]
+    fn no_server_is_over_the_bound_and_a_join_moves_little() {
+        let settings = cache(CacheMode::Partitioned);
+        let mut owners = vec![Vec::new(); 1024];
+        for count in 1..=8 {
+            let before = owners.clone();
+            owners = assign(&settings, &nodes(count), &before);
+            let copies = 2.min(usize::from(count));
+            check_bounds(&settings, count, &owners, copies);
+            if count > 2 {
+                let moved: usize = owners
+                    .iter()
+                    .zip(&before)
+                    .map(|(new, old)| new.iter().filter(|owner| !old.contains(owner)).count())
+                    .sum();
+                let must = 2048 / usize::from(count);
+                assert!(moved * 10 <= must * 12, "{moved} moved where {must} had to");
+            }
+        }
+    }
+
+    #[test]
+    fn every_server_owns_a_replicated_partition() {
+        let owners = assign(&cache(CacheMode::Replicated), &nodes(3), &vec![Vec::new(); 64]);
+        assert!(owners.iter().all(|own| own.len() == 3));
+        check_bounds(&cache(CacheMode::Replicated), 3, &owners, 3);
+    }
+
+    #[test]
+    fn zones_differ_where_they_can_and_filters_hold() {
+        let mut settings = cache(CacheMode::Partitioned);
+        settings.backup_zone = Some("zone".to_owned());
+        let mut nodes = nodes(4);
+        for (index, node) in nodes.iter_mut().enumerate() {
+            node.attributes.insert("zone".to_owned(), format!("z{}", index % 2));
+        }
+        let owners = assign(&settings, &nodes, &vec![Vec::new(); 256]);
+        assert!(owners.iter().all(|own| own[0] % 2 != own[1] % 2));
+        settings.node_filter.insert("zone".to_owned(), "z1".to_owned());
+        let owners = assign(&settings, &nodes, &owners);
+        assert!(owners.iter().flatten().all(|owner| owner % 2 == 1));
+    }
+}

@@ -1,0 +1,247 @@
+//! Requests: answered here, or carried to the primary once.
+
+use super::{Ask, Asker, Cache, Grid};
+use crate::engine::forwarding::Forwarded;
+use crate::engine::partition::{Caller, Submitted, answer};
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::message::{Forward, ForwardReply, Message};
+use crate::types::time::MILLISECOND;
+use crate::types::{
+    CacheId, KeyOperation, Member, Micros, Monotonic, Operation, Reply, Request,
+    WriteSynchronizationMode,
+};
+
+/// Before a request is routed anew to a primary that was not ready.
+const REROUTE: Micros = 10 * MILLISECOND;
+
+impl Grid {
+    /// Asks for an operation. Answers at once where this node can; otherwise takes a token from
+    /// `token` and calls `Shell::complete` with it, at the latest soon after `deadline`.
+    pub fn submit(
+        &self,
+        request: Request,
+        deadline: Monotonic,
+        mono: Monotonic,
+        token: &mut dyn FnMut() -> u64,
+    ) -> Option<Result<Reply>> {
+        let cache = match self.target(request.cache, request.partition) {
+            Ok(cache) => cache,
+            Err(error) => return Some(Err(error)),
+        };
+        let ask = Ask {
+            operation: request.operation,
+            request_id: request.request_id,
+            deadline,
+            forwarded: false,
+        };
+        if mono >= deadline {
+            let error = Error::new(ErrorKind::DeadlineExceeded, "the deadline has passed already");
+            return Some(Err(error.not_applied()));
+        }
+        let submitted = self.at_partition(&cache, request.partition, ask, Caller::Local(token), mono);
+        self.flush_reports(mono);
+        match submitted {
+            Submitted::Done(result) => Some(result),
+            Submitted::Pending => None,
+            Submitted::Forward(to, ask) => {
+                if let Some(reply) = self.blind(&cache, request.partition, to, &ask, mono) {
+                    return Some(Ok(reply));
+                }
+                if let Err(error) = self.may_forward(to) {
+                    return Some(Err(error));
+                }
+                let asker = Asker::Local { token: token() };
+                self.forward(cache.id, request.partition, to, ask, asker, mono);
+                None
+            }
+        }
+    }
+
+    fn target(&self, id: CacheId, partition: u32) -> Result<std::sync::Arc<Cache>> {
+        if self.view.read().version.number == 0 {
+            return Err(Error::unavailable("this node has not found its cluster yet"));
+        }
+        let Some(cache) = self.cache(id) else {
+            return Err(Error::new(ErrorKind::NotFound, "the cache does not exist"));
+        };
+        if partition as usize >= cache.slots.len() {
+            let count = cache.slots.len();
+            let context = format!("partition {partition} of {count} does not exist");
+            return Err(Error::invalid(context));
+        }
+        Ok(cache)
+    }
+
+    fn at_partition(
+        &self,
+        cache: &Cache,
+        index: u32,
+        ask: Ask,
+        caller: Caller<'_>,
+        mono: Monotonic,
+    ) -> Submitted {
+        let mut slot = cache.slots[index as usize].lock();
+        let submitted = slot.partition.submit(ask, caller, &self.cx(mono));
+        self.settle(cache, index, slot, mono);
+        submitted
+    }
+
+    /// A FULL_ASYNC write whose answer does not depend on the key waits for nobody.
+    fn blind(
+        &self,
+        cache: &Cache,
+        partition: u32,
+        to: Member,
+        ask: &Ask,
+        mono: Monotonic,
+    ) -> Option<Reply> {
+        let Operation::Key { operation, .. } = &ask.operation else { return None };
+        let blind = cache.settings.write_synchronization == WriteSynchronizationMode::FullAsync
+            && operation.is_blind()
+            && ask.request_id.is_none()
+            && matches!(operation, KeyOperation::Put { value, .. }
+                if value.len() as u64 <= cache.settings.entry_bytes_max);
+        if !blind || !self.shell.has_room(to) {
+            return None;
+        }
+        let id = self.forwards.lock().id();
+        self.send_forward(id, cache.id, partition, to, ask, mono);
+        Some(Reply::Put { applied: true, version: 0, previous: None })
+    }
+
+    fn may_forward(&self, to: Member) -> Result<()> {
+        if self.forwards.lock().is_full() {
+            return Err(Error::overloaded("too many requests are under way to other nodes"));
+        }
+        if !self.shell.has_room(to) {
+            return Err(Error::overloaded("the queue to the primary is full"));
+        }
+        Ok(())
+    }
+
+    fn send_forward(
+        &self,
+        id: u64,
+        cache: CacheId,
+        partition: u32,
+        to: Member,
+        ask: &Ask,
+        mono: Monotonic,
+    ) {
+        let request = Request {
+            cache,
+            partition,
+            operation: ask.operation.clone(),
+            request_id: ask.request_id,
+        };
+        let topology = self.view.read().version;
+        let time_left = ask.deadline.since(mono);
+        self.shell.send(to, Message::Forward(Forward { id, topology, time_left, request }));
+    }
+
+    fn forward(&self, cache: CacheId, partition: u32, to: Member, ask: Ask, asker: Asker, mono: Monotonic) {
+        let id = self.forwards.lock().id();
+        self.send_forward(id, cache, partition, to, &ask, mono);
+        let forwarded = Forwarded { asker, ask, cache, partition, to, due: mono };
+        self.forwards.lock().begin(id, forwarded, mono);
+    }
+
+    /// Routes a request of this node, or answers a peer that it must route its own anew.
+    pub(super) fn route(&self, cache: &Cache, partition: u32, ask: Ask, asker: Asker, mono: Monotonic) {
+        if let Asker::Remote { .. } = asker {
+            let error = Error::new(ErrorKind::WrongOwner, "the primary changed");
+            answer(asker, Err(error), &*self.shell);
+            return;
+        }
+        if mono >= ask.deadline {
+            answer(asker, Err(super::super::partition::late(&ask)), &*self.shell);
+            return;
+        }
+        match self.at_partition(cache, partition, ask, Caller::Known(asker), mono) {
+            Submitted::Done(result) => answer(asker, result, &*self.shell),
+            Submitted::Pending => {}
+            Submitted::Forward(to, ask) => match self.may_forward(to) {
+                Ok(()) => self.forward(cache.id, partition, to, ask, asker, mono),
+                Err(error) => answer(asker, Err(error), &*self.shell),
+            },
+        }
+    }
+
+    /// A peer's request for an operation of which this node is the primary.
+    pub(super) fn on_forward(&self, from: Member, forward: Forward, mono: Monotonic) {
+        let Forward { id, time_left, request, .. } = forward;
+        let asker = Asker::Remote { node: from, id };
+        let repeatable = request.operation.is_read() || request.request_id.is_some();
+        if !repeatable && !self.forwards.lock().arrives(from, id) {
+            return;
+        }
+        let result = self.target(request.cache, request.partition).map(|cache| {
+            let ask = Ask {
+                operation: request.operation,
+                request_id: request.request_id,
+                deadline: mono.after(time_left),
+                forwarded: true,
+            };
+            self.at_partition(&cache, request.partition, ask, Caller::Known(asker), mono)
+        });
+        match result {
+            Ok(Submitted::Done(result)) => answer(asker, result, &*self.shell),
+            Ok(Submitted::Pending) => {}
+            Ok(Submitted::Forward(..)) => {
+                let error = Error::new(ErrorKind::WrongOwner, "this node is not the primary");
+                answer(asker, Err(error), &*self.shell);
+            }
+            Err(error) => answer(asker, Err(error), &*self.shell),
+        }
+        self.flush_reports(mono);
+    }
+
+    /// The answer to a request under way. A late or doubled one finds nobody who waits for it.
+    pub(super) fn on_forward_reply(&self, from: Member, reply: ForwardReply, mono: Monotonic) {
+        let taken = self.forwards.lock().take(reply.id);
+        let Some(forwarded) = taken else { return };
+        if forwarded.to != from {
+            self.forwards.lock().begin(reply.id, forwarded, mono);
+            return;
+        }
+        let again = matches!(&reply.result, Err(error) if error.kind == ErrorKind::WrongOwner);
+        if again && mono < forwarded.ask.deadline {
+            let id = self.forwards.lock().id();
+            self.forwards.lock().pause(id, forwarded, mono.after(REROUTE));
+        } else {
+            answer(forwarded.asker, reply.result, &*self.shell);
+        }
+    }
+
+    /// The way to some nodes is lost.
+    pub(super) fn lose_ways(&self, lost: impl Fn(Member) -> bool, mono: Monotonic) {
+        let taken = self.forwards.lock().take_lost(lost);
+        for (_, forwarded) in taken {
+            if forwarded.repeatable() {
+                let id = self.forwards.lock().id();
+                self.forwards.lock().pause(id, forwarded, mono.after(REROUTE));
+            } else {
+                let context = "the way to the primary was lost while the write was under way";
+                answer(forwarded.asker, Err(Error::unknown(context)), &*self.shell);
+            }
+        }
+    }
+
+    /// Repeats, routes anew, or gives up.
+    pub(super) fn forward_timeout(&self, mono: Monotonic) {
+        let due = self.forwards.lock().take_due(mono);
+        for (_, forwarded) in due {
+            let Forwarded { asker, ask, cache, partition, .. } = forwarded;
+            if mono >= ask.deadline {
+                let context = "no answer from the primary within the deadline";
+                let error = Error::new(ErrorKind::DeadlineExceeded, context);
+                answer(asker, Err(error), &*self.shell);
+                continue;
+            }
+            match self.target(cache, partition) {
+                Ok(cache) => self.route(&cache, partition, ask, asker, mono),
+                Err(error) => answer(asker, Err(error), &*self.shell),
+            }
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! What membership wants done: telling what this node holds, preparing and installing views.
+
+use super::{Cache, Caches, Grid, Slot};
+use crate::engine::membership::{Action, Membership};
+use crate::engine::partition::{Partition, Place};
+use crate::engine::shell::Notice;
+use crate::types::message::{Control, Holdings, Message};
+use crate::types::view::ViewCache;
+use crate::types::{CacheId, CacheMode, Member, Monotonic, View};
+use parking_lot::Mutex;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+impl Grid {
+    /// Does all that membership wants done, in order.
+    pub(super) fn do_actions(&self, membership: &mut Membership, mono: Monotonic) {
+        loop {
+            self.report(membership, mono);
+            let actions = membership.take_actions();
+            if actions.is_empty() {
+                return;
+            }
+            for action in actions {
+                self.perform(membership, action, mono);
+            }
+        }
+    }
+
+    fn perform(&self, membership: &mut Membership, action: Action, mono: Monotonic) {
+        match action {
+            Action::Send(to, control) => self.shell.send(to, Message::Control(control)),
+            Action::Dial(peer) => self.shell.dial(&peer),
+            Action::Collect(to, mut collected) => {
+                collected.holdings = self.holdings();
+                if to == self.options.me.member {
+                    membership.on_collected(to, collected, mono);
+                } else {
+                    self.shell.send(to, Message::Control(Control::Collected(collected)));
+                }
+            }
+            Action::Prepare(view) => self.prepare(&view),
+            Action::Install { view, shift } => self.install(membership, &view, shift, mono),
+            Action::CacheChanged { token, result } => self.shell.cache_changed(token, result),
+            Action::PeerGone(peer) => self.peer_gone(peer),
+            Action::Notice(notice) => self.shell.notice(notice),
+        }
+    }
+
+    /// What this node holds completely, in runs.
+    fn holdings(&self) -> Vec<Holdings> {
+        let caches = self.caches.read().clone();
+        let replicated = caches.values().filter(|cache| cache.settings.mode != CacheMode::Local);
+        let of_cache = |cache: &Arc<Cache>| {
+            let mut complete: Vec<(u32, u32, crate::types::TopologyVersion)> = Vec::new();
+            for (index, slot) in (0u32..).zip(&cache.slots) {
+                let Some(version) = slot.lock().partition.complete() else { continue };
+                match complete.last_mut() {
+                    Some((first, count, same)) if *first + *count == index && *same == version => {
+                        *count += 1;
+                    }
+                    _ => complete.push((index, 1, version)),
+                }
+            }
+            Holdings { cache: cache.id, complete }
+        };
+        replicated.map(of_cache).collect()
+    }
+
+    fn prepare(&self, view: &View) {
+        let me = view.index_of(self.options.me.member);
+        for cache in self.caches.read().values() {
+            let table = view.caches.get(&cache.id).map(|cache| &cache.table);
+            for (index, slot) in cache.slots.iter().enumerate() {
+                let owners = table.and_then(|table| table.get(index));
+                let owner = owners.zip(me).is_some_and(|(owners, me)| owners.owners.contains(&me));
+                slot.lock().partition.on_prepare(owner);
+            }
+        }
+    }
+
+    fn install(&self, membership: &Membership, view: &Arc<View>, shift: i64, mono: Monotonic) {
+        let old = std::mem::replace(&mut *self.view.write(), view.clone());
+        let departed = view.departed.iter().map(|departed| departed.at.0.max(1)).max();
+        self.departed.store(departed.unwrap_or_default(), Ordering::Relaxed);
+        self.publish(membership, mono);
+        let caches = self.next_caches(view, mono);
+        *self.caches.write() = caches.clone();
+        for cache in caches.values() {
+            let Some(table) = view.caches.get(&cache.id) else { continue };
+            self.install_cache(cache, table, &old, view, shift, mono);
+        }
+        let early = std::mem::take(&mut *self.early.lock());
+        for (from, data) in early {
+            if data.topology >= view.version {
+                self.on_data(from, data, mono);
+            }
+        }
+        self.lose_ways(|to| !view.contains(to), mono);
+    }
+
+    /// The caches of the view: those that stay, new ones, and an end for those that are dropped.
+    fn next_caches(&self, view: &View, mono: Monotonic) -> Arc<Caches> {
+        let old = self.caches.read().clone();
+        let mut next = Caches::new();
+        for (id, cache) in &view.caches {
+            let same = old.get(id).filter(|old| {
+                *old.settings == cache.settings
+                    && !view.dropped.get(id).is_some_and(|at| old.created_at <= *at)
+            });
+            let kept = same.cloned().unwrap_or_else(|| Arc::new(self.new_cache(*id, cache)));
+            next.insert(*id, kept);
+        }
+        for (id, cache) in old.iter() {
+            if !next.get(id).is_some_and(|kept| Arc::ptr_eq(kept, cache)) {
+                self.end_cache(cache, mono);
+            }
+        }
+        Arc::new(next)
+    }
+
+    fn new_cache(&self, id: CacheId, cache: &ViewCache) -> Cache {
+        let settings = Arc::new(cache.settings.clone());
+        let slot = |index| {
+            let me = self.options.me.member;
+            let partition = Partition::new(id, index, settings.clone(), me);
+            Mutex::new(Slot { partition, armed: None })
+        };
+        let slots = (0..cache.settings.partitions).map(slot).collect();
+        Cache { id, settings: settings.clone(), created_at: cache.created_at, slots }
+    }
+
+    fn end_cache(&self, cache: &Cache, mono: Monotonic) {
+        let cx = self.cx(mono);
+        for (index, slot) in (0u32..).zip(&cache.slots) {
+            let mut slot = slot.lock();
+            slot.partition.on_drop(&cx);
+            if let Some(armed) = slot.armed.take() {
+                self.timers.lock().remove(&(armed, cache.id, index));
+            }
+        }
+    }
+
+    fn install_cache(
+        &self,
+        cache: &Cache,
+        in_view: &ViewCache,
+        old: &View,
+        view: &View,
+        shift: i64,
+        mono: Monotonic,
+    ) {
+        let me = self.options.me.member;
+        let old_table = old.caches.get(&cache.id).map(|cache| &cache.table);
+        let members = |places: &[u16]| -> Vec<Member> {
+            places.iter().filter_map(|place| view.member(*place)).collect()
+        };
+        let cx = self.cx(mono);
+        for (index, slot) in (0u32..).zip(&cache.slots) {
+            let mut place = Place {
+                topology: view.version,
+                shift,
+                cleared_at: view.dropped.get(&cache.id).copied(),
+                ..Place::default()
+            };
+            match in_view.table.get(index as usize) {
+                Some(owners) => {
+                    place.owners = members(&owners.owners);
+                    place.loading = members(&owners.loading);
+                    place.sources = members(&owners.sources);
+                    let before = old_table.and_then(|table| table.get(index as usize));
+                    let gone = |owner: &u16| old.member(*owner).is_some_and(|old| !view.contains(old));
+                    place.owner_lost = before.is_some_and(|before| before.owners.iter().any(gone));
+                    if place.owners.is_empty() && before.is_some_and(|before| !before.owners.is_empty()) {
+                        let (cache, partition, topology) = (cache.id, index, view.version);
+                        self.shell.notice(Notice::Lost { cache, partition, topology });
+                    }
+                }
+                None => place.owners = vec![me],
+            }
+            let mut slot = slot.lock();
+            slot.partition.on_view(place, &cx);
+            self.settle(cache, index, slot, mono);
+        }
+    }
+
+    fn peer_gone(&self, peer: Member) {
+        self.forwards.lock().forget(peer);
+        for cache in self.caches.read().values() {
+            cache.slots.iter().for_each(|slot| slot.lock().partition.on_peer_gone(peer));
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! Making a view out of what was collected: the catalogue, who is out with data, and the
+//! partition tables.
+
+use super::Membership;
+use crate::engine::partition_map::{self, CacheInput};
+use crate::types::message::{Collected, Holdings};
+use crate::types::view::{Departed, ViewCache};
+use crate::types::{
+    CacheId, CacheSettings, ClusterTime, Member, Monotonic, NodeInfo, TopologyVersion, View,
+};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The most servers that are remembered as out.
+const DEPARTED_MAX: usize = 256;
+/// The most dropped caches that are remembered.
+const DROPPED_MAX: usize = 4096;
+
+/// The caches of the new view before they have tables.
+#[derive(Default)]
+pub(super) struct Catalogue {
+    pub caches: BTreeMap<CacheId, (CacheSettings, ClusterTime)>,
+    pub dropped: BTreeMap<CacheId, ClusterTime>,
+    /// Caches that no committed view knows.
+    pub fresh: BTreeSet<CacheId>,
+}
+
+impl Membership {
+    /// Makes the view that is prepared.
+    pub(super) fn build(
+        &mut self,
+        version: TopologyVersion,
+        nodes: &[NodeInfo],
+        answers: &BTreeMap<Member, Collected>,
+        mono: Monotonic,
+    ) -> View {
+        let now = self.clock.at(mono);
+        let mut catalogue = unite(nodes, answers, now);
+        self.apply_changes(&mut catalogue, now);
+        while catalogue.dropped.len() > DROPPED_MAX {
+            let oldest = catalogue.dropped.iter().min_by_key(|(_, at)| **at).map(|(id, _)| *id);
+            oldest.map(|id| catalogue.dropped.remove(&id));
+        }
+        let holdings: Vec<&[Holdings]> = nodes
+            .iter()
+            .map(|node| answers.get(&node.member).map_or(&[][..], |answer| &answer.holdings))
+            .collect();
+        let mut caches = BTreeMap::new();
+        for (id, (settings, created_at)) in catalogue.caches {
+            let primaries = self.present_primaries(id, nodes);
+            let table = partition_map::next(&CacheInput {
+                id,
+                settings: &settings,
+                nodes,
+                holdings: &holdings,
+                primaries: &primaries,
+                fresh: catalogue.fresh.contains(&id),
+            });
+            caches.insert(id, ViewCache { settings, created_at, table });
+        }
+        View {
+            version,
+            nodes: nodes.to_vec(),
+            caches,
+            dropped: catalogue.dropped,
+            departed: self.departed(nodes, answers, now),
+            time_base: self.clock.base(),
+        }
+    }
+
+    fn present_primaries(&self, id: CacheId, nodes: &[NodeInfo]) -> Vec<Option<u16>> {
+        let place = |member: Member| {
+            let place = nodes.iter().position(|node| node.member == member)?;
+            u16::try_from(place).ok()
+        };
+        let primary = |owners: &crate::types::PartitionOwners| {
+            owners.owners.first().and_then(|first| self.view.member(*first)).and_then(place)
+        };
+        self.view.caches.get(&id).map_or_else(Vec::new, |cache| cache.table.iter().map(primary).collect())
+    }
+
+    /// Servers that are out and may return with data. One whose process is known to have ended,
+    /// or that is back in a later life, has none any more.
+    fn departed(
+        &self,
+        nodes: &[NodeInfo],
+        answers: &BTreeMap<Member, Collected>,
+        now: ClusterTime,
+    ) -> Vec<Departed> {
+        let mut out: BTreeMap<Member, ClusterTime> = BTreeMap::new();
+        for departed in answers.values().flat_map(|answer| &answer.departed) {
+            let at = out.entry(departed.member).or_insert(departed.at);
+            *at = (*at).max(departed.at);
+        }
+        for node in self.view.servers() {
+            if !nodes.iter().any(|other| other.member == node.member) {
+                out.entry(node.member).or_insert(now);
+            }
+        }
+        out.retain(|member, _| {
+            let back = |node: &NodeInfo| {
+                node.member.id == member.id && node.member.incarnation >= member.incarnation
+            };
+            !self.left.contains(member) && !nodes.iter().any(back)
+        });
+        let mut departed: Vec<Departed> =
+            out.into_iter().map(|(member, at)| Departed { member, at }).collect();
+        departed.sort_by_key(|departed| (std::cmp::Reverse(departed.at), departed.member));
+        departed.truncate(DEPARTED_MAX);
+        departed
+    }
+}
+
+/// The union of all catalogues. A cache that was dropped stays so, unless it was created later.
+fn unite(nodes: &[NodeInfo], answers: &BTreeMap<Member, Collected>, now: ClusterTime) -> Catalogue {
+    let mut united = Catalogue::default();
+    let mut known = BTreeSet::new();
+    let ordered = || nodes.iter().filter_map(|node| answers.get(&node.member));
+    for (id, at) in ordered().flat_map(|answer| &answer.dropped) {
+        let latest = united.dropped.entry(*id).or_insert(*at);
+        *latest = (*latest).max(*at);
+    }
+    // Nodes of a cluster first: what they know outweighs the file of a node that joins.
+    for clustered in [true, false] {
+        let some = ordered().filter(|answer| (answer.committed.number > 0) == clustered);
+        for (settings, created_at) in some.flat_map(|answer| &answer.caches) {
+            let id = settings.id();
+            let created = if clustered { *created_at } else { now };
+            if clustered && united.dropped.get(&id).is_some_and(|at| created <= *at) {
+                continue;
+            }
+            if clustered {
+                known.insert(id);
+            }
+            let entry = united.caches.entry(id).or_insert_with(|| (settings.clone(), created));
+            if clustered && created < entry.1 && entry.0 == *settings {
+                entry.1 = created;
+            }
+        }
+    }
+    united.fresh = united.caches.keys().filter(|id| !known.contains(id)).copied().collect();
+    united
+}

@@ -1,0 +1,267 @@
+//! Changes of the catalogue at run time, and the progress of partitions: told to the coordinator
+//! again and again until it has acted.
+
+use super::building::Catalogue;
+use super::{Action, Membership};
+use crate::engine::partition::Report;
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::hello::first_difference;
+use crate::types::message::{CacheChange, Control, Progress};
+use crate::types::time::MILLISECOND;
+use crate::types::{CacheId, ClusterTime, Member, Micros, Monotonic, TopologyVersion};
+use std::collections::BTreeSet;
+
+/// The most changes that wait for one view.
+const CHANGES_MAX: usize = 256;
+/// The most caches of a cluster.
+const CACHES_MAX: usize = 1024;
+/// Partitions that finish together go into one view.
+const GATHER: Micros = 20 * MILLISECOND;
+
+/// A change that waits for a view.
+pub struct Change {
+    from: Member,
+    id: u64,
+    change: CacheChange,
+    /// What it came to in the view that is being proposed.
+    result: Option<Result<()>>,
+}
+
+/// A change that this node was asked for.
+pub struct OwnChange {
+    change: CacheChange,
+    deadline: Monotonic,
+}
+
+/// A change that is committed and not yet known to every node.
+pub struct Answer {
+    from: Member,
+    id: u64,
+    result: Result<()>,
+}
+
+/// Partitions of this node whose state changed.
+#[derive(Default)]
+pub struct OwnProgress {
+    loaded: BTreeSet<(CacheId, u32)>,
+    merged: BTreeSet<(CacheId, u32)>,
+    /// When the coordinator makes a view of it.
+    pub due: Option<Monotonic>,
+}
+
+impl OwnProgress {
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    pub fn message(&self, topology: TopologyVersion) -> Option<Progress> {
+        let any = !self.loaded.is_empty() || !self.merged.is_empty();
+        any.then(|| Progress {
+            topology,
+            loaded: self.loaded.iter().copied().collect(),
+            merged: self.merged.iter().copied().collect(),
+        })
+    }
+}
+
+impl Membership {
+    /// A partition of this node changed its state.
+    pub fn report(&mut self, cache: CacheId, partition: u32, report: Report, mono: Monotonic) {
+        match report {
+            Report::Loaded => self.progress.loaded.insert((cache, partition)),
+            Report::Merged => self.progress.merged.insert((cache, partition)),
+            Report::WritesLost(_) => return,
+        };
+        if self.coordinates() {
+            self.progress.due.get_or_insert(mono.after(GATHER));
+        }
+    }
+
+    pub(super) fn on_progress(&mut self, progress: &Progress, mono: Monotonic) {
+        let any = !progress.loaded.is_empty() || !progress.merged.is_empty();
+        if any && progress.topology == self.view.version && self.coordinates() {
+            self.progress.due.get_or_insert(mono.after(GATHER));
+        }
+    }
+
+    /// This node was asked to create or drop a cache.
+    pub fn change(&mut self, change: CacheChange, token: u64, deadline: Monotonic, mono: Monotonic) {
+        if self.own_changes.len() >= CHANGES_MAX {
+            let result = Err(Error::overloaded("too many changes of caches wait"));
+            self.actions.push(Action::CacheChanged { token, result });
+            return;
+        }
+        self.own_changes.insert(token, OwnChange { change, deadline });
+        if let Some(coordinator) = self.acting_coordinator() {
+            self.repeat_changes(coordinator, mono);
+        }
+        self.consider(mono);
+    }
+
+    /// Tells the coordinator again what is not answered; gives up what is late.
+    pub(super) fn repeat_changes(&mut self, coordinator: Member, mono: Monotonic) {
+        let changes: Vec<(u64, CacheChange, Monotonic)> = self
+            .own_changes
+            .iter()
+            .map(|(token, own)| (*token, own.change.clone(), own.deadline))
+            .collect();
+        for (token, change, deadline) in changes {
+            if mono >= deadline {
+                let context = "the change of the cache was not confirmed within the deadline";
+                self.on_changed(token, Err(Error::unknown(context)));
+            } else if coordinator == self.me {
+                self.on_change(self.me, token, change, mono);
+            } else {
+                self.send(coordinator, Control::ChangeCache { id: token, change });
+            }
+        }
+    }
+
+    pub(super) fn on_change(&mut self, from: Member, id: u64, change: CacheChange, mono: Monotonic) {
+        let known = self.changes.iter().any(|other| (other.from, other.id) == (from, id))
+            || self.unanswered.iter().any(|other| (other.from, other.id) == (from, id));
+        if !self.coordinates() || known || self.changes.len() >= CHANGES_MAX {
+            return;
+        }
+        self.changes.push_back(Change { from, id, change, result: None });
+        self.consider(mono);
+    }
+
+    pub(super) fn on_changed(&mut self, id: u64, result: Result<()>) {
+        if self.own_changes.remove(&id).is_some() {
+            self.actions.push(Action::CacheChanged { token: id, result });
+        }
+    }
+
+    /// Works the waiting changes into a catalogue.
+    pub(super) fn apply_changes(&mut self, catalogue: &mut Catalogue, now: ClusterTime) {
+        for waiting in &mut self.changes {
+            waiting.result = Some(apply(&waiting.change, catalogue, now));
+        }
+    }
+
+    /// The view with the changes is committed: they are answered once every node knows.
+    pub(super) fn note_answers(&mut self) {
+        for waiting in std::mem::take(&mut self.changes) {
+            match waiting.result {
+                Some(result) => {
+                    self.unanswered.push(Answer { from: waiting.from, id: waiting.id, result });
+                }
+                None => self.changes.push_back(waiting),
+            }
+        }
+    }
+
+    /// The proposal came to nothing: its changes wait for the next one.
+    pub(super) fn restore_changes(&mut self) {
+        for waiting in &mut self.changes {
+            waiting.result = None;
+        }
+    }
+
+    pub(super) fn answer_changes(&mut self, mono: Monotonic) {
+        if let Some(coordinator) = self.acting_coordinator().filter(|own| *own == self.me) {
+            self.repeat_changes(coordinator, mono);
+        }
+        if self.unanswered.is_empty() {
+            return;
+        }
+        let version = self.view.version;
+        let known = self.view.nodes.iter().map(|node| node.member).all(|member| {
+            let view = self.links.get(&member).and_then(|link| link.view());
+            member == self.me || !self.stands_by(member) || view.is_some_and(|view| view >= version)
+        });
+        if known {
+            for Answer { from, id, result } in std::mem::take(&mut self.unanswered) {
+                if from == self.me {
+                    self.on_changed(id, result);
+                } else {
+                    self.send(from, Control::CacheChanged { id, result });
+                }
+            }
+        }
+    }
+}
+
+fn apply(change: &CacheChange, catalogue: &mut Catalogue, now: ClusterTime) -> Result<()> {
+    match change {
+        CacheChange::Create(settings) => {
+            let id = settings.id();
+            match catalogue.caches.get(&id) {
+                Some((existing, _)) if existing == &**settings => Ok(()),
+                Some((existing, _)) if existing.name != settings.name => Err(Error::new(
+                    ErrorKind::AlreadyExists,
+                    format!("cache {} has the same id as {}", existing.name, settings.name),
+                )
+                .because("ID_COLLISION")),
+                Some((existing, _)) => {
+                    let (name, here, there) = first_difference(existing, settings);
+                    let context = format!(
+                        "cache {} exists with {name} {here}, asked for {there}",
+                        settings.name
+                    );
+                    Err(Error::new(ErrorKind::AlreadyExists, context))
+                }
+                None if catalogue.caches.len() >= CACHES_MAX => {
+                    Err(Error::overloaded(format!("the cluster has {CACHES_MAX} caches, the limit")))
+                }
+                None => {
+                    let after = catalogue.dropped.get(&id).map(|at| at.after(1));
+                    let created_at = after.map_or(now, |after| now.max(after));
+                    catalogue.caches.insert(id, (CacheSettings::clone(settings), created_at));
+                    catalogue.fresh.insert(id);
+                    Ok(())
+                }
+            }
+        }
+        CacheChange::Drop(id) => match catalogue.caches.remove(id) {
+            Some((_, created_at)) => {
+                catalogue.fresh.remove(id);
+                catalogue.dropped.insert(*id, now.max(created_at));
+                Ok(())
+            }
+            None => Err(Error::new(ErrorKind::NotFound, "the cache does not exist")),
+        },
+    }
+}
+
+use crate::types::CacheSettings;
+
+impl Membership {
+    /// This node leaves in order: it tells everybody until a view without it is there.
+    pub fn leave(&mut self, mono: Monotonic) {
+        if self.leaving.is_none() {
+            self.leaving = Some(mono);
+            self.repeat_leave(mono);
+        }
+    }
+
+    pub(super) fn repeat_leave(&mut self, mono: Monotonic) {
+        let others: Vec<Member> = self
+            .view
+            .nodes
+            .iter()
+            .map(|node| node.member)
+            .filter(|member| *member != self.me && !self.failed.contains(member))
+            .collect();
+        let gone_on = others.iter().any(|member| !self.stands_by(*member));
+        let patience = self.options.ack_timeout;
+        let late = self.leaving.is_some_and(|since| mono.since(since) > patience);
+        if others.is_empty() || gone_on || late {
+            if !self.done {
+                self.done = true;
+                self.notice(crate::engine::shell::Notice::Left);
+            }
+            return;
+        }
+        for member in others {
+            self.send(member, Control::Leave);
+        }
+    }
+
+    /// A member leaves in order, and takes its data with it.
+    pub(super) fn on_leave(&mut self, from: Member) {
+        self.fail(from, true);
+        self.actions.push(Action::PeerGone(from));
+    }
+}

@@ -1,0 +1,86 @@
+//! Cluster time: the monotonic clock plus an offset. The coordinator's clock leads; the others
+//! follow the sample of it with the shortest round trip, whose error is at most half of that.
+
+use super::Membership;
+use crate::types::message::Heartbeat;
+use crate::types::{ClusterTime, Member, Micros, Monotonic};
+
+/// What one heartbeat told of a peer's cluster time.
+#[derive(Clone, Copy, Debug)]
+pub struct Sample {
+    pub base: Member,
+    pub round_trip: Micros,
+    /// Its cluster time less the own monotonic clock.
+    offset: i64,
+}
+
+impl Sample {
+    pub fn new(heartbeat: &Heartbeat, round_trip: Micros, mono: Monotonic) -> Self {
+        let then = heartbeat.cluster_time.0.saturating_add(round_trip / 2);
+        Self { base: heartbeat.time_base, round_trip, offset: difference(then, mono.0) }
+    }
+}
+
+fn difference(a: u64, b: u64) -> i64 {
+    i64::try_from(i128::from(a) - i128::from(b)).unwrap_or_default()
+}
+
+/// This node's idea of cluster time.
+pub struct Clock {
+    offset: i64,
+    base: Member,
+}
+
+impl Clock {
+    /// Before there is a cluster: the wall clock.
+    pub fn new(mono: Monotonic, wall: u64, me: Member) -> Self {
+        Self { offset: difference(wall, mono.0), base: me }
+    }
+
+    pub fn at(&self, mono: Monotonic) -> ClusterTime {
+        ClusterTime(mono.0).shifted(self.offset)
+    }
+
+    pub fn offset(&self) -> i64 {
+        self.offset
+    }
+
+    /// Who formed the cluster whose time this is.
+    pub fn base(&self) -> Member {
+        self.base
+    }
+}
+
+impl Membership {
+    /// Follows the coordinator's clock.
+    pub(super) fn follow_clock(&mut self, from: Member, _mono: Monotonic) {
+        let leads = self.view.coordinator().is_some_and(|node| node.member == from);
+        if !leads || self.acting_coordinator() != Some(from) {
+            return;
+        }
+        let sample = self.links.get(&from).and_then(|link| link.sample(self.clock.base));
+        if let Some(sample) = sample {
+            self.clock.offset = sample.offset;
+        }
+    }
+
+    /// Whether the time of another cluster can be taken over from this peer.
+    pub(super) fn knows_time_of(&self, peer: Member, base: Member) -> bool {
+        base == self.clock.base
+            || self.links.get(&peer).is_some_and(|link| link.sample(base).is_some())
+    }
+
+    /// Takes the time of the view over; returns by how much stored points move.
+    pub(super) fn take_time(&mut self, base: Member, from: Member) -> i64 {
+        if base == self.clock.base {
+            return 0;
+        }
+        let sample = self.links.get(&from).and_then(|link| link.sample(base));
+        let old = self.clock.offset;
+        self.clock.base = base;
+        if let Some(sample) = sample {
+            self.clock.offset = sample.offset;
+        }
+        self.clock.offset - old
+    }
+}

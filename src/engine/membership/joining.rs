@@ -1,0 +1,166 @@
+//! Coming together: when a node forms a cluster, whom it asks to be taken in by, and which of two
+//! clusters that meet joins the other.
+
+use super::Membership;
+use crate::engine::shell::{Notice, ProbeOutcome};
+use crate::error::{Error, ErrorKind};
+use crate::types::message::{Heartbeat, Join};
+use crate::types::time::{MILLISECOND, SECOND};
+use crate::types::{Member, Micros, Monotonic, NodeInfo, View};
+use std::cmp::Reverse;
+
+/// How long a request to join is acted upon; its sender repeats it.
+const FRESH: Micros = SECOND;
+/// Requests that come together are answered by one view.
+const GATHER: Micros = 20 * MILLISECOND;
+/// The most requests to join that are kept.
+const JOINS_MAX: usize = 256;
+
+/// A request to join.
+pub struct Asked {
+    pub nodes: Vec<NodeInfo>,
+    pub number: u64,
+    at: Monotonic,
+}
+
+impl Asked {
+    pub fn is_fresh(&self, mono: Monotonic) -> bool {
+        mono.since(self.at) < FRESH
+    }
+}
+
+/// The greater wins: more servers, then the older coordinator.
+type Rank = (u32, Reverse<(u64, u64)>);
+
+fn rank(servers: u32, coordinator: Member) -> Rank {
+    (servers, Reverse((coordinator.incarnation.0, coordinator.id.0)))
+}
+
+impl Membership {
+    pub fn on_probe(&mut self, endpoint: usize, outcome: ProbeOutcome, mono: Monotonic) {
+        if let Some(slot) = self.probes.get_mut(endpoint) {
+            *slot = Some(outcome);
+        }
+        self.consider(mono);
+    }
+
+    /// The best cluster among linked peers that this node should ask to be taken in by.
+    fn better_cluster(&self) -> Option<Member> {
+        let mine = rank(self.standing(), self.me);
+        let foreign = |heartbeat: &&Heartbeat| {
+            heartbeat.view.number > 0 && !heartbeat.in_view && heartbeat.coordinator != self.me
+        };
+        self.links
+            .values()
+            .filter(|link| link.connected)
+            .filter(|link| {
+                let member = link.info.member;
+                !self.view.contains(member) || link.went_on(&self.view)
+            })
+            .filter_map(|link| link.last())
+            .filter(foreign)
+            .filter(|heartbeat| self.stale || !self.view.contains(heartbeat.coordinator))
+            .map(|heartbeat| (rank(heartbeat.servers, heartbeat.coordinator), heartbeat.coordinator))
+            .filter(|(theirs, _)| !self.has_view() || self.stale || *theirs > mine)
+            .filter(|(_, target)| self.links.get(target).is_some_and(|link| link.connected))
+            .max()
+            .map(|(_, target)| target)
+    }
+
+    /// How many servers of the view stand by it.
+    fn standing(&self) -> u32 {
+        let standing = self.view.servers().filter(|node| self.stands_by(node.member)).count();
+        u32::try_from(standing).unwrap_or(u32::MAX)
+    }
+
+    /// Asks to be taken in, with each heartbeat for as long as there is a reason.
+    pub(super) fn ask_to_join(&mut self, mono: Monotonic) {
+        let speaks = !self.has_view() || self.stale || self.acting_coordinator() == Some(self.me);
+        if !speaks || self.leaving.is_some() || self.done {
+            return;
+        }
+        let Some(target) = self.better_cluster() else { return };
+        let nodes = if self.has_view() && !self.stale {
+            let standing = self.view.nodes.iter().filter(|node| self.stands_by(node.member));
+            standing.cloned().collect()
+        } else {
+            vec![self.options.me.clone()]
+        };
+        let view = View { version: self.view.version, ..View::default() };
+        self.send(target, crate::types::message::Control::Join(Join { view, nodes }));
+        let patience = self.options.network_timeout.saturating_mul(3);
+        if let Some(timeout) = self.options.join_timeout.filter(|_| !self.has_view())
+            && mono.since(self.started) > timeout.saturating_add(patience)
+        {
+            self.cannot_form("a cluster was found, and did not take this node in");
+        }
+    }
+
+    /// Somebody asks to be taken in.
+    pub(super) fn on_join(&mut self, from: Member, join: Join, mono: Monotonic) {
+        if !self.coordinates() || self.joins.len() >= JOINS_MAX {
+            return;
+        }
+        let new: Vec<NodeInfo> =
+            join.nodes.into_iter().filter(|node| self.may_enter(node.member)).collect();
+        if new.is_empty() {
+            return;
+        }
+        let asked = Asked { nodes: new, number: join.view.version.number, at: mono };
+        self.joins.insert(from, asked);
+        self.propose_at = self.propose_at.max(Some(mono.after(GATHER)));
+    }
+
+    /// Whether a node is new here, and no later life of it is known.
+    pub(super) fn may_enter(&self, member: Member) -> bool {
+        let known = |node: &NodeInfo| {
+            node.member.id == member.id && node.member.incarnation >= member.incarnation
+        };
+        !self.view.nodes.iter().any(known) && !self.banned.contains_key(&member)
+    }
+
+    /// Forms a cluster where there is none to join.
+    pub(super) fn consider_forming(&mut self, mono: Monotonic) {
+        if self.links.values().any(|link| link.view().is_some_and(|view| view.number > 0)) {
+            return;
+        }
+        let late = self
+            .options
+            .join_timeout
+            .is_some_and(|timeout| mono.since(self.started) >= timeout);
+        let listed = self.probes.is_empty()
+            || self.probes.iter().any(|outcome| *outcome == Some(ProbeOutcome::Myself));
+        if !listed {
+            if late {
+                self.cannot_form("this node's own address is not in its address list");
+            }
+            return;
+        }
+        let clear = self.probes.iter().all(|outcome| self.is_clear(outcome.as_ref()));
+        if clear || late {
+            self.propose(mono);
+        }
+    }
+
+    /// Whether an endpoint gives no reason to wait: nobody is there, or a peer without a cluster
+    /// that is younger than this node and waits for it.
+    fn is_clear(&self, outcome: Option<&ProbeOutcome>) -> bool {
+        match outcome {
+            Some(ProbeOutcome::Refused | ProbeOutcome::Myself) => true,
+            Some(ProbeOutcome::Peer(peer)) => {
+                let heard = self.links.get(peer).is_some_and(|link| link.view().is_some());
+                let older = (self.me.incarnation, self.me.id) < (peer.incarnation, peer.id);
+                older && heard
+            }
+            _ => false,
+        }
+    }
+
+    fn cannot_form(&mut self, why: &'static str) {
+        if !self.done {
+            self.done = true;
+            let error = Error::new(ErrorKind::Unavailable, why).because("CANNOT_FORM");
+            self.notice(Notice::CannotForm(error));
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Leases: the right to answer reads and to acknowledge writes.
+//!
+//! A lease counts from the sending of heartbeats that were acknowledged by a majority of the
+//! view's servers, or by half of them with the oldest; the own part of it is renewed only by a
+//! tick, so that who stood still finds it lapsed. Then every peer must confirm the view again
+//! before this node serves, or be found failed.
+
+use super::Membership;
+use crate::types::{Member, Monotonic};
+
+impl Membership {
+    /// Until when this node may serve; the beginning of time where it may not.
+    pub fn lease_until(&self) -> Monotonic {
+        let fenced = !self.has_view() || self.stale || self.done || !self.unconfirmed.is_empty();
+        if fenced {
+            return Monotonic::default();
+        }
+        let Some(confirmed) = self.confirmed_at() else { return Monotonic::default() };
+        confirmed.min(self.last_tick).after(self.options.lease)
+    }
+
+    /// The moment at which enough servers are known to have held this node in their view.
+    fn confirmed_at(&self) -> Option<Monotonic> {
+        let servers: Vec<Member> = self.view.servers().map(|node| node.member).collect();
+        let oldest = servers.first().copied();
+        let mut acked: Vec<(Monotonic, Member)> = servers
+            .iter()
+            .filter_map(|server| {
+                if *server == self.me {
+                    return Some((self.last_tick, *server));
+                }
+                Some((self.links.get(server)?.acked?, *server))
+            })
+            .collect();
+        acked.sort_unstable_by(|a, b| b.cmp(a));
+        let majority = servers.len() / 2 + 1;
+        let by_majority = acked.get(majority - 1).map(|(at, _)| *at);
+        let half = servers.len() / 2;
+        if !servers.len().is_multiple_of(2) {
+            return by_majority;
+        }
+        let with_oldest = acked.iter().find(|(_, server)| Some(*server) == oldest);
+        let mut others = acked.iter().filter(|(_, server)| Some(*server) != oldest);
+        let by_half = with_oldest.and_then(|(at, _)| match half.checked_sub(2) {
+            None => Some(*at),
+            Some(rest) => Some(others.nth(rest)?.0.min(*at)),
+        });
+        by_majority.max(by_half)
+    }
+
+    /// The moment of the last standstill's end: only heartbeats sent since then confirm.
+    pub(super) fn last_still(&self) -> Monotonic {
+        self.stood_still
+    }
+
+    /// Longer than a lease since the last tick: the others may have gone on without this node.
+    pub(super) fn notice_standstill(&mut self, mono: Monotonic) {
+        if self.has_view() && mono.since(self.last_tick) > self.options.lease {
+            self.stood_still = mono;
+            self.unconfirmed = self
+                .view
+                .servers()
+                .map(|node| node.member)
+                .filter(|member| *member != self.me && !self.failed.contains(member))
+                .collect();
+            // What arrived meanwhile has not been read yet: silence during the standstill says
+            // nothing about the peers.
+            for link in self.links.values_mut() {
+                link.heard = mono;
+                link.suspected = None;
+            }
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! The other owners: take the stream in order without gaps, acknowledge it, and make visible what
+//! the primary committed.
+
+use super::{Cx, Partition};
+use crate::error::Error;
+use crate::types::message::{Body, Replicate, Reset};
+use crate::types::Member;
+
+impl Partition {
+    /// Updates of the stream. Doubled ones are skipped, a gap is reported, another stream than
+    /// the one that is followed is ignored until its `Reset` or first chunk has come.
+    pub(super) fn on_replicate(&mut self, from: Member, replicate: Replicate, cx: &Cx<'_>) {
+        let follows = self.primary() == Some(from)
+            && self.lead.is_none()
+            && replicate.stream == self.log.stream;
+        if !follows {
+            return;
+        }
+        let told = !replicate.updates.is_empty();
+        let mut gap = false;
+        for update in replicate.updates {
+            if update.counter <= self.log.applied {
+                continue;
+            }
+            if update.counter != self.log.applied + 1 || self.log.is_full() {
+                gap = true;
+                break;
+            }
+            if !self.settings.full_sync() {
+                self.apply(&update, cx);
+            }
+            self.log.push(update);
+        }
+        self.commit_to(replicate.committed, cx);
+        let stream = self.log.stream;
+        if gap {
+            self.send(from, Body::Gap { stream, have: self.log.applied }, cx);
+        } else if told {
+            self.send(from, Body::Ack { stream, upto: self.log.applied }, cx);
+        }
+        self.watch_settling(cx);
+        self.unpark(cx);
+    }
+
+    /// A new primary begins its stream. Its updates contain all that this owner had told it.
+    pub(super) fn on_reset(&mut self, from: Member, reset: Reset, cx: &Cx<'_>) {
+        if self.primary() != Some(from) || self.lead.is_some() || !self.is_owner() {
+            return;
+        }
+        if reset.stream > self.log.stream {
+            self.commit_to(reset.committed, cx);
+            let new = self.log.replace(reset.stream, reset.updates);
+            if !self.settings.full_sync() {
+                for update in &new {
+                    self.apply(update, cx);
+                }
+            }
+            self.drop_lost_waiters(cx);
+        }
+        if reset.stream == self.log.stream {
+            let (stream, upto) = (self.log.stream, self.log.applied);
+            self.send(from, Body::Ack { stream, upto }, cx);
+        }
+        self.watch_settling(cx);
+        self.unpark(cx);
+    }
+
+    /// Answers "unknown" to those who wait for updates that the new stream does not hold.
+    pub(super) fn drop_lost_waiters(&mut self, cx: &Cx<'_>) {
+        let log = &self.log;
+        let lost: Vec<u64> = self
+            .waiters
+            .iter()
+            .filter(|(counter, waiters)| {
+                !waiters.iter().all(|waiter| log.holds(**counter, waiter.topology))
+            })
+            .map(|(counter, _)| *counter)
+            .collect();
+        for counter in lost {
+            for waiter in self.waiters.remove(&counter).into_iter().flatten() {
+                let error = Error::unknown("the primary changed while the write was under way");
+                self.answer(waiter.asker, Err(error), cx);
+            }
+        }
+    }
+
+    fn watch_settling(&mut self, cx: &Cx<'_>) {
+        self.settle_at = (!self.log.is_settled()).then(|| cx.now.mono.after(cx.resend));
+    }
+
+    /// The tail does not settle: a commit may have been lost, so the last acknowledgement is
+    /// repeated and the primary answers it.
+    pub(super) fn settle(&mut self, cx: &Cx<'_>) {
+        self.settle_at = None;
+        if let Some(primary) = self.primary().filter(|_| self.lead.is_none()) {
+            let (stream, upto) = (self.log.stream, self.log.applied);
+            self.send(primary, Body::Ack { stream, upto }, cx);
+            self.watch_settling(cx);
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! Expiry, idle time and the floor of tombstones.
+//!
+//! The primary decides: it removes what is past its point by an update of the stream; a backup
+//! hides it. Nothing depends on when that happens, since every read looks at the point itself.
+//! Idle time is agreed before it ends a life: the other owners are asked for their last access.
+
+use super::lead::IdleAsk;
+use super::{Cx, Partition};
+use crate::types::message::{Body, UpdateEffect};
+use crate::types::time::{MILLISECOND, SECOND};
+use crate::types::{Blob, ClusterTime, Entry, EntryVersion, Member, Micros, Monotonic, Now};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The most lives that one sweep ends; the next one follows soon.
+const SWEEP_MAX: usize = 256;
+/// Between two sweeps.
+const SWEEP_PAUSE: Micros = 200 * MILLISECOND;
+/// Between two looks at the floor of tombstones.
+const FLOOR_PAUSE: Micros = 5 * SECOND;
+/// The longest batch of touches.
+const TOUCH_BATCH_MAX: Micros = SECOND;
+/// The most keys in one batch of touches; more are sent at once.
+const TOUCHES_MAX: usize = 1024;
+
+/// When something of time is due.
+#[derive(Default)]
+pub struct Schedule {
+    /// The earliest point at which a life may end.
+    earliest: Option<ClusterTime>,
+    sweep_not_before: Monotonic,
+    requests_end: Option<ClusterTime>,
+    touched: BTreeMap<Blob, (EntryVersion, ClusterTime)>,
+    touches_due: Option<Monotonic>,
+    floor_due: Option<Monotonic>,
+    /// Tombstones up to this version may go at the next look.
+    floor_mark: Option<EntryVersion>,
+}
+
+impl Schedule {
+    /// Notes when a state ends.
+    pub fn note(&mut self, entry: &Entry) {
+        let Some(live) = &entry.live else {
+            self.floor_due.get_or_insert(Monotonic::default());
+            return;
+        };
+        for point in [live.expires_at, live.idle_expires_at()].into_iter().flatten() {
+            self.earliest = Some(self.earliest.map_or(point, |earliest| earliest.min(point)));
+        }
+    }
+
+    pub fn note_request(&mut self, end: ClusterTime) {
+        self.requests_end.get_or_insert(end);
+    }
+
+    pub fn reset(&mut self) {
+        self.earliest = None;
+        self.requests_end = None;
+    }
+
+    /// When `on_expiry_timeout` wants to be called.
+    pub fn next(&self, now: Now, primary: bool) -> Option<Monotonic> {
+        let on_mono = |point: ClusterTime| now.mono.after(point.since(now.cluster) + 1);
+        let sweep = self.earliest.filter(|_| primary).map(on_mono);
+        let sweep = sweep.map(|at| at.max(self.sweep_not_before));
+        let requests = self.requests_end.map(on_mono);
+        let floor = self.floor_due.filter(|_| primary);
+        [sweep, requests, self.touches_due, floor].into_iter().flatten().min()
+    }
+}
+
+impl Partition {
+    pub(super) fn note_all_expiries(&mut self) {
+        let schedule = &mut self.expiry;
+        self.store.entries().for_each(|(_, entry)| schedule.note(entry));
+        let window = self.settings.request_id_window;
+        if let Some(at) = self.store.requests().map(|(_, record)| record.at).min() {
+            self.expiry.note_request(at.after(window));
+        }
+    }
+
+    fn touch_batch(&self, idle: Option<Micros>) -> Micros {
+        let idle = idle.or(self.settings.time_to_idle).unwrap_or(20 * TOUCH_BATCH_MAX);
+        (idle / 20).clamp(1, TOUCH_BATCH_MAX)
+    }
+
+    /// The last access of a key moves; the other owners hear of it with the next batch.
+    pub(super) fn touch(&mut self, key: &Blob, cx: &Cx<'_>) {
+        let now = cx.now.cluster;
+        let Some(entry) = self.store.get_mut(key) else { return };
+        let incarnation = entry.incarnation;
+        let Some(live) = &mut entry.live else { return };
+        let idle = live.time_to_idle;
+        live.last_access = live.last_access.max(now);
+        if self.place.owners.len() + self.place.loading.len() < 2 {
+            return;
+        }
+        let batch = self.touch_batch(idle);
+        self.expiry.touched.insert(key.clone(), (incarnation, now));
+        let due = cx.now.mono.after(batch);
+        let due = self.expiry.touches_due.map_or(due, |old| old.min(due));
+        self.expiry.touches_due = Some(due);
+        if self.expiry.touched.len() >= TOUCHES_MAX {
+            self.send_touches(cx);
+        }
+    }
+
+    fn send_touches(&mut self, cx: &Cx<'_>) {
+        self.expiry.touches_due = None;
+        let touched = std::mem::take(&mut self.expiry.touched);
+        let accesses: Vec<_> =
+            touched.into_iter().map(|(key, (version, at))| (key, version, at)).collect();
+        for owner in self.others() {
+            self.send(owner, Body::Touches { accesses: accesses.clone() }, cx);
+        }
+    }
+
+    fn others(&self) -> Vec<Member> {
+        let all = self.place.owners.iter().chain(&self.place.loading);
+        all.filter(|member| **member != self.me).copied().collect()
+    }
+
+    /// Last accesses at another owner: merged by maximum, so that doubled and late ones change
+    /// nothing.
+    pub(super) fn on_touches(&mut self, accesses: &[(Blob, EntryVersion, ClusterTime)]) {
+        for (key, incarnation, at) in accesses {
+            self.access(key, *incarnation, *at);
+        }
+    }
+
+    fn access(&mut self, key: &Blob, incarnation: EntryVersion, at: ClusterTime) {
+        let entry = self.store.get_mut(key).filter(|entry| entry.incarnation == incarnation);
+        if let Some(live) = entry.and_then(|entry| entry.live.as_mut()) {
+            live.last_access = live.last_access.max(at);
+        }
+    }
+
+    /// An owner is gone, and with it perhaps one batch of touches: no life ends early by that.
+    pub(super) fn extend_idle(&mut self) {
+        let default = self.touch_batch(None);
+        self.store.for_each_mut(|entry| {
+            if let Some(live) = &mut entry.live
+                && let Some(idle) = live.time_to_idle
+            {
+                let batch = (idle / 20).clamp(1, TOUCH_BATCH_MAX).min(default.max(1));
+                live.last_access = live.last_access.after(batch);
+            }
+        });
+    }
+
+    /// While a server that held the partition is out, an idle life is hidden and not ended: the
+    /// merge takes the later access and decides then.
+    pub(super) fn idle_is_kept(&self, cx: &Cx<'_>) -> bool {
+        cx.departed.is_some()
+    }
+
+    /// Asks the other owners for the last access of a key; false where there is nobody to ask.
+    pub(super) fn ask_idle(&mut self, key: &Blob, cx: &Cx<'_>) -> bool {
+        let others = self.others();
+        let Some(entry) = self.store.get(key) else { return false };
+        let Some(live) = &entry.live else { return false };
+        let (incarnation, latest) = (entry.incarnation, live.last_access);
+        let Some(lead) = &mut self.lead else { return false };
+        if others.is_empty() {
+            return false;
+        }
+        if let Some(ask) = lead.idle_asks.get(key).filter(|ask| ask.incarnation == incarnation) {
+            if !ask.missing.is_empty() {
+                return true;
+            }
+            // Everybody has answered and it is past its point still.
+            return false;
+        }
+        let missing: BTreeSet<Member> = others.iter().copied().collect();
+        lead.idle_asks.insert(key.clone(), IdleAsk { incarnation, missing, latest });
+        lead.resend_at.get_or_insert(cx.now.mono.after(cx.resend));
+        for owner in others {
+            self.send(owner, Body::AskIdle { key: key.clone(), incarnation }, cx);
+        }
+        true
+    }
+
+    /// The primary asks when a key was last accessed here.
+    pub(super) fn on_ask_idle(
+        &mut self,
+        from: Member,
+        key: Blob,
+        incarnation: EntryVersion,
+        cx: &Cx<'_>,
+    ) {
+        let entry = self.store.get(&key).filter(|entry| entry.incarnation == incarnation);
+        let last_access = entry.and_then(|entry| Some(entry.live.as_ref()?.last_access));
+        self.send(from, Body::Idle { key, incarnation, last_access }, cx);
+    }
+
+    /// An owner's answer. Once all have answered, the life goes on or ends.
+    pub(super) fn on_idle(
+        &mut self,
+        from: Member,
+        key: &Blob,
+        incarnation: EntryVersion,
+        last_access: Option<ClusterTime>,
+        cx: &Cx<'_>,
+    ) {
+        let Some(lead) = &mut self.lead else { return };
+        let Some(ask) = lead.idle_asks.get_mut(key) else { return };
+        if ask.incarnation != incarnation {
+            return;
+        }
+        ask.missing.remove(&from);
+        ask.latest = ask.latest.max(last_access.unwrap_or_default());
+        let (done, latest) = (ask.missing.is_empty(), ask.latest);
+        if !done {
+            return;
+        }
+        self.access(key, incarnation, latest);
+        let live = self.store.get(key).and_then(|entry| entry.live.as_ref());
+        let ends = live.is_some_and(|live| live.idle(cx.now.cluster));
+        if !ends {
+            self.note_key(key);
+        } else if !self.idle_is_kept(cx) {
+            self.expire(key, cx);
+        }
+        self.unpark(cx);
+        if let Some(lead) = &mut self.lead {
+            lead.idle_asks.remove(key);
+        }
+    }
+
+    fn note_key(&mut self, key: &Blob) {
+        if let Some(entry) = self.store.get(key) {
+            let entry = entry.clone();
+            self.expiry.note(&entry);
+        }
+    }
+
+    /// Ends a life by time, through the stream. False where that is under way, or has no room.
+    pub(super) fn expire(&mut self, key: &Blob, cx: &Cx<'_>) -> bool {
+        let Some(entry) = self.store.get(key) else { return false };
+        let Some(live) = &entry.live else { return false };
+        if self.log.is_pending(key) || self.log.is_full() {
+            return self.log.is_pending(key);
+        }
+        // Another copy can be alive still where its last access was later: it needs a tombstone.
+        let tombstone = !live.expired(cx.now.cluster);
+        let incarnation = entry.incarnation;
+        self.append(UpdateEffect::Expire { key: key.clone(), incarnation, tombstone }, None, cx);
+        true
+    }
+
+    pub(super) fn on_expiry_timeout(&mut self, cx: &Cx<'_>) {
+        if self.expiry.touches_due.is_some_and(|due| cx.now.mono >= due) {
+            self.send_touches(cx);
+        }
+        if self.expiry.requests_end.is_some_and(|end| cx.now.cluster > end) {
+            self.forget_requests(cx.now.cluster);
+        }
+        let active = self.lead.as_ref().is_some_and(|lead| lead.is_active());
+        let serving = cx.serving || self.local();
+        let (earliest, not_before) = (self.expiry.earliest, self.expiry.sweep_not_before);
+        let due = earliest.is_some_and(|point| cx.now.cluster > point);
+        if due && cx.now.mono >= not_before {
+            self.expiry.sweep_not_before = cx.now.mono.after(SWEEP_PAUSE);
+            if active && serving && !self.renounced {
+                self.sweep(cx);
+            }
+        }
+        if self.expiry.floor_due.is_some_and(|due| cx.now.mono >= due) {
+            self.look_at_floor(active && serving && !self.renounced, cx);
+        }
+    }
+
+    fn forget_requests(&mut self, now: ClusterTime) {
+        let window = self.settings.request_id_window;
+        self.store.forget_requests(ClusterTime(now.0.saturating_sub(window)));
+        let next = self.store.requests().map(|(_, record)| record.at).min();
+        self.expiry.requests_end = next.map(|at| at.after(window.max(SECOND)));
+    }
+
+    /// Ends lives that are past their point, and finds the next point.
+    fn sweep(&mut self, cx: &Cx<'_>) {
+        let now = cx.now.cluster;
+        let (mut expired, mut idle, mut earliest) = (Vec::new(), Vec::new(), None);
+        for (key, entry) in self.store.entries() {
+            let Some(live) = &entry.live else { continue };
+            for point in [live.expires_at, live.idle_expires_at()].into_iter().flatten() {
+                earliest = Some(earliest.map_or(point, |old: ClusterTime| old.min(point)));
+            }
+            if live.expired(now) {
+                expired.push(key.clone());
+            } else if live.idle(now) {
+                idle.push(key.clone());
+            }
+        }
+        self.expiry.earliest = earliest;
+        expired.sort_unstable();
+        idle.sort_unstable();
+        for key in expired.into_iter().take(SWEEP_MAX) {
+            self.expire(&key, cx);
+        }
+        if self.idle_is_kept(cx) {
+            return;
+        }
+        for key in idle.into_iter().take(SWEEP_MAX) {
+            if !self.ask_idle(&key, cx) {
+                self.expire(&key, cx);
+            }
+        }
+    }
+
+    /// Drops tombstones that every holder has had for at least one look. A server that is out
+    /// counts as missing until it returns, is replaced, or the retention has passed.
+    fn look_at_floor(&mut self, active: bool, cx: &Cx<'_>) {
+        let has = self.store.tombstones() > 0;
+        self.expiry.floor_due = has.then(|| cx.now.mono.after(FLOOR_PAUSE));
+        let retention = self.settings.tombstone_retention;
+        let all_here = cx.departed.is_none_or(|at| cx.now.cluster > at.after(retention));
+        let settled = self.place.sources.is_empty()
+            && self.place.loading.is_empty()
+            && self.log.is_settled();
+        if !(has && active && all_here && settled) {
+            self.expiry.floor_mark = None;
+            return;
+        }
+        let held = self.store.seen;
+        if let Some(floor) = self.expiry.floor_mark.replace(held) {
+            let some = self
+                .store
+                .entries()
+                .any(|(_, entry)| entry.live.is_none() && entry.version <= floor);
+            if some {
+                self.append(UpdateEffect::RaiseFloor { floor }, None, cx);
+            }
+        }
+    }
+}

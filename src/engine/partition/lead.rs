@@ -1,0 +1,80 @@
+//! What only a primary keeps: who holds how much of its stream, and what it waits for.
+
+use super::transfer::{Incoming, Outgoing};
+use crate::types::message::Tail;
+use crate::types::{Blob, ClusterTime, EntryVersion, Member, Monotonic, TopologyVersion};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// How far a primary is.
+pub enum Phase {
+    /// It asks the other owners what they have.
+    Asking { missing: BTreeSet<Member>, tails: BTreeMap<Member, Tail> },
+    /// It takes in other histories.
+    Merging { incoming: BTreeMap<Member, Incoming> },
+    /// It serves.
+    Active,
+}
+
+/// A key past its idle point, as far as the primary knows: the other owners are asked.
+pub struct IdleAsk {
+    pub incarnation: EntryVersion,
+    pub missing: BTreeSet<Member>,
+    pub latest: ClusterTime,
+}
+
+/// What only a primary keeps.
+pub struct Lead {
+    /// Names the stream: the topology in which this primary took over.
+    pub stream: TopologyVersion,
+    pub phase: Phase,
+    /// Updates up to this counter came from an earlier primary and may have been visible there:
+    /// their keys are not served before they are committed again.
+    pub inherited: u64,
+    /// The members of the stream, and up to which counter they hold it.
+    pub acked: BTreeMap<Member, u64>,
+    /// Those of them that have acknowledged its beginning.
+    pub joined: BTreeSet<Member>,
+    pub loads: BTreeMap<Member, Outgoing>,
+    /// Sources that are taken in, and the session that did it.
+    pub merged: BTreeMap<Member, u64>,
+    /// Nodes that serve watchers, and up to which counter they were sent events.
+    pub subscribers: BTreeMap<Member, u64>,
+    pub idle_asks: BTreeMap<Blob, IdleAsk>,
+    pub resend_at: Option<Monotonic>,
+}
+
+impl Lead {
+    pub fn new(stream: TopologyVersion, phase: Phase) -> Self {
+        Self {
+            stream,
+            phase,
+            inherited: 0,
+            acked: BTreeMap::new(),
+            joined: BTreeSet::new(),
+            loads: BTreeMap::new(),
+            merged: BTreeMap::new(),
+            subscribers: BTreeMap::new(),
+            idle_asks: BTreeMap::new(),
+            resend_at: None,
+        }
+    }
+
+    /// Whether it serves.
+    pub fn is_active(&self) -> bool {
+        matches!(self.phase, Phase::Active)
+    }
+
+    /// The counter that every member of the stream holds; `end` without other members.
+    pub fn held_by_all(&self, end: u64) -> u64 {
+        self.acked.values().copied().min().unwrap_or(end)
+    }
+
+    /// Whether something is out that may have to be sent again.
+    pub fn waits(&self, end: u64) -> bool {
+        !self.is_active()
+            || !self.idle_asks.is_empty()
+            || self.acked.values().any(|acked| *acked < end)
+            || self.acked.keys().any(|member| !self.joined.contains(member))
+            || self.loads.values().any(|load| !load.is_finished())
+    }
+}

@@ -1,0 +1,137 @@
+//! The stream of updates as one owner knows it: what is applied up to which counter, what all
+//! owners are known to hold, and the updates between the two, which decide a fail-over.
+
+use crate::types::message::{Tail, Update, UpdateEffect, WatchPosition};
+use crate::types::{Blob, EntryVersion, TopologyVersion};
+use std::collections::{BTreeMap, VecDeque};
+
+/// The most updates that may wait for owners. A full log is "overloaded", and the bound of what
+/// PRIMARY_SYNC and FULL_ASYNC leave behind in one partition.
+pub const TAIL_MAX: usize = 4096;
+
+/// Updates in order without gaps.
+#[derive(Default)]
+pub struct Log {
+    /// The topology in which the primary that is followed took over.
+    pub stream: TopologyVersion,
+    /// All updates up to this counter are held here.
+    pub applied: u64,
+    /// The last update that all owners are known to hold.
+    pub committed: WatchPosition,
+    /// The updates behind it.
+    tail: VecDeque<Update>,
+    /// Keys with an update in the tail, and how many.
+    pending: BTreeMap<Blob, u32>,
+}
+
+fn key_of(update: &Update) -> Option<&Blob> {
+    match &update.effect {
+        UpdateEffect::Set { key, .. } | UpdateEffect::Expire { key, .. } => Some(key),
+        _ => None,
+    }
+}
+
+impl Log {
+    /// A log that begins behind a place.
+    pub fn behind(stream: TopologyVersion, position: WatchPosition) -> Self {
+        Self { stream, applied: position.counter, committed: position, ..Self::default() }
+    }
+
+    pub fn is_pending(&self, key: &[u8]) -> bool {
+        self.pending.contains_key(key)
+    }
+
+    /// Whether something that concerns the whole partition, or anything at all, is pending.
+    pub fn is_settled(&self) -> bool {
+        self.tail.is_empty()
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.tail.len() >= TAIL_MAX
+    }
+
+    pub fn len(&self) -> usize {
+        self.tail.len()
+    }
+
+    /// The last place in the stream.
+    pub fn end(&self) -> WatchPosition {
+        self.tail.back().map_or(self.committed, |update| WatchPosition {
+            counter: update.counter,
+            topology: update.topology,
+        })
+    }
+
+    /// Adds the next update.
+    pub fn push(&mut self, update: Update) {
+        debug_assert_eq!(update.counter, self.applied + 1);
+        self.applied = update.counter;
+        if let Some(key) = key_of(&update) {
+            *self.pending.entry(key.clone()).or_default() += 1;
+        }
+        self.tail.push_back(update);
+    }
+
+    /// Takes the first update out of the tail if its counter is not above `upto`.
+    pub fn commit_next(&mut self, upto: u64) -> Option<Update> {
+        if self.tail.front()?.counter > upto {
+            return None;
+        }
+        let update = self.tail.pop_front()?;
+        if let Some(key) = key_of(&update)
+            && let Some(count) = self.pending.get_mut(key)
+        {
+            *count -= 1;
+            if *count == 0 {
+                self.pending.remove(key);
+            }
+        }
+        self.committed = WatchPosition { counter: update.counter, topology: update.topology };
+        Some(update)
+    }
+
+    /// The updates behind a counter, at most `limit`.
+    pub fn behind_counter(&self, counter: u64, limit: usize) -> Vec<Update> {
+        let first = self.tail.front().map_or(0, |update| update.counter);
+        let skip = usize::try_from((counter + 1).saturating_sub(first)).unwrap_or(usize::MAX);
+        self.tail.iter().skip(skip).take(limit).cloned().collect()
+    }
+
+    /// Finds the update that remembers a request.
+    pub fn find_request(&self, id: &crate::types::RequestId) -> Option<&Update> {
+        self.tail.iter().find(|update| update.request.as_ref().is_some_and(|(own, _)| own == id))
+    }
+
+    /// Whether this very update is in the tail.
+    pub fn holds(&self, counter: u64, topology: TopologyVersion) -> bool {
+        let first = self.tail.front().map_or(0, |update| update.counter);
+        counter
+            .checked_sub(first)
+            .and_then(|place| self.tail.get(usize::try_from(place).ok()?))
+            .is_some_and(|update| update.counter == counter && update.topology == topology)
+    }
+
+    /// Replaces the tail; returns what the new one holds behind the old end.
+    pub fn replace(&mut self, stream: TopologyVersion, updates: Vec<Update>) -> Vec<Update> {
+        let end = self.applied;
+        let committed = self.committed;
+        *self = Self::behind(stream, committed);
+        for update in updates {
+            if update.counter == self.applied + 1 {
+                self.push(update);
+            }
+        }
+        self.behind_counter(end.max(committed.counter), TAIL_MAX)
+    }
+
+    /// What this owner tells a new primary.
+    pub fn tail(&self, floor: EntryVersion) -> Tail {
+        Tail {
+            stream: self.stream,
+            applied: self.applied,
+            committed: self.committed.counter,
+            updates: self.tail.iter().cloned().collect(),
+            floor,
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Becoming primary: what the other owners have is asked for, the most advanced tail is streamed
+//! again under the same versions, and other histories are merged in before anything is served.
+//!
+//! A partition that merges serves nothing until it has merged: the partition as a whole is the
+//! unit that is fetched first, not the single key.
+
+use super::lead::{Lead, Phase};
+use super::transfer::Incoming;
+use super::{Cx, Partition, Report};
+use crate::types::message::{Body, Chunk, Tail, TransferKind, UpdateEffect};
+use crate::types::{Blob, Entry, EntryVersion, Member};
+use std::collections::{BTreeMap, BTreeSet};
+
+impl Partition {
+    /// Takes over: asks the other owners.
+    pub(super) fn take_over(&mut self, cx: &Cx<'_>) {
+        let me = self.me;
+        let missing: BTreeSet<Member> =
+            self.place.owners.iter().copied().filter(|owner| *owner != me).collect();
+        let phase = Phase::Asking { missing: missing.clone(), tails: BTreeMap::new() };
+        let mut lead = Lead::new(self.place.topology, phase);
+        lead.resend_at = Some(cx.now.mono.after(cx.resend));
+        self.lead = Some(Box::new(lead));
+        for owner in &missing {
+            self.send(*owner, Body::AskTail, cx);
+        }
+        if missing.is_empty() {
+            self.begin_stream(cx);
+        }
+    }
+
+    /// The primary asks what this owner has.
+    pub(super) fn on_ask_tail(&mut self, from: Member, cx: &Cx<'_>) {
+        if self.primary() == Some(from) && self.is_owner() {
+            self.send(from, Body::Tail(self.log.tail(self.store.floor)), cx);
+        }
+    }
+
+    /// An owner's answer. A doubled or late one finds nobody who waits for it.
+    pub(super) fn on_tail(&mut self, from: Member, tail: Tail, cx: &Cx<'_>) {
+        let Some(lead) = &mut self.lead else { return };
+        let Phase::Asking { missing, tails } = &mut lead.phase else { return };
+        if missing.remove(&from) {
+            tails.insert(from, tail);
+        }
+        if missing.is_empty() {
+            self.begin_stream(cx);
+        }
+    }
+
+    /// All owners have answered: the most advanced tail begins the new stream.
+    fn begin_stream(&mut self, cx: &Cx<'_>) {
+        let Some(lead) = &mut self.lead else { return };
+        let Phase::Asking { tails, .. } = &mut lead.phase else { return };
+        let tails = std::mem::take(tails);
+        let stream = lead.stream;
+        let base = tails.values().map(|tail| tail.committed).max().unwrap_or_default();
+        let floor = tails.values().map(|tail| tail.floor).max().unwrap_or_default();
+        let best = tails.values().max_by_key(|tail| (tail.stream, tail.applied));
+        let best = best.filter(|best| (best.stream, best.applied) > (self.log.stream, self.log.applied));
+        let updates = best.map(|best| best.updates.clone());
+        self.commit_to(base, cx);
+        let own = self.log.behind_counter(self.log.committed.counter, usize::MAX);
+        let new = self.log.replace(stream, updates.unwrap_or(own));
+        if !self.settings.full_sync() {
+            for update in &new {
+                self.apply(update, cx);
+            }
+        }
+        self.store.raise_floor(floor);
+        self.drop_lost_waiters(cx);
+        let committed = self.log.committed.counter;
+        if let Some(lead) = &mut self.lead {
+            lead.inherited = self.log.applied;
+            lead.acked = tails.keys().map(|owner| (*owner, committed)).collect();
+            lead.phase = Phase::Merging { incoming: BTreeMap::new() };
+        }
+        for owner in tails.keys() {
+            self.send_reset(*owner, cx);
+        }
+        self.begin_merge(cx);
+        self.advance(cx);
+    }
+
+    /// Waits for the sources of the current view, or serves where there are none.
+    pub(super) fn begin_merge(&mut self, cx: &Cx<'_>) {
+        let me = self.me;
+        let sources: BTreeMap<Member, Incoming> = self
+            .place
+            .sources
+            .iter()
+            .filter(|source| **source != me)
+            .map(|source| (*source, Incoming::default()))
+            .collect();
+        let none = sources.is_empty();
+        if let Some(lead) = &mut self.lead {
+            lead.phase = if none { Phase::Active } else { Phase::Merging { incoming: sources } };
+        }
+        if none {
+            self.begin_serving(cx);
+        }
+    }
+
+    fn begin_serving(&mut self, cx: &Cx<'_>) {
+        for member in self.place.loading.clone() {
+            self.begin_load(member, cx);
+        }
+        self.unpark(cx);
+    }
+
+    /// A piece of another history. The sender repeats it until it is acknowledged; a source's
+    /// last piece is acknowledged only when all owners hold what it brought.
+    pub(super) fn on_merge_chunk(&mut self, from: Member, chunk: Chunk, cx: &Cx<'_>) {
+        let room = self.log.len() < super::log::TAIL_MAX / 2;
+        let Some(lead) = &mut self.lead else { return };
+        let (kind, session, seq, last) = (chunk.kind, chunk.session, chunk.seq, chunk.last);
+        if lead.merged.get(&from) == Some(&session) {
+            self.send(from, Body::ChunkAck { kind, session, seq }, cx);
+            return;
+        }
+        let Phase::Merging { incoming } = &mut lead.phase else { return };
+        let Some(state) = incoming.get_mut(&from) else { return };
+        if chunk.seq == 0 && state.session != chunk.session {
+            *state = Incoming { session: chunk.session, ..Incoming::default() };
+        }
+        if state.session != chunk.session || chunk.seq > state.next || !room {
+            return;
+        }
+        if seq == state.next {
+            state.next += 1;
+            if let Some(header) = &chunk.header {
+                state.agreed = header.agreed;
+            }
+            if last {
+                state.last = Some(seq);
+            }
+            let agreed = state.agreed;
+            self.adopt(chunk, agreed, cx);
+        }
+        if !last {
+            self.send(from, Body::ChunkAck { kind, session, seq }, cx);
+        }
+        self.merge_settled(cx);
+    }
+
+    /// Streams what the other history knows better, under its own versions.
+    fn adopt(&mut self, chunk: Chunk, agreed: EntryVersion, cx: &Cx<'_>) {
+        if let Some(header) = chunk.header {
+            self.store.see(header.seen);
+            if let Some(at) = header.cleared_at
+                && self.store.cleared_at.is_none_or(|mine| mine < at)
+            {
+                let version = header.seen;
+                self.append(UpdateEffect::Clear { at, version }, None, cx);
+            }
+        }
+        for (key, entry) in chunk.entries {
+            if self.adopts(&key, &entry, agreed) {
+                self.append(UpdateEffect::Set { key, entry }, None, cx);
+            }
+        }
+        for (id, record) in chunk.requests {
+            if self.store.request(&id).is_none() && !self.store.requests_full() {
+                self.append(UpdateEffect::Nothing, Some((id, record)), cx);
+            }
+        }
+    }
+
+    /// Whether a state of another history goes into this one. A key that is unknown here, and
+    /// that both copies had when they last agreed, was removed here and stays so, also where the
+    /// tombstone is gone.
+    fn adopts(&self, key: &Blob, entry: &Entry, agreed: EntryVersion) -> bool {
+        let removed_here = self.store.get(key).is_none()
+            && entry.incarnation <= agreed
+            && self.store.floor > agreed;
+        !removed_here && self.store.lacks(key, entry)
+    }
+
+    /// Ends the merge once every source is taken in and every owner holds it.
+    pub(super) fn merge_settled(&mut self, cx: &Cx<'_>) {
+        if !self.log.is_settled() {
+            return;
+        }
+        let Some(lead) = &mut self.lead else { return };
+        let Phase::Merging { incoming } = &mut lead.phase else { return };
+        let taken = |state: &Incoming| state.last.map(|seq| (state.session, seq));
+        let done: Vec<(Member, (u64, u32))> =
+            incoming.iter().filter_map(|(from, state)| Some((*from, taken(state)?))).collect();
+        let all = done.len() == incoming.len();
+        lead.merged.extend(done.iter().map(|(from, (session, _))| (*from, *session)));
+        for (from, (session, seq)) in done {
+            self.send(from, Body::ChunkAck { kind: TransferKind::Merge, session, seq }, cx);
+        }
+        if all {
+            if let Some(lead) = &mut self.lead {
+                lead.phase = Phase::Active;
+            }
+            self.reports.push(Report::Merged);
+            self.begin_serving(cx);
+        }
+    }
+}

@@ -1,0 +1,417 @@
+//! The machine of one partition on one node: replication, expiry, request ids and watchers.
+//!
+//! Roles come with the view: *primary* (decides, streams updates to the other owners), *backup*
+//! (holds them, serves reads), *loading* (future owner), *source* (holder of another history that
+//! is merged into the primary's), or none (released).
+//!
+//! Messages: every one carries the sender's topology and is dropped by a receiver in another one,
+//! so a late message from an older view changes nothing. Lost ones are repeated on a timer by
+//! whoever waits: the primary repeats `AskTail`, `Reset`, `Replicate`, chunks and `AskIdle`; a
+//! backup whose tail does not settle repeats its `Ack`. Doubled ones are recognised by counter
+//! (updates), by session and sequence (chunks), or change nothing (touches, idle answers).
+//!
+//! Invariants: an update commits only when every owner and every loading owner that joined the
+//! stream holds it; under FULL_SYNC a value is visible only once committed, and a key has at most
+//! one pending update, so that no answer rests on a pending value.
+
+mod backup;
+pub mod evaluate;
+mod expiry;
+mod feed;
+mod lead;
+mod log;
+mod merging;
+mod primary;
+mod roles;
+pub mod store;
+mod transfer;
+
+use super::shell::Shell;
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::message::{Body, Data, Message};
+use crate::types::{
+    CacheId, CacheMode, CacheSettings, ClusterTime, Member, Micros, Monotonic, Now, Operation,
+    ReadFrom, Reply, RequestId, TopologyVersion,
+};
+use log::Log;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use store::Store;
+
+/// The most operations that wait in one partition.
+const PARKED_MAX: usize = 1024;
+
+/// What surrounds an input: the time, the right to serve, and the way out.
+pub struct Cx<'a> {
+    pub now: Now,
+    /// Whether this node's lease stands.
+    pub serving: bool,
+    pub shell: &'a dyn Shell,
+    /// When the last server left that may return with data; absent: none is out.
+    pub departed: Option<ClusterTime>,
+    /// How long to wait before what is not acknowledged is sent again.
+    pub resend: Micros,
+    /// The longest a parked operation waits.
+    pub network_timeout: Micros,
+}
+
+/// Who waits for an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asker {
+    Local { token: u64 },
+    Remote { node: Member, id: u64 },
+}
+
+/// Who asks, before it is known whether the answer comes at once.
+pub enum Caller<'a> {
+    Local(&'a mut dyn FnMut() -> u64),
+    Known(Asker),
+}
+
+impl Caller<'_> {
+    fn asker(&mut self) -> Asker {
+        match self {
+            Self::Local(token) => Asker::Local { token: token() },
+            Self::Known(asker) => *asker,
+        }
+    }
+}
+
+/// An operation with what belongs to it.
+#[derive(Clone, Debug)]
+pub struct Ask {
+    pub operation: Operation,
+    pub request_id: Option<RequestId>,
+    pub deadline: Monotonic,
+    /// It has been forwarded once and must be answered here.
+    pub forwarded: bool,
+}
+
+/// What became of an operation.
+pub enum Submitted {
+    Done(Result<Reply>),
+    /// `Shell::complete` (or a reply to the other node) comes later.
+    Pending,
+    /// The primary must answer it.
+    Forward(Member, Ask),
+}
+
+/// Who holds the partition in the current view.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    pub topology: TopologyVersion,
+    /// The primary first.
+    pub owners: Vec<Member>,
+    pub loading: Vec<Member>,
+    pub sources: Vec<Member>,
+    /// An owner of the last view is gone.
+    pub owner_lost: bool,
+    /// By how much cluster time moved.
+    pub shift: i64,
+    /// When a cache of this name was dropped before this one was created.
+    pub cleared_at: Option<ClusterTime>,
+}
+
+/// Something the coordinator must hear of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Report {
+    Loaded,
+    Merged,
+    /// At most so many writes were lost with the last primary.
+    WritesLost(u64),
+}
+
+struct Parked {
+    ask: Ask,
+    asker: Asker,
+}
+
+/// One partition on one node.
+pub struct Partition {
+    cache: CacheId,
+    index: u32,
+    settings: Arc<CacheSettings>,
+    me: Member,
+    place: Place,
+    /// A view without this node as an owner has been acknowledged.
+    renounced: bool,
+    /// The copy is complete as of this topology.
+    complete: Option<TopologyVersion>,
+    /// The greatest version that every holder, also one that is out, is known to hold.
+    agreed: crate::types::EntryVersion,
+    store: Store,
+    log: Log,
+    lead: Option<Box<lead::Lead>>,
+    incoming: Option<transfer::Incoming>,
+    outgoing: Option<Box<transfer::Outgoing>>,
+    parked: VecDeque<Parked>,
+    parked_until: Option<Monotonic>,
+    waiters: BTreeMap<u64, Vec<primary::Waiter>>,
+    redirected: Vec<(Ask, Asker)>,
+    reports: Vec<Report>,
+    expiry: expiry::Schedule,
+    feed: feed::Feed,
+    /// A backup whose tail does not settle asks again at this moment.
+    settle_at: Option<Monotonic>,
+}
+
+impl Partition {
+    pub fn new(cache: CacheId, index: u32, settings: Arc<CacheSettings>, me: Member) -> Self {
+        Self {
+            cache,
+            index,
+            store: Store::new(settings.removes_are_final),
+            settings,
+            me,
+            place: Place::default(),
+            renounced: false,
+            complete: None,
+            agreed: Default::default(),
+            log: Log::default(),
+            lead: None,
+            incoming: None,
+            outgoing: None,
+            parked: VecDeque::new(),
+            parked_until: None,
+            waiters: BTreeMap::new(),
+            redirected: Vec::new(),
+            reports: Vec::new(),
+            expiry: expiry::Schedule::default(),
+            feed: feed::Feed::default(),
+            settle_at: None,
+        }
+    }
+
+    fn is_primary(&self) -> bool {
+        self.place.owners.first() == Some(&self.me)
+    }
+
+    fn is_owner(&self) -> bool {
+        self.place.owners.contains(&self.me)
+    }
+
+    fn primary(&self) -> Option<Member> {
+        self.place.owners.first().copied()
+    }
+
+    fn local(&self) -> bool {
+        self.settings.mode == CacheMode::Local
+    }
+
+    /// The topology of the view that was last installed here.
+    pub fn topology(&self) -> TopologyVersion {
+        self.place.topology
+    }
+
+    /// The topology as of which the copy here is complete.
+    pub fn complete(&self) -> Option<TopologyVersion> {
+        self.complete
+    }
+
+    /// Carries an operation out, parks it, or says who must.
+    pub fn submit(&mut self, ask: Ask, mut caller: Caller<'_>, cx: &Cx<'_>) -> Submitted {
+        if !self.local() && (!cx.serving || self.renounced) {
+            return self.park(ask, &mut caller, cx);
+        }
+        if self.is_primary() {
+            if !self.lead.as_ref().is_some_and(|lead| lead.is_active()) {
+                return self.park(ask, &mut caller, cx);
+            }
+            return self.decide(ask, &mut caller, cx);
+        }
+        let Some(primary) = self.primary() else {
+            let error = Error::unavailable("all owners of the partition are gone")
+                .because("PARTITION_LOST");
+            return Submitted::Done(Err(error));
+        };
+        if self.may_read(&ask.operation, cx)
+            && let Some(reply) = self.read(&ask.operation, cx)
+        {
+            return Submitted::Done(Ok(reply));
+        }
+        if ask.forwarded {
+            let error = Error::new(ErrorKind::WrongOwner, "this node is not the primary");
+            return Submitted::Done(Err(error));
+        }
+        Submitted::Forward(primary, ask)
+    }
+
+    /// Whether this backup may answer a read.
+    fn may_read(&self, operation: &Operation, cx: &Cx<'_>) -> bool {
+        let allowed = operation.is_read()
+            && self.settings.read_from == ReadFrom::Any
+            && self.is_owner()
+            && self.place.sources.is_empty();
+        allowed
+            && match operation {
+                Operation::Key { key, .. } => {
+                    let idle = |key: &[u8]| {
+                        let live = self.store.get(key).and_then(|entry| entry.live.as_ref());
+                        live.is_some_and(|live| live.idle(cx.now.cluster))
+                    };
+                    let visible = !self.settings.full_sync() || !self.log.is_pending(key);
+                    visible && !idle(key)
+                }
+                _ => !self.settings.full_sync() || self.log.is_settled(),
+            }
+    }
+
+    fn park(&mut self, mut ask: Ask, caller: &mut Caller<'_>, cx: &Cx<'_>) -> Submitted {
+        if self.parked.len() >= PARKED_MAX {
+            return Submitted::Done(Err(Error::overloaded("too many operations wait here")));
+        }
+        let bound = cx.now.mono.after(cx.network_timeout);
+        ask.deadline = ask.deadline.min(bound);
+        if cx.now.mono >= ask.deadline {
+            return Submitted::Done(Err(late(&ask)));
+        }
+        self.parked_until =
+            Some(self.parked_until.map_or(ask.deadline, |until| until.min(ask.deadline)));
+        self.parked.push_back(Parked { ask, asker: caller.asker() });
+        Submitted::Pending
+    }
+
+    /// Runs everything that is parked once more.
+    pub fn unpark(&mut self, cx: &Cx<'_>) {
+        if self.parked.is_empty() {
+            return;
+        }
+        self.parked_until = None;
+        for Parked { ask, asker } in std::mem::take(&mut self.parked) {
+            if cx.now.mono >= ask.deadline {
+                self.answer(asker, Err(late(&ask)), cx);
+                continue;
+            }
+            match self.submit(ask, Caller::Known(asker), cx) {
+                Submitted::Done(result) => self.answer(asker, result, cx),
+                Submitted::Pending => {}
+                Submitted::Forward(_, ask) => self.redirected.push((ask, asker)),
+            }
+        }
+    }
+
+    /// Operations that another node must answer now.
+    pub fn take_redirected(&mut self) -> Vec<(Ask, Asker)> {
+        std::mem::take(&mut self.redirected)
+    }
+
+    /// What the coordinator must hear of.
+    pub fn take_reports(&mut self) -> Vec<Report> {
+        std::mem::take(&mut self.reports)
+    }
+
+    fn answer(&self, asker: Asker, result: Result<Reply>, cx: &Cx<'_>) {
+        answer(asker, result, cx.shell);
+    }
+
+    fn send(&self, to: Member, body: Body, cx: &Cx<'_>) {
+        let data = Data {
+            cache: self.cache,
+            partition: self.index,
+            topology: self.place.topology,
+            body,
+        };
+        cx.shell.send(to, Message::Data(data));
+    }
+
+    /// A message from another node, which is in the same topology.
+    pub fn on_message(&mut self, from: Member, body: Body, cx: &Cx<'_>) {
+        match body {
+            Body::AskTail => self.on_ask_tail(from, cx),
+            Body::Tail(tail) => self.on_tail(from, tail, cx),
+            Body::Reset(reset) => self.on_reset(from, reset, cx),
+            Body::Replicate(replicate) => self.on_replicate(from, replicate, cx),
+            Body::Ack { stream, upto } => self.on_ack(from, stream, upto, cx),
+            Body::Gap { stream, have } => self.on_gap(from, stream, have, cx),
+            Body::Chunk(chunk) => self.on_chunk(from, chunk, cx),
+            Body::ChunkAck { kind, session, seq } => {
+                self.on_chunk_ack(from, kind, session, seq, cx);
+            }
+            Body::Touches { accesses } => self.on_touches(&accesses),
+            Body::AskIdle { key, incarnation } => self.on_ask_idle(from, key, incarnation, cx),
+            Body::Idle { key, incarnation, last_access } => {
+                self.on_idle(from, &key, incarnation, last_access, cx);
+            }
+            Body::Subscribe { after } => self.on_subscribe(from, after, cx),
+            Body::Unsubscribe => self.on_unsubscribe(from),
+            Body::Events { after, upto, events } => self.on_events(from, after, upto, &events, cx),
+            Body::Stale => self.on_stale(from, cx),
+        }
+    }
+
+    /// Everything that is due.
+    pub fn on_timeout(&mut self, cx: &Cx<'_>) {
+        let now = cx.now.mono;
+        if self.parked_until.is_some_and(|until| now >= until) {
+            self.unpark(cx);
+        }
+        if self.settle_at.is_some_and(|at| now >= at) {
+            self.settle(cx);
+        }
+        self.resend(cx);
+        self.on_expiry_timeout(cx);
+        self.on_feed_timeout(cx);
+    }
+
+    /// When `on_timeout` wants to be called.
+    pub fn next_timeout(&self, now: Now) -> Option<Monotonic> {
+        let lead = self.lead.as_ref().and_then(|lead| lead.resend_at);
+        let outgoing = self.outgoing.as_ref().and_then(|outgoing| outgoing.resend_at);
+        [
+            self.parked_until,
+            self.settle_at,
+            lead,
+            outgoing,
+            self.expiry.next(now, self.is_primary()),
+            self.feed.next(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
+    }
+
+    /// Everything that is stored, in key order.
+    pub fn contents(&self) -> Vec<(crate::types::Blob, crate::types::Entry)> {
+        let keys = self.store.keys();
+        let state = |key: crate::types::Blob| self.store.get(&key).cloned().map(|entry| (key, entry));
+        keys.into_iter().filter_map(state).collect()
+    }
+
+    /// (live and dead entries, tombstones, updates that wait for owners).
+    pub fn sizes(&self) -> (usize, usize, usize) {
+        (self.store.len(), self.store.tombstones(), self.log.len())
+    }
+
+    /// Panics if the machine contradicts itself.
+    pub fn check_invariants(&self) {
+        assert!(self.log.committed.counter <= self.log.applied, "committed before it was held");
+        assert_eq!(
+            self.log.applied - self.log.committed.counter,
+            self.log.len() as u64,
+            "the tail has a gap"
+        );
+        let tombstones = self.store.entries().filter(|(_, entry)| entry.live.is_none()).count();
+        assert_eq!(tombstones, self.store.tombstones(), "tombstones are miscounted");
+        if self.lead.is_some() {
+            assert!(self.is_primary(), "leads without being primary");
+        }
+    }
+}
+
+/// Answers whoever asked.
+pub fn answer(asker: Asker, result: Result<Reply>, shell: &dyn Shell) {
+    match asker {
+        Asker::Local { token } => shell.complete(token, result),
+        Asker::Remote { node, id } => {
+            let reply = crate::types::message::ForwardReply { id, result };
+            shell.send(node, Message::ForwardReply(reply));
+        }
+    }
+}
+
+/// The answer to an operation that waited to its end without being carried out.
+pub fn late(ask: &Ask) -> Error {
+    let waited = "the partition was not ready within the deadline or network-timeout";
+    let error = Error::unavailable(waited);
+    if ask.operation.is_read() { error } else { error.not_applied() }
+}

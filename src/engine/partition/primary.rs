@@ -1,0 +1,411 @@
+//! The primary: decides operations, streams updates, counts acknowledgements and commits.
+
+use super::evaluate::{Evaluated, Given, evaluate, view};
+use super::lead::Phase;
+use super::{Ask, Asker, Caller, Cx, Partition, Submitted};
+use crate::error::{Error, Result};
+use crate::types::message::{
+    Body, Event, EventKind, Replicate, RequestRecord, Reset, Update, UpdateEffect,
+};
+use crate::types::{
+    Blob, Entry, EntryVersion, KeyOperation, Member, Operation, Reply, RequestId, TopologyVersion,
+};
+
+/// The most updates in one message that repeats them.
+const RESEND_MAX: usize = 256;
+/// The most entries that one scan page returns, whatever was asked.
+pub const SCAN_MAX: u32 = 4096;
+
+/// Who waits for an update to commit, and what it will be answered.
+pub struct Waiter {
+    pub asker: Asker,
+    pub reply: Reply,
+    /// The topology of the update that is waited for.
+    pub topology: TopologyVersion,
+}
+
+impl Partition {
+    /// Decides an operation at the serving primary.
+    pub(super) fn decide(&mut self, ask: Ask, caller: &mut Caller<'_>, cx: &Cx<'_>) -> Submitted {
+        if let Some(answered) = self.repeated(&ask, caller) {
+            return answered;
+        }
+        let inherited = self.lead.as_ref().map_or(0, |lead| lead.inherited);
+        let unsettled = self.log.committed.counter < inherited;
+        match ask.operation.clone() {
+            Operation::Key { key, operation } => {
+                let pending = self.settings.full_sync() && self.log.is_pending(&key);
+                if pending && (unsettled || !operation.is_read()) {
+                    return self.park(ask, caller, cx);
+                }
+                self.decide_key(ask, &key, &operation, caller, cx)
+            }
+            Operation::Clear => {
+                if !self.log.is_settled() {
+                    return self.park(ask, caller, cx);
+                }
+                self.decide_clear(&ask, caller, cx)
+            }
+            operation => {
+                if unsettled && self.settings.full_sync() {
+                    return self.park(ask, caller, cx);
+                }
+                let missed = || Err(Error::unavailable("the partition cannot be read"));
+                Submitted::Done(self.read(&operation, cx).map_or_else(missed, Ok))
+            }
+        }
+    }
+
+    /// The answer to a request that came before.
+    fn repeated(&mut self, ask: &Ask, caller: &mut Caller<'_>) -> Option<Submitted> {
+        let id = ask.request_id.filter(|_| !ask.operation.is_read())?;
+        if let Some(record) = self.store.request(&id) {
+            return Some(Submitted::Done(Ok(record.reply.clone())));
+        }
+        let update = self.log.find_request(&id)?;
+        let (counter, topology) = (update.counter, update.topology);
+        let reply = update.request.as_ref()?.1.reply.clone();
+        let waiter = Waiter { asker: caller.asker(), reply, topology };
+        self.waiters.entry(counter).or_default().push(waiter);
+        Some(Submitted::Pending)
+    }
+
+    fn decide_key(
+        &mut self,
+        ask: Ask,
+        key: &Blob,
+        operation: &KeyOperation,
+        caller: &mut Caller<'_>,
+        cx: &Cx<'_>,
+    ) -> Submitted {
+        let now = cx.now.cluster;
+        let live = self.store.get(key).and_then(|entry| entry.live.as_ref());
+        let expired = live.is_some_and(|live| live.expired(now));
+        let idle = !expired && live.is_some_and(|live| live.idle(now));
+        if idle && self.ask_idle(key, cx) {
+            return self.park(ask, caller, cx);
+        }
+        let ended = expired || (idle && !self.idle_is_kept(cx));
+        if ended && !operation.is_read() && self.expire(key, cx) && self.log.is_pending(key) {
+            return self.park(ask, caller, cx);
+        }
+        let outcome = self.evaluate_key(key, operation, expired || idle, cx);
+        let Evaluated { reply, entry, touched } = match outcome {
+            Ok(evaluated) => evaluated,
+            Err(error) => return Submitted::Done(Err(error)),
+        };
+        if touched {
+            self.touch(key, cx);
+        }
+        let request = ask.request_id.filter(|_| !operation.is_read());
+        let effect = match entry {
+            Some(entry) => UpdateEffect::Set { key: key.clone(), entry },
+            None if request.is_some() => UpdateEffect::Nothing,
+            None => return Submitted::Done(Ok(reply)),
+        };
+        self.write(effect, request, reply, caller, cx)
+    }
+
+    fn evaluate_key(
+        &self,
+        key: &Blob,
+        operation: &KeyOperation,
+        ended: bool,
+        cx: &Cx<'_>,
+    ) -> Result<Evaluated> {
+        let given = Given {
+            settings: &self.settings,
+            key,
+            entry: self.store.get(key).filter(|entry| !(ended && entry.live.is_some())),
+            now: cx.now.cluster,
+            version: self.next_version(),
+            created_after: self.store.cleared_at,
+        };
+        evaluate(&given, operation)
+    }
+
+    fn next_version(&self) -> EntryVersion {
+        EntryVersion { topology: self.place.topology, counter: self.log.applied + 1 }
+    }
+
+    fn decide_clear(&mut self, ask: &Ask, caller: &mut Caller<'_>, cx: &Cx<'_>) -> Submitted {
+        let now = cx.now.cluster;
+        let (mut at, mut removed) = (now, 0);
+        for (_, entry) in self.store.entries() {
+            at = at.max(entry.created_at);
+            let lives = |live: &crate::types::Live| !live.expired(now) && !live.idle(now);
+            removed += u64::from(entry.live.as_ref().is_some_and(lives));
+        }
+        let effect = UpdateEffect::Clear { at, version: self.next_version() };
+        self.write(effect, ask.request_id, Reply::Cleared { removed }, caller, cx)
+    }
+
+    /// Streams an update and answers when the write synchronization mode allows it.
+    fn write(
+        &mut self,
+        effect: UpdateEffect,
+        request: Option<RequestId>,
+        reply: Reply,
+        caller: &mut Caller<'_>,
+        cx: &Cx<'_>,
+    ) -> Submitted {
+        if let Err(error) = self.room(request.is_some(), cx) {
+            return Submitted::Done(Err(error));
+        }
+        let record = |id| (id, RequestRecord { at: cx.now.cluster, reply: reply.clone() });
+        let counter = self.append(effect, request.map(record), cx);
+        if !self.settings.full_sync() || self.log.committed.counter >= counter {
+            return Submitted::Done(Ok(reply));
+        }
+        let topology = self.place.topology;
+        let waiter = Waiter { asker: caller.asker(), reply, topology };
+        self.waiters.entry(counter).or_default().push(waiter);
+        Submitted::Pending
+    }
+
+    /// Whether a write finds room wherever it needs it.
+    fn room(&self, with_id: bool, cx: &Cx<'_>) -> Result<()> {
+        if self.log.is_full() {
+            return Err(Error::overloaded("too many writes of the partition wait for owners"));
+        }
+        if with_id && self.store.requests_full() {
+            return Err(Error::overloaded("the partition remembers as many requests as it may"));
+        }
+        let members = self.lead.as_ref().map(|lead| lead.acked.keys());
+        if members.into_iter().flatten().any(|member| !cx.shell.has_room(*member)) {
+            return Err(Error::overloaded("the queue to an owner is full"));
+        }
+        Ok(())
+    }
+
+    /// Gives an update its place and sends it to all members of the stream.
+    pub(super) fn append(
+        &mut self,
+        effect: UpdateEffect,
+        request: Option<(RequestId, RequestRecord)>,
+        cx: &Cx<'_>,
+    ) -> u64 {
+        let counter = self.log.applied + 1;
+        let topology = self.place.topology;
+        let update = Update { counter, topology, effect, request };
+        if !self.settings.full_sync() {
+            self.apply(&update, cx);
+        }
+        self.log.push(update.clone());
+        let (stream, committed) = (self.log.stream, self.log.committed.counter);
+        let mut alone = true;
+        if let Some(lead) = &mut self.lead {
+            alone = lead.acked.is_empty();
+            if !alone && lead.resend_at.is_none() {
+                lead.resend_at = Some(cx.now.mono.after(cx.resend));
+            }
+        }
+        for member in self.stream_members() {
+            let updates = vec![update.clone()];
+            self.send(member, Body::Replicate(Replicate { stream, committed, updates }), cx);
+        }
+        if alone {
+            self.commit_to(counter, cx);
+        }
+        counter
+    }
+
+    /// The members of the stream that have acknowledged its beginning.
+    fn stream_members(&self) -> Vec<Member> {
+        self.lead.as_ref().map_or_else(Vec::new, |lead| {
+            lead.acked.keys().filter(|member| lead.joined.contains(member)).copied().collect()
+        })
+    }
+
+    /// Commits what every member holds, answers, and tells the members when idle.
+    pub(super) fn advance(&mut self, cx: &Cx<'_>) {
+        let Some(lead) = &self.lead else { return };
+        if matches!(lead.phase, Phase::Asking { .. }) {
+            return;
+        }
+        let upto = lead.held_by_all(self.log.applied);
+        if upto <= self.log.committed.counter {
+            return;
+        }
+        self.commit_to(upto, cx);
+        if self.log.is_settled() {
+            for member in self.stream_members() {
+                self.tell_committed(member, cx);
+            }
+        }
+        self.merge_settled(cx);
+        self.unpark(cx);
+    }
+
+    fn tell_committed(&self, member: Member, cx: &Cx<'_>) {
+        let (stream, committed) = (self.log.stream, self.log.committed.counter);
+        let replicate = Replicate { stream, committed, updates: Vec::new() };
+        self.send(member, Body::Replicate(replicate), cx);
+    }
+
+    /// Commits up to a counter: makes visible, answers who waits.
+    pub(super) fn commit_to(&mut self, upto: u64, cx: &Cx<'_>) {
+        while let Some(update) = self.log.commit_next(upto) {
+            if self.settings.full_sync() {
+                self.apply(&update, cx);
+            }
+            for waiter in self.waiters.remove(&update.counter).into_iter().flatten() {
+                let result = if waiter.topology == update.topology {
+                    Ok(waiter.reply)
+                } else {
+                    Err(Error::unknown("another write took the place of this one"))
+                };
+                self.answer(waiter.asker, result, cx);
+            }
+        }
+        self.note_agreement(cx);
+    }
+
+    /// Applies an update to the store and tells the watchers.
+    pub(super) fn apply(&mut self, update: &Update, cx: &Cx<'_>) {
+        let mut events = Vec::new();
+        let mut event = |kind, entry: Option<_>, previous| {
+            if let Some(entry) = entry {
+                events.push(Event { kind, counter: update.counter, entry, previous });
+            }
+        };
+        match &update.effect {
+            UpdateEffect::Nothing => {}
+            UpdateEffect::Set { key, entry } => {
+                let (before, changed) = self.store.set(key, entry);
+                let before = before.as_ref().and_then(|before| view(key, before, false));
+                let after = self.store.get(key).and_then(|after| view(key, after, false));
+                match (changed, before, after) {
+                    (false, _, _) | (_, None, None) => {}
+                    (_, Some(gone), None) => event(EventKind::Removed, Some(gone), None),
+                    (_, None, after) => event(EventKind::Created, after, None),
+                    (_, before, after) => event(EventKind::Updated, after, before),
+                }
+                self.expiry.note(entry);
+            }
+            UpdateEffect::Expire { key, incarnation, tombstone } => {
+                let gone = self.apply_expire(key, *incarnation, *tombstone);
+                event(EventKind::Expired, gone.and_then(|gone| view(key, &gone, false)), None);
+            }
+            UpdateEffect::Clear { at, version } => {
+                self.store.see(*version);
+                for (key, gone) in self.store.clear(*at) {
+                    event(EventKind::Removed, view(&key, &gone, false), None);
+                }
+            }
+            UpdateEffect::RaiseFloor { floor } => self.store.raise_floor(*floor),
+        }
+        if let Some((id, record)) = &update.request {
+            self.store.remember(*id, record.clone());
+            self.expiry.note_request(record.at.after(self.settings.request_id_window));
+        }
+        self.publish(update, events, cx);
+    }
+
+    fn apply_expire(
+        &mut self,
+        key: &Blob,
+        incarnation: EntryVersion,
+        tombstone: bool,
+    ) -> Option<Entry> {
+        if let Some(incoming) = &mut self.incoming {
+            incoming.expired.push((key.clone(), incarnation));
+        }
+        let same = |entry: &&Entry| entry.incarnation == incarnation && entry.live.is_some();
+        let gone = self.store.get(key).filter(same)?.clone();
+        if tombstone {
+            let dead = Entry { removed_by_key: false, live: None, ..gone.clone() };
+            self.store.set(key, &dead);
+        } else {
+            self.store.take(key);
+        }
+        Some(gone)
+    }
+
+    /// Answers a read from what is committed here.
+    pub(super) fn read(&mut self, operation: &Operation, cx: &Cx<'_>) -> Option<Reply> {
+        let now = cx.now.cluster;
+        let lives = |entry: &Entry| {
+            entry.live.as_ref().is_some_and(|live| !live.expired(now) && !live.idle(now))
+        };
+        match operation {
+            Operation::Key { key, operation } => {
+                let ended = self.store.get(key).is_some_and(|entry| !lives(entry));
+                let evaluated = self.evaluate_key(key, operation, ended, cx).ok()?;
+                if evaluated.touched {
+                    self.touch(key, cx);
+                }
+                Some(evaluated.reply)
+            }
+            Operation::Scan { prefix, after, limit, keys_only } => {
+                let limit = (*limit).clamp(1, SCAN_MAX) as usize;
+                let page = self.store.page(prefix, after.as_deref(), limit, lives);
+                let more = page.len() > limit;
+                let seen = |key: &Blob| view(key, self.store.get(key)?, *keys_only);
+                let entries = page.into_iter().take(limit).filter_map(seen).collect();
+                Some(Reply::Scanned { entries, more })
+            }
+            Operation::Size => {
+                let live = self.store.entries().filter(|(_, entry)| lives(entry)).count();
+                Some(Reply::Size { live: live as u64 })
+            }
+            Operation::Clear => None,
+        }
+    }
+
+    /// A member of the stream holds everything up to a counter.
+    pub(super) fn on_ack(
+        &mut self,
+        from: Member,
+        stream: TopologyVersion,
+        upto: u64,
+        cx: &Cx<'_>,
+    ) {
+        let end = self.log.applied;
+        let Some(lead) = self.lead.as_mut().filter(|lead| lead.stream == stream) else { return };
+        let Some(acked) = lead.acked.get_mut(&from) else { return };
+        let begins = lead.joined.insert(from);
+        let repeated = *acked >= upto;
+        *acked = (*acked).max(upto.min(end));
+        let acked = *acked;
+        if !lead.waits(end) {
+            lead.resend_at = None;
+        }
+        if begins && acked < end {
+            self.repeat_updates(from, acked, cx);
+        } else if repeated && acked >= self.log.committed.counter {
+            self.tell_committed(from, cx);
+        }
+        self.advance(cx);
+    }
+
+    /// A member of the stream misses updates.
+    pub(super) fn on_gap(
+        &mut self,
+        from: Member,
+        stream: TopologyVersion,
+        have: u64,
+        cx: &Cx<'_>,
+    ) {
+        let Some(lead) = self.lead.as_ref().filter(|lead| lead.stream == stream) else { return };
+        if lead.joined.contains(&from) && have >= self.log.committed.counter {
+            self.repeat_updates(from, have, cx);
+        }
+    }
+
+    pub(super) fn repeat_updates(&self, to: Member, behind: u64, cx: &Cx<'_>) {
+        let updates = self.log.behind_counter(behind, RESEND_MAX);
+        let (stream, committed) = (self.log.stream, self.log.committed.counter);
+        self.send(to, Body::Replicate(Replicate { stream, committed, updates }), cx);
+    }
+
+    /// Begins the stream anew for a member.
+    pub(super) fn send_reset(&self, to: Member, cx: &Cx<'_>) {
+        let reset = Reset {
+            stream: self.log.stream,
+            committed: self.log.committed.counter,
+            updates: self.log.behind_counter(self.log.committed.counter, usize::MAX),
+        };
+        self.send(to, Body::Reset(reset), cx);
+    }
+}

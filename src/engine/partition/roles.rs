@@ -1,0 +1,161 @@
+//! What a change of view does to a partition: its role changes, what was under way is sent again
+//! or given up, and what is held is kept, handed over or dropped.
+
+use super::lead::Phase;
+use super::{Asker, Cx, Parked, Partition, Place, Report};
+use crate::error::{Error, ErrorKind};
+use crate::types::{EntryVersion, Member};
+
+impl Partition {
+    /// A view has been acknowledged in which this node may no longer be an owner: it stops
+    /// serving then, since the new owners may go on before it hears of the commit.
+    pub fn on_prepare(&mut self, owner: bool) {
+        self.renounced = !owner && !self.local();
+    }
+
+    /// A view was installed.
+    pub fn on_view(&mut self, place: Place, cx: &Cx<'_>) {
+        let old = std::mem::replace(&mut self.place, place);
+        self.renounced = false;
+        if self.place.shift != 0 {
+            self.store.shift(self.place.shift);
+            self.expiry.reset();
+            self.note_all_expiries();
+        }
+        if let Some(at) = self.place.cleared_at
+            && self.store.cleared_at.is_none_or(|mine| mine < at)
+        {
+            self.store.clear(at);
+        }
+        if self.place.owner_lost {
+            self.extend_idle();
+        }
+        if self.is_owner() {
+            self.become_owner(&old, cx);
+        } else {
+            self.lead = None;
+            self.outgoing = None;
+            self.give_up_waiters(cx);
+            if self.place.sources.contains(&self.me) && self.complete.is_some() {
+                self.begin_merge_out(cx);
+            } else if self.place.loading.contains(&self.me) {
+                self.become_loading(&old);
+            } else {
+                self.forget();
+            }
+        }
+        self.feed_on_view(cx);
+        self.unpark(cx);
+    }
+
+    fn become_owner(&mut self, old: &Place, cx: &Cx<'_>) {
+        // Listed as an owner without a copy: the partition was created in this view.
+        let fresh = self.complete.is_none();
+        if fresh {
+            self.forget();
+        }
+        self.complete = Some(self.place.topology);
+        self.incoming = None;
+        self.outgoing = None;
+        if !self.is_primary() {
+            self.lead = None;
+            return;
+        }
+        let led = self.lead.as_ref().is_some_and(|lead| !matches!(lead.phase, Phase::Asking { .. }));
+        let me = self.me;
+        let mut others = self.place.owners.iter().filter(|owner| **owner != me);
+        let known = |owner: &Member| {
+            self.lead.as_ref().is_some_and(|lead| lead.acked.contains_key(owner))
+        };
+        if led && !fresh && others.all(known) {
+            self.go_on_leading(cx);
+        } else {
+            self.note_lost_primary(old);
+            self.take_over(cx);
+        }
+    }
+
+    /// The primary stays: members that are gone are no longer waited for.
+    fn go_on_leading(&mut self, cx: &Cx<'_>) {
+        let place = &self.place;
+        let Some(lead) = &mut self.lead else { return };
+        let stays = |member: &Member| place.owners.contains(member) || place.loading.contains(member);
+        lead.acked.retain(|member, _| stays(member));
+        lead.joined.retain(stays);
+        lead.loads.retain(|member, _| place.loading.contains(member));
+        lead.idle_asks.clear();
+        let serves = lead.is_active();
+        let new: Vec<Member> =
+            place.loading.iter().filter(|member| !lead.acked.contains_key(member)).copied().collect();
+        if !serves || !self.place.sources.is_empty() {
+            self.begin_merge(cx);
+        } else {
+            for member in new {
+                self.begin_load(member, cx);
+            }
+        }
+        self.resend_as_primary(cx);
+        self.advance(cx);
+    }
+
+    /// A member that loads keeps what it has only while the same primary goes on.
+    fn become_loading(&mut self, old: &Place) {
+        let same_primary = old.owners.first() == self.place.owners.first();
+        let goes_on = same_primary && old.loading.contains(&self.me) && self.incoming.is_some();
+        if !goes_on {
+            self.forget();
+        } else if self.complete.is_some() {
+            self.complete = Some(self.place.topology);
+            self.reports.push(Report::Loaded);
+        }
+    }
+
+    /// Those who wait for writes of this former owner cannot be told what became of them.
+    fn give_up_waiters(&mut self, cx: &Cx<'_>) {
+        for waiter in std::mem::take(&mut self.waiters).into_values().flatten() {
+            let error = Error::unknown("the primary changed while the write was under way");
+            self.answer(waiter.asker, Err(error), cx);
+        }
+    }
+
+    /// The cache is dropped: everybody who waits is told.
+    pub fn on_drop(&mut self, cx: &Cx<'_>) {
+        self.give_up_waiters(cx);
+        for Parked { asker, .. } in std::mem::take(&mut self.parked) {
+            let error = Error::new(ErrorKind::NotFound, "the cache was dropped");
+            self.answer(asker, Err(error), cx);
+        }
+        self.forget();
+    }
+
+    /// The node that asked is gone, and nobody is left to answer.
+    pub fn on_peer_gone(&mut self, peer: Member) {
+        self.parked.retain(
+            |parked| !matches!(parked.asker, Asker::Remote { node, .. } if node == peer),
+        );
+        self.on_unsubscribe(peer);
+    }
+
+    /// What PRIMARY_SYNC and FULL_ASYNC may have lost with a primary: what it had acknowledged
+    /// and no survivor was sent. The log bounds it.
+    fn note_lost_primary(&mut self, old: &Place) {
+        let lost = old.owners.first().is_some_and(|primary| *primary != self.me)
+            && self.place.owner_lost
+            && !old.owners.first().is_some_and(|primary| self.place.owners.contains(primary));
+        if lost && !self.settings.full_sync() {
+            self.reports.push(Report::WritesLost(super::log::TAIL_MAX as u64));
+        }
+    }
+
+    /// Remembers the last full agreement: what all holders, also those that are out, have.
+    pub(super) fn note_agreement(&mut self, cx: &Cx<'_>) {
+        let whole = cx.departed.is_none()
+            && self.complete.is_some()
+            && self.place.sources.is_empty();
+        if whole {
+            let end = if self.lead.is_some() { self.log.committed } else { self.log.end() };
+            let version = EntryVersion { topology: end.topology, counter: end.counter };
+            self.agreed = self.agreed.max(version);
+        }
+    }
+}

@@ -1,0 +1,248 @@
+//! What one owner remembers of a partition: the state of every key, the last range tombstone, the
+//! floor of its tombstones, and the requests that were answered.
+//!
+//! Two states of a key merge to the greater by (incarnation, dead over live, version), or, where
+//! removes are final, by (removed by key, incarnation, dead, version): associative, commutative
+//! and idempotent. The last access stands outside of that order and merges by maximum.
+
+use crate::types::message::RequestRecord;
+use crate::types::time::ClusterTime;
+use crate::types::{Blob, Entry, EntryVersion, RequestId};
+use hashbrown::HashMap;
+use std::cmp::Ordering;
+use std::collections::{BTreeMap, VecDeque};
+use xxhash_rust::xxh3::{Xxh3DefaultBuilder, xxh3_64};
+
+/// The most request ids that one partition remembers; a full table refuses, it never forgets
+/// early.
+pub const REQUESTS_MAX: usize = 16_384;
+
+/// The contents of a partition.
+#[derive(Default)]
+pub struct Store {
+    entries: HashMap<Blob, Entry, Xxh3DefaultBuilder>,
+    removes_are_final: bool,
+    /// All that was created at or before this point is gone.
+    pub cleared_at: Option<ClusterTime>,
+    /// Tombstones up to this version may be gone.
+    pub floor: EntryVersion,
+    /// The greatest version seen.
+    pub seen: EntryVersion,
+    requests: BTreeMap<RequestId, RequestRecord>,
+    request_order: VecDeque<(ClusterTime, RequestId)>,
+    tombstones: usize,
+}
+
+/// The order of two states of one key.
+pub fn compare(a: &Entry, b: &Entry, removes_are_final: bool) -> Ordering {
+    let by_key = if removes_are_final {
+        a.removed_by_key.cmp(&b.removed_by_key)
+    } else {
+        Ordering::Equal
+    };
+    by_key
+        .then(a.incarnation.cmp(&b.incarnation))
+        .then(a.live.is_none().cmp(&b.live.is_none()))
+        .then(a.version.cmp(&b.version))
+}
+
+/// The greater of two states, with the greater last access of one and the same life.
+pub fn merge(a: Entry, b: &Entry, removes_are_final: bool) -> Entry {
+    let mut greater = if compare(&a, b, removes_are_final) == Ordering::Less {
+        b.clone()
+    } else {
+        a.clone()
+    };
+    if a.incarnation == b.incarnation
+        && let (Some(live), Some(x), Some(y)) = (&mut greater.live, &a.live, &b.live)
+    {
+        live.last_access = x.last_access.max(y.last_access);
+    }
+    greater
+}
+
+impl Store {
+    pub fn new(removes_are_final: bool) -> Self {
+        Self { removes_are_final, ..Self::default() }
+    }
+
+    /// Forgets everything but how states are ordered.
+    pub fn reset(&mut self) {
+        *self = Self::new(self.removes_are_final);
+    }
+
+    pub fn get(&self, key: &[u8]) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
+        self.entries.get_mut(key)
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub fn tombstones(&self) -> usize {
+        self.tombstones
+    }
+
+    /// Merges a state in. Returns what was there before, and whether that changed.
+    pub fn set(&mut self, key: &Blob, entry: &Entry) -> (Option<Entry>, bool) {
+        self.see(entry.version);
+        self.see(entry.incarnation);
+        if self.cleared(entry) {
+            return (self.get(key).cloned(), false);
+        }
+        let before = self.entries.get(&**key).cloned();
+        let after = match before.clone() {
+            Some(old) => merge(old, entry, self.removes_are_final),
+            None => entry.clone(),
+        };
+        let changed = before.as_ref() != Some(&after);
+        if changed {
+            self.count(before.as_ref(), -1);
+            self.count(Some(&after), 1);
+            self.entries.insert(key.clone(), after);
+        }
+        (before, changed)
+    }
+
+    /// Whether a state that is not known here would change anything.
+    pub fn lacks(&self, key: &[u8], entry: &Entry) -> bool {
+        !self.cleared(entry)
+            && self
+                .get(key)
+                .is_none_or(|mine| compare(mine, entry, self.removes_are_final) == Ordering::Less)
+    }
+
+    fn cleared(&self, entry: &Entry) -> bool {
+        self.cleared_at.is_some_and(|at| entry.created_at <= at)
+    }
+
+    fn count(&mut self, entry: Option<&Entry>, by: isize) {
+        if entry.is_some_and(|entry| entry.live.is_none()) {
+            self.tombstones = self.tombstones.saturating_add_signed(by);
+        }
+    }
+
+    pub fn see(&mut self, version: EntryVersion) {
+        self.seen = self.seen.max(version);
+    }
+
+    /// Takes a key out.
+    pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
+        let entry = self.entries.remove(key)?;
+        self.count(Some(&entry), -1);
+        Some(entry)
+    }
+
+    /// Removes all that was created at or before a point; returns what lived, in key order.
+    pub fn clear(&mut self, at: ClusterTime) -> Vec<(Blob, Entry)> {
+        self.cleared_at = Some(self.cleared_at.map_or(at, |old| old.max(at)));
+        let mut gone: Vec<Blob> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.created_at <= at)
+            .map(|(key, _)| key.clone())
+            .collect();
+        gone.sort_unstable();
+        let mut removed = Vec::new();
+        for key in gone {
+            if let Some(entry) = self.take(&key)
+                && entry.live.is_some()
+            {
+                removed.push((key, entry));
+            }
+        }
+        removed
+    }
+
+    /// Drops tombstones up to a version.
+    pub fn raise_floor(&mut self, floor: EntryVersion) {
+        self.floor = self.floor.max(floor);
+        if self.tombstones > 0 {
+            self.entries.retain(|_, entry| entry.live.is_some() || entry.version > floor);
+            self.tombstones = self.entries.values().filter(|entry| entry.live.is_none()).count();
+        }
+    }
+
+    /// All keys, in key order.
+    pub fn keys(&self) -> Vec<Blob> {
+        let mut keys: Vec<Blob> = self.entries.keys().cloned().collect();
+        keys.sort_unstable();
+        keys
+    }
+
+    /// All states, in no order: for what does not depend on one.
+    pub fn entries(&self) -> impl Iterator<Item = (&Blob, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// Changes every state in the same way.
+    pub fn for_each_mut(&mut self, mut change: impl FnMut(&mut Entry)) {
+        self.entries.values_mut().for_each(&mut change);
+    }
+
+    /// Keys under a prefix in the order of (hash, key), those behind `after` only; at most
+    /// `limit` and one more.
+    pub fn page(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize, lives: impl Fn(&Entry) -> bool) -> Vec<&Blob> {
+        let from = after.map(|key| (xxh3_64(key), key));
+        let mut page: Vec<(u64, &Blob)> = self
+            .entries
+            .iter()
+            .filter(|(key, entry)| key.starts_with(prefix) && lives(entry))
+            .map(|(key, _)| (xxh3_64(key), key))
+            .filter(|(hash, key)| from.is_none_or(|from| (*hash, &***key) > from))
+            .collect();
+        page.sort_unstable();
+        page.truncate(limit.saturating_add(1));
+        page.into_iter().map(|(_, key)| key).collect()
+    }
+
+    pub fn request(&self, id: &RequestId) -> Option<&RequestRecord> {
+        self.requests.get(id)
+    }
+
+    pub fn requests_full(&self) -> bool {
+        self.requests.len() >= REQUESTS_MAX
+    }
+
+    pub fn remember(&mut self, id: RequestId, record: RequestRecord) {
+        if !self.requests.contains_key(&id) {
+            self.request_order.push_back((record.at, id));
+            self.requests.insert(id, record);
+        }
+    }
+
+    /// Forgets requests older than their window.
+    pub fn forget_requests(&mut self, before: ClusterTime) {
+        while self.request_order.front().is_some_and(|(at, _)| *at < before) {
+            if let Some((_, id)) = self.request_order.pop_front() {
+                self.requests.remove(&id);
+            }
+        }
+    }
+
+    pub fn requests(&self) -> impl Iterator<Item = (&RequestId, &RequestRecord)> {
+        self.requests.iter()
+    }
+
+    /// Moves every stored point in time: the cluster's clock became another one.
+    pub fn shift(&mut self, by: i64) {
+        self.for_each_mut(|entry| {
+            entry.created_at = entry.created_at.shifted(by);
+            if let Some(live) = &mut entry.live {
+                live.expires_at = live.expires_at.map(|point| point.shifted(by));
+                live.last_access = live.last_access.shifted(by);
+            }
+        });
+        self.cleared_at = self.cleared_at.map(|at| at.shifted(by));
+        for record in self.requests.values_mut() {
+            record.at = record.at.shifted(by);
+        }
+        for (at, _) in &mut self.request_order {
+            *at = at.shifted(by);
+        }
+    }
+}

@@ -1,0 +1,309 @@
+//! Moving the contents of a partition: from the primary to an owner that loads, and from a holder
+//! of another history to the primary. Pieces are acknowledged; a window of them is under way.
+
+use super::{Cx, Partition, Report};
+use crate::types::message::{
+    Body, Chunk, RequestRecord, TransferHeader, TransferKind,
+};
+use crate::types::{Blob, EntryVersion, Member, Monotonic, RequestId};
+use std::collections::VecDeque;
+
+/// Pieces under way at once.
+const WINDOW: usize = 4;
+/// The most entries of a piece.
+const CHUNK_ENTRIES_MAX: usize = 512;
+/// A piece is closed once its values reach this many bytes.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// The receiving side.
+#[derive(Default)]
+pub struct Incoming {
+    pub session: u64,
+    pub next: u32,
+    /// Merge: what the sender and the cluster last agreed on.
+    pub agreed: EntryVersion,
+    /// The last piece, once it is here.
+    pub last: Option<u32>,
+    /// Load: lives that ended by time meanwhile; a late piece must not bring them back.
+    pub expired: Vec<(Blob, EntryVersion)>,
+}
+
+/// The sending side.
+pub struct Outgoing {
+    kind: TransferKind,
+    to: Member,
+    session: u64,
+    header: Option<Box<TransferHeader>>,
+    keys: VecDeque<Blob>,
+    requests: VecDeque<(RequestId, RequestRecord)>,
+    next: u32,
+    /// The last piece has been cut.
+    cut: bool,
+    under_way: VecDeque<Chunk>,
+    pub resend_at: Option<Monotonic>,
+}
+
+impl Outgoing {
+    /// Whether everything has been acknowledged.
+    pub fn is_finished(&self) -> bool {
+        self.cut && self.under_way.is_empty()
+    }
+}
+
+impl Partition {
+    fn outgoing(&self, kind: TransferKind, to: Member) -> Outgoing {
+        let header = TransferHeader {
+            stream: self.log.stream,
+            position: self.log.committed,
+            agreed: self.agreed,
+            floor: self.store.floor,
+            seen: self.store.seen,
+            cleared_at: self.store.cleared_at,
+        };
+        let mut requests: Vec<(RequestId, RequestRecord)> =
+            self.store.requests().map(|(id, record)| (*id, record.clone())).collect();
+        requests.sort_by_key(|(_, record)| record.at);
+        Outgoing {
+            kind,
+            to,
+            session: self.place.topology.number,
+            header: Some(Box::new(header)),
+            keys: self.store.keys().into(),
+            requests: requests.into(),
+            next: 0,
+            cut: false,
+            under_way: VecDeque::new(),
+            resend_at: None,
+        }
+    }
+
+    /// The primary starts to load an owner: the member joins the stream where the contents that
+    /// it is sent end.
+    pub(super) fn begin_load(&mut self, to: Member, cx: &Cx<'_>) {
+        let mut outgoing = self.outgoing(TransferKind::Load, to);
+        self.pump(&mut outgoing, cx);
+        let committed = self.log.committed.counter;
+        let Some(lead) = &mut self.lead else { return };
+        lead.acked.insert(to, committed);
+        lead.joined.insert(to);
+        lead.loads.insert(to, outgoing);
+        lead.resend_at.get_or_insert(cx.now.mono.after(cx.resend));
+        if self.log.applied > committed {
+            self.repeat_updates(to, committed, cx);
+        }
+    }
+
+    /// A source starts to send its history to the primary.
+    pub(super) fn begin_merge_out(&mut self, cx: &Cx<'_>) {
+        let Some(primary) = self.primary() else { return };
+        // What waited for owners of the old view may have been answered to somebody: it goes too.
+        let applied = self.log.applied;
+        self.commit_to(applied, cx);
+        let mut outgoing = self.outgoing(TransferKind::Merge, primary);
+        self.pump(&mut outgoing, cx);
+        outgoing.resend_at = Some(cx.now.mono.after(cx.resend));
+        self.outgoing = Some(Box::new(outgoing));
+    }
+
+    /// Cuts and sends pieces while the window has room.
+    fn pump(&self, outgoing: &mut Outgoing, cx: &Cx<'_>) {
+        while outgoing.under_way.len() < WINDOW && !outgoing.cut {
+            let chunk = self.cut(outgoing);
+            self.send(outgoing.to, Body::Chunk(chunk.clone()), cx);
+            outgoing.under_way.push_back(chunk);
+        }
+    }
+
+    fn cut(&self, outgoing: &mut Outgoing) -> Chunk {
+        let (mut entries, mut bytes) = (Vec::new(), 0);
+        while entries.len() < CHUNK_ENTRIES_MAX && bytes < CHUNK_BYTES {
+            let Some(key) = outgoing.keys.pop_front() else { break };
+            if let Some(entry) = self.store.get(&key) {
+                bytes += key.len() + entry.live.as_ref().map_or(0, |live| live.value.len());
+                entries.push((key, entry.clone()));
+            }
+        }
+        let mut requests = Vec::new();
+        while outgoing.keys.is_empty()
+            && requests.len() < CHUNK_ENTRIES_MAX
+            && bytes < CHUNK_BYTES
+        {
+            let Some(request) = outgoing.requests.pop_front() else { break };
+            bytes += 64;
+            requests.push(request);
+        }
+        let last = outgoing.keys.is_empty() && outgoing.requests.is_empty();
+        let seq = outgoing.next;
+        outgoing.next += 1;
+        outgoing.cut = last;
+        Chunk {
+            kind: outgoing.kind,
+            session: outgoing.session,
+            seq,
+            last,
+            header: outgoing.header.take(),
+            entries,
+            requests,
+        }
+    }
+
+    pub(super) fn on_chunk(&mut self, from: Member, chunk: Chunk, cx: &Cx<'_>) {
+        match chunk.kind {
+            TransferKind::Load => self.on_load_chunk(from, chunk, cx),
+            TransferKind::Merge => self.on_merge_chunk(from, chunk, cx),
+        }
+    }
+
+    /// A piece of what this future owner must hold. Pieces come in order; a doubled one is
+    /// acknowledged again, one from another session or ahead of its turn is ignored and repeated
+    /// by the sender.
+    fn on_load_chunk(&mut self, from: Member, chunk: Chunk, cx: &Cx<'_>) {
+        let wanted = self.primary() == Some(from)
+            && self.place.loading.contains(&self.me)
+            && self.outgoing.is_none();
+        if !wanted {
+            return;
+        }
+        let (kind, session, seq) = (chunk.kind, chunk.session, chunk.seq);
+        let begins = seq == 0 && self.incoming.as_ref().is_none_or(|own| own.session != session);
+        if begins && let Some(header) = &chunk.header {
+            self.store.reset();
+            self.complete = None;
+            self.log = super::Log::behind(header.stream, header.position);
+            self.store.raise_floor(header.floor);
+            self.store.see(header.seen);
+            self.store.cleared_at = header.cleared_at;
+            self.incoming = Some(Incoming { session, ..Incoming::default() });
+        }
+        let Some(state) = self.incoming.as_mut().filter(|state| state.session == session) else {
+            return;
+        };
+        if seq > state.next {
+            return;
+        }
+        if seq == state.next {
+            state.next += 1;
+            state.last = chunk.last.then_some(seq).or(state.last);
+            for (key, entry) in &chunk.entries {
+                self.store.set(key, entry);
+                self.expiry.note(entry);
+            }
+            for (id, record) in chunk.requests {
+                self.expiry.note_request(record.at.after(self.settings.request_id_window));
+                self.store.remember(id, record);
+            }
+            if chunk.last {
+                self.finish_load();
+            }
+        }
+        self.send(from, Body::ChunkAck { kind, session, seq }, cx);
+    }
+
+    fn finish_load(&mut self) {
+        let expired = self.incoming.as_mut().map(|state| std::mem::take(&mut state.expired));
+        for (key, incarnation) in expired.into_iter().flatten() {
+            let same = self.store.get(&key).is_some_and(|entry| {
+                entry.incarnation == incarnation && entry.live.is_some()
+            });
+            if same {
+                self.store.take(&key);
+            }
+        }
+        self.complete = Some(self.place.topology);
+        self.reports.push(Report::Loaded);
+    }
+
+    /// The receiver has taken pieces up to one.
+    pub(super) fn on_chunk_ack(
+        &mut self,
+        from: Member,
+        kind: TransferKind,
+        session: u64,
+        seq: u32,
+        cx: &Cx<'_>,
+    ) {
+        let outgoing = match kind {
+            TransferKind::Load => self.lead.as_mut().and_then(|lead| lead.loads.remove(&from)),
+            TransferKind::Merge => self.outgoing.take().map(|outgoing| *outgoing),
+        };
+        let Some(mut outgoing) = outgoing else { return };
+        if outgoing.session == session && outgoing.to == from {
+            while outgoing.under_way.front().is_some_and(|chunk| chunk.seq <= seq) {
+                outgoing.under_way.pop_front();
+            }
+            self.pump(&mut outgoing, cx);
+        }
+        match kind {
+            TransferKind::Load => {
+                if let Some(lead) = &mut self.lead {
+                    lead.loads.insert(from, outgoing);
+                }
+            }
+            TransferKind::Merge if outgoing.is_finished() => {
+                // The primary and all owners hold it now: this copy has served its purpose.
+                self.forget();
+            }
+            TransferKind::Merge => self.outgoing = Some(Box::new(outgoing)),
+        }
+    }
+
+    /// Drops the copy.
+    pub(super) fn forget(&mut self) {
+        self.store.reset();
+        self.log = super::Log::default();
+        self.complete = None;
+        self.incoming = None;
+        self.outgoing = None;
+        self.agreed = EntryVersion::default();
+        self.settle_at = None;
+    }
+
+    /// Sends again what was not acknowledged in time.
+    pub(super) fn resend(&mut self, cx: &Cx<'_>) {
+        let due = |at: Option<Monotonic>| at.is_some_and(|at| cx.now.mono >= at);
+        if let Some(mut outgoing) = self.outgoing.take() {
+            if due(outgoing.resend_at) {
+                outgoing.resend_at = Some(cx.now.mono.after(cx.resend));
+                for chunk in &outgoing.under_way {
+                    self.send(outgoing.to, Body::Chunk(chunk.clone()), cx);
+                }
+            }
+            self.outgoing = Some(outgoing);
+        }
+        if self.lead.as_ref().is_some_and(|lead| due(lead.resend_at)) {
+            self.resend_as_primary(cx);
+        }
+    }
+
+    /// The same for all that a primary has out; also used at once after a change of view, since
+    /// what was under way then was dropped.
+    pub(super) fn resend_as_primary(&mut self, cx: &Cx<'_>) {
+        let end = self.log.applied;
+        let Some(lead) = &mut self.lead else { return };
+        lead.resend_at = lead.waits(end).then(|| cx.now.mono.after(cx.resend));
+        let Some(lead) = &self.lead else { return };
+        if let super::lead::Phase::Asking { missing, .. } = &lead.phase {
+            for owner in missing {
+                self.send(*owner, Body::AskTail, cx);
+            }
+        }
+        for (member, acked) in &lead.acked {
+            if !lead.joined.contains(member) {
+                self.send_reset(*member, cx);
+            } else if *acked < end {
+                self.repeat_updates(*member, *acked, cx);
+            }
+        }
+        for (member, load) in &lead.loads {
+            for chunk in &load.under_way {
+                self.send(*member, Body::Chunk(chunk.clone()), cx);
+            }
+        }
+        for (key, ask) in &lead.idle_asks {
+            for owner in &ask.missing {
+                let body = Body::AskIdle { key: key.clone(), incarnation: ask.incarnation };
+                self.send(*owner, body, cx);
+            }
+        }
+    }
+}
