@@ -211,7 +211,7 @@ impl Drop for Watch {
             return;
         };
         for partition in 0..partitions {
-            self.core.grid.unwatch(self.cache, partition);
+            self.core.grid.unwatch(self.cache, partition, self.core.clock.now());
         }
     }
 }
