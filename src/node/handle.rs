@@ -167,6 +167,11 @@ impl Handle {
         self.core.outside.stopped().await;
     }
 
+    /// What came of each endpoint of the address list, last time that it was probed.
+    pub fn probe_report(&self) -> String {
+        self.core.report.text()
+    }
+
     /// Leaves the cluster in order, then stops.
     pub fn leave(&self) {
         self.core.leave();

@@ -2,7 +2,7 @@
 
 use crate::rpc::link::Link;
 use crate::types::message::Message;
-use crate::types::{Member, NodeInfo};
+use crate::types::Member;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -54,11 +54,6 @@ impl Links {
         for link in std::mem::take(&mut *self.up.write()).into_values() {
             link.close();
         }
-    }
-
-    /// The peers that are linked.
-    pub(super) fn peers(&self) -> Vec<NodeInfo> {
-        self.up.read().values().map(|link| link.peer().clone()).collect()
     }
 
     pub(super) fn count(&self) -> usize {
