@@ -9,7 +9,6 @@ use crate::record::CacheAct;
 use crate::rng::Rng;
 use crate::workload::{Workload, patience};
 use crate::world::{Happening, World};
-use embergrid::engine::Grid;
 use embergrid::error::{Applied, Error, Result};
 use embergrid::types::message::CacheChange;
 use embergrid::types::{
@@ -308,7 +307,7 @@ impl World {
             for node in 0..self.nodes.len() {
                 let settings = &self.plan.caches[cache];
                 let key = Blob::from(format!("z{node}").as_str());
-                let partition = Grid::partition_of(&key, settings.partitions);
+                let partition = embergrid::types::cache::partition_of(&key, settings.partitions);
                 let operation = KeyOperation::Put {
                     value: Blob::from("last"),
                     flags: 0,

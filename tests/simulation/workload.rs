@@ -6,7 +6,6 @@ use crate::clock::{MS, SECOND};
 use crate::history::Call;
 use crate::plan::Plan;
 use crate::rng::Rng;
-use embergrid::engine::Grid;
 use embergrid::types::{
     Blob, CacheSettings, Change, Condition, Expiry, KeyOperation, Operation, Reply, Request,
 };
@@ -78,7 +77,7 @@ impl Workload {
             id[8..].copy_from_slice(&rng.next().to_le_bytes());
             id
         });
-        let partition = Grid::partition_of(&key, settings.partitions);
+        let partition = embergrid::types::cache::partition_of(&key, settings.partitions);
         let operation = Operation::Key { key, operation };
         (
             cache,
