@@ -60,7 +60,9 @@ pub fn to_status(error: &Error) -> Status {
         domain: DOMAIN.to_owned(),
         metadata,
     };
-    let outcome = proto::Outcome { value: outcome_of(error.applied).into() };
+    let outcome = proto::Outcome {
+        value: outcome_of(error.applied).into(),
+    };
     let details = RpcStatus {
         code: code.into(),
         message: message.to_owned(),
@@ -162,7 +164,9 @@ fn kind_of(code: Code, reason: &str) -> ErrorKind {
 }
 
 fn kind_named(name: &str) -> Option<ErrorKind> {
-    ErrorKind::ALL.into_iter().find(|kind| kind.reason() == name)
+    ErrorKind::ALL
+        .into_iter()
+        .find(|kind| kind.reason() == name)
 }
 
 fn outcome_of(applied: Applied) -> proto::outcome::Value {
@@ -210,7 +214,9 @@ fn ours(status: &Status) -> Option<Error> {
         .map_or(0, |outcome| outcome.value);
     Some(Error {
         kind,
-        context: shortened(status.message(), TEXT_BYTES_MAX).to_owned().into(),
+        context: shortened(status.message(), TEXT_BYTES_MAX)
+            .to_owned()
+            .into(),
         reason: reason_of(kind, &info.reason),
         applied: applied_of(outcome),
     })
@@ -226,7 +232,10 @@ fn foreign(status: &Status) -> Error {
     };
     let turned_away = matches!(
         status.code(),
-        Code::InvalidArgument | Code::Unimplemented | Code::PermissionDenied | Code::Unauthenticated
+        Code::InvalidArgument
+            | Code::Unimplemented
+            | Code::PermissionDenied
+            | Code::Unauthenticated
     );
     let text = match status.message() {
         "" => status.code().description(),
@@ -257,12 +266,17 @@ fn never_connected(status: &Status) -> bool {
 }
 
 fn any(url: &str, message: &impl Message) -> prost_types::Any {
-    prost_types::Any { type_url: url.to_owned(), value: message.encode_to_vec() }
+    prost_types::Any {
+        type_url: url.to_owned(),
+        value: message.encode_to_vec(),
+    }
 }
 
 /// The beginning of a text, in at most `bytes` bytes.
 fn shortened(text: &str, bytes: usize) -> &str {
-    let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end));
+    let end = (0..=bytes.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end));
     &text[..end.unwrap_or(0)]
 }
 
@@ -277,7 +291,10 @@ mod tests {
             errors.push(error.clone().because("SOMETHING_ELSE"));
             errors.push(error.clone().because("WRONG_OWNER"));
             errors.push(error.clone().not_applied());
-            errors.push(Error { applied: Applied::Unknown, ..error.clone() });
+            errors.push(Error {
+                applied: Applied::Unknown,
+                ..error.clone()
+            });
             errors.push(error);
         }
         errors
@@ -310,11 +327,20 @@ mod tests {
     #[test]
     fn a_foreign_status_leaves_a_write_unknown_unless_it_was_turned_away() {
         let lost = from_status(&Status::unavailable("connection reset"));
-        assert_eq!((lost.kind, lost.applied), (ErrorKind::Unavailable, Applied::Unknown));
+        assert_eq!(
+            (lost.kind, lost.applied),
+            (ErrorKind::Unavailable, Applied::Unknown)
+        );
         let refused = from_status(&Status::unimplemented("no such call"));
-        assert_eq!((refused.kind, refused.applied), (ErrorKind::Unimplemented, Applied::NotApplied));
+        assert_eq!(
+            (refused.kind, refused.applied),
+            (ErrorKind::Unimplemented, Applied::NotApplied)
+        );
         let long = from_status(&Status::out_of_range("decoded message length too large"));
-        assert_eq!((long.kind, long.applied), (ErrorKind::Internal, Applied::Unknown));
+        assert_eq!(
+            (long.kind, long.applied),
+            (ErrorKind::Internal, Applied::Unknown)
+        );
         let silent = from_status(&Status::new(Code::Aborted, ""));
         assert!(!silent.context.is_empty());
     }
@@ -323,9 +349,16 @@ mod tests {
     fn details_that_are_damaged_or_of_another_domain_are_foreign() {
         let damaged = Status::with_details(Code::Aborted, "x", Bytes::from_static(&[0xff, 0xff]));
         assert_eq!(from_status(&damaged).applied, Applied::Unknown);
-        let info = ErrorInfo { reason: "X".into(), domain: "other".into(), metadata: HashMap::new() };
-        let details =
-            RpcStatus { code: 10, message: String::new(), details: vec![any(ERROR_INFO_URL, &info)] };
+        let info = ErrorInfo {
+            reason: "X".into(),
+            domain: "other".into(),
+            metadata: HashMap::new(),
+        };
+        let details = RpcStatus {
+            code: 10,
+            message: String::new(),
+            details: vec![any(ERROR_INFO_URL, &info)],
+        };
         let other = Status::with_details(Code::Aborted, "x", details.encode_to_vec().into());
         assert_eq!(from_status(&other).reason, ErrorKind::Conflict.reason());
     }

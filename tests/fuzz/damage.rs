@@ -77,9 +77,16 @@ fn what_survives_damage_is_encoded_again_as_it_was_understood() {
     for_each_seed("messages encoded again", |_, random| {
         let bytes = codec::encode(&message(random)).encode_to_vec();
         let bytes = damaged(random, bytes);
-        let Ok(sent) = proto::PeerMessage::decode(bytes.as_slice()) else { return };
-        let Ok(understood) = codec::decode(sent) else { return };
-        assert_eq!(codec::decode(codec::encode(&understood)).as_ref(), Ok(&understood));
+        let Ok(sent) = proto::PeerMessage::decode(bytes.as_slice()) else {
+            return;
+        };
+        let Ok(understood) = codec::decode(sent) else {
+            return;
+        };
+        assert_eq!(
+            codec::decode(codec::encode(&understood)).as_ref(),
+            Ok(&understood)
+        );
     });
 }
 
@@ -124,7 +131,10 @@ fn damaged_calls_of_clients_do_no_harm() {
 
 fn duration(random: &mut Random) -> prost_types::Duration {
     let nanos = random.small().cast_signed();
-    prost_types::Duration { seconds: random.number().cast_signed(), nanos }
+    prost_types::Duration {
+        seconds: random.number().cast_signed(),
+        nanos,
+    }
 }
 
 /// The bytes as every message of a client that asks for something of one key.

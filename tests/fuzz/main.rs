@@ -4,6 +4,8 @@
 //! `EMBERGRID_FUZZ` sets how many inputs each test makes (2,000 without it), `EMBERGRID_SEED` the
 //! seed of the first one. An input that fails is named by its seed.
 
+#![allow(clippy::unwrap_used, reason = "tests may fail loudly")]
+
 mod damage;
 mod messages;
 mod parsers;

@@ -25,7 +25,11 @@ pub fn message(random: &mut Random) -> Message {
         }),
         _ => Message::ForwardReply(ForwardReply {
             id: random.number(),
-            result: if random.coin() { Ok(reply(random)) } else { Err(error(random)) },
+            result: if random.coin() {
+                Ok(reply(random))
+            } else {
+                Err(error(random))
+            },
         }),
     }
 }
@@ -43,19 +47,34 @@ pub fn hello(random: &mut Random) -> Hello {
 fn control(random: &mut Random) -> Control {
     match random.below(15) {
         0 => Control::Heartbeat(heartbeat(random)),
-        1 => Control::AskReach { suspect: member(random) },
-        2 => Control::Reach { suspect: member(random), heard_ago: random.maybe(Random::number) },
-        3 => Control::Join(Join { view: view(random), nodes: random.several(4, node) }),
-        4 => Control::Collect { version: topology(random), nodes: random.several(4, node) },
+        1 => Control::AskReach {
+            suspect: member(random),
+        },
+        2 => Control::Reach {
+            suspect: member(random),
+            heard_ago: random.maybe(Random::number),
+        },
+        3 => Control::Join(Join {
+            view: view(random),
+            nodes: random.several(4, node),
+        }),
+        4 => Control::Collect {
+            version: topology(random),
+            nodes: random.several(4, node),
+        },
         5 => Control::Collected(collected(random)),
         6 => Control::Prepare { view: view(random) },
-        7 => Control::Prepared { version: topology(random) },
+        7 => Control::Prepared {
+            version: topology(random),
+        },
         8 => Control::Refused(Refused {
             version: topology(random),
             promised: topology(random),
             unreachable: random.several(4, member),
         }),
-        9 => Control::Commit { version: topology(random) },
+        9 => Control::Commit {
+            version: topology(random),
+        },
         10 => Control::Leave,
         11 => Control::Progress(Progress {
             topology: topology(random),
@@ -71,9 +90,15 @@ fn control(random: &mut Random) -> Control {
         },
         13 => Control::CacheChanged {
             id: random.number(),
-            result: if random.coin() { Ok(()) } else { Err(error(random)) },
+            result: if random.coin() {
+                Ok(())
+            } else {
+                Err(error(random))
+            },
         },
-        _ => Control::Unreachable { peers: random.several(4, member) },
+        _ => Control::Unreachable {
+            peers: random.several(4, member),
+        },
     }
 }
 
@@ -112,7 +137,10 @@ fn collected(random: &mut Random) -> Collected {
 }
 
 fn departed(random: &mut Random) -> Departed {
-    Departed { member: member(random), at: time(random) }
+    Departed {
+        member: member(random),
+        at: time(random),
+    }
 }
 
 /// Tables fit their caches and name places that nodes have: another one is refused.
@@ -121,9 +149,14 @@ fn view(random: &mut Random) -> View {
     let caches = random.several(3, |random| view_cache(random, nodes.len()));
     View {
         version: topology(random),
-        caches: caches.into_iter().map(|cache| (cache.settings.id(), cache)).collect(),
+        caches: caches
+            .into_iter()
+            .map(|cache| (cache.settings.id(), cache))
+            .collect(),
         dropped: random
-            .several(3, |random| (CacheId(random.small().cast_signed()), time(random)))
+            .several(3, |random| {
+                (CacheId(random.small().cast_signed()), time(random))
+            })
             .into_iter()
             .collect(),
         departed: random.several(3, departed),
@@ -139,7 +172,11 @@ fn view_cache(random: &mut Random, nodes: usize) -> ViewCache {
         _ => random.several(3, |random| u16::try_from(random.place(nodes)).unwrap()),
     };
     let full = random.coin();
-    let partitions = if random.below(4) == 0 { 0 } else { settings.partitions };
+    let partitions = if random.below(4) == 0 {
+        0
+    } else {
+        settings.partitions
+    };
     let table = (0..partitions)
         .map(|_| PartitionOwners {
             owners: places(random),
@@ -147,5 +184,9 @@ fn view_cache(random: &mut Random, nodes: usize) -> ViewCache {
             sources: if full { places(random) } else { Vec::new() },
         })
         .collect();
-    ViewCache { settings, created_at: time(random), table }
+    ViewCache {
+        settings,
+        created_at: time(random),
+        table,
+    }
 }

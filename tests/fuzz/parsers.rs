@@ -26,8 +26,27 @@ fn spoiled(random: &mut Random, text: &str) -> String {
 #[test]
 fn address_lists_are_read_or_refused() {
     let pieces = [
-        "localhost", "127.0.0.1", "::1", "[::1]", "[", "]", ":", "..", ",", "47500", "47509", "0",
-        "65536", "99999999999999999999", "-1", "a.b", " ", "node-1", ".", "%", "ü",
+        "localhost",
+        "127.0.0.1",
+        "::1",
+        "[::1]",
+        "[",
+        "]",
+        ":",
+        "..",
+        ",",
+        "47500",
+        "47509",
+        "0",
+        "65536",
+        "99999999999999999999",
+        "-1",
+        "a.b",
+        " ",
+        "node-1",
+        ".",
+        "%",
+        "ü",
     ];
     let mut read = 0;
     for_each_seed("address lists", |_, random| {
@@ -44,8 +63,32 @@ fn address_lists_are_read_or_refused() {
 #[test]
 fn durations_and_sizes_are_read_or_refused() {
     let pieces = [
-        "1", "0", "99999999999999999999", "s", "ms", "h", "P", "T", "D", "M", "S", "PT", "-", "+",
-        ".", ",", " ", "1.5", "KiB", "MiB", "GB", "TiB", "b", "µs", "ü", "e9",
+        "1",
+        "0",
+        "99999999999999999999",
+        "s",
+        "ms",
+        "h",
+        "P",
+        "T",
+        "D",
+        "M",
+        "S",
+        "PT",
+        "-",
+        "+",
+        ".",
+        ",",
+        " ",
+        "1.5",
+        "KiB",
+        "MiB",
+        "GB",
+        "TiB",
+        "b",
+        "µs",
+        "ü",
+        "e9",
     ];
     for_each_seed("durations and sizes", |_, random| {
         let text = pieced(random, &pieces);
@@ -103,7 +146,10 @@ fn cursors_come_back_and_damaged_ones_are_refused() {
             prefix: &prefix,
             partition: random.maybe(partition),
         };
-        let place = ScanPlace { partition: partition(random), after: key(random) };
+        let place = ScanPlace {
+            partition: partition(random),
+            after: key(random),
+        };
         let cursor = identity.cursor(place.partition, &place.after);
         assert_eq!(identity.place(&cursor), Ok(place));
         let spoiled = damaged(random, cursor.clone());

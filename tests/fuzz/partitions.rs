@@ -39,8 +39,14 @@ fn body(random: &mut Random) -> Body {
             committed: random.number(),
             updates: random.several(4, update),
         }),
-        4 => Body::Ack { stream: topology(random), upto: random.number() },
-        5 => Body::Gap { stream: topology(random), have: random.number() },
+        4 => Body::Ack {
+            stream: topology(random),
+            upto: random.number(),
+        },
+        5 => Body::Gap {
+            stream: topology(random),
+            have: random.number(),
+        },
         6 => Body::Chunk(chunk(random)),
         7 => Body::ChunkAck {
             kind: transfer(random),
@@ -50,13 +56,18 @@ fn body(random: &mut Random) -> Body {
         8 => Body::Touches {
             accesses: random.several(4, |random| (key(random), version(random), time(random))),
         },
-        9 => Body::AskIdle { key: key(random), incarnation: version(random) },
+        9 => Body::AskIdle {
+            key: key(random),
+            incarnation: version(random),
+        },
         10 => Body::Idle {
             key: key(random),
             incarnation: version(random),
             last_access: random.maybe(time),
         },
-        11 => Body::Subscribe { after: random.maybe(position) },
+        11 => Body::Subscribe {
+            after: random.maybe(position),
+        },
         12 => Body::Unsubscribe,
         13 => Body::Events {
             after: random.number(),
@@ -75,9 +86,17 @@ fn update(random: &mut Random) -> Update {
             incarnation: version(random),
             tombstone: random.coin(),
         },
-        2 => UpdateEffect::Clear { at: time(random), version: version(random) },
-        3 => UpdateEffect::RaiseFloor { floor: version(random) },
-        _ => UpdateEffect::Set { key: key(random), entry: entry(random) },
+        2 => UpdateEffect::Clear {
+            at: time(random),
+            version: version(random),
+        },
+        3 => UpdateEffect::RaiseFloor {
+            floor: version(random),
+        },
+        _ => UpdateEffect::Set {
+            key: key(random),
+            entry: entry(random),
+        },
     };
     Update {
         counter: random.number(),
@@ -88,7 +107,13 @@ fn update(random: &mut Random) -> Update {
 }
 
 fn record(random: &mut Random) -> (RequestId, RequestRecord) {
-    (request_id(random), RequestRecord { at: time(random), reply: reply(random) })
+    (
+        request_id(random),
+        RequestRecord {
+            at: time(random),
+            reply: reply(random),
+        },
+    )
 }
 
 fn transfer(random: &mut Random) -> TransferKind {
@@ -117,7 +142,10 @@ fn chunk(random: &mut Random) -> Chunk {
 }
 
 fn position(random: &mut Random) -> WatchPosition {
-    WatchPosition { counter: random.number(), topology: topology(random) }
+    WatchPosition {
+        counter: random.number(),
+        topology: topology(random),
+    }
 }
 
 fn event(random: &mut Random) -> Event {

@@ -69,20 +69,25 @@ impl Random {
     /// Text of at least one character, at most four bytes each.
     pub fn text(&mut self, most: u64) -> String {
         let count = 1 + self.below(most.max(1));
-        (0..count).map(|_| self.pick(&['a', 'Z', '0', '-', '.', 'ü', '☃', '🔥'])).collect()
+        (0..count)
+            .map(|_| self.pick(&['a', 'Z', '0', '-', '.', 'ü', '☃', '🔥']))
+            .collect()
     }
 }
 
 /// Runs a property over many seeds and says how many.
 pub fn for_each_seed(name: &str, mut property: impl FnMut(u64, &mut Random)) {
-    let set = |name: &str| std::env::var(name).ok().and_then(|text| text.parse::<u64>().ok());
+    let set = |name: &str| {
+        std::env::var(name)
+            .ok()
+            .and_then(|text| text.parse::<u64>().ok())
+    };
     let inputs = set("EMBERGRID_FUZZ").unwrap_or(2_000);
     let first = set("EMBERGRID_SEED").unwrap_or(1);
     for seed in (0..inputs).map(|input| first.wrapping_add(input)) {
         let mut random = Random::new(seed);
-        let told = Told { name, seed };
+        let _told = Told { name, seed };
         property(seed, &mut random);
-        std::mem::forget(told);
     }
     println!("{name}: {inputs} inputs from seed {first}");
 }
@@ -95,6 +100,11 @@ struct Told<'a> {
 
 impl Drop for Told<'_> {
     fn drop(&mut self) {
-        eprintln!("{} failed: EMBERGRID_SEED={} EMBERGRID_FUZZ=1", self.name, self.seed);
+        if std::thread::panicking() {
+            eprintln!(
+                "{} failed: EMBERGRID_SEED={} EMBERGRID_FUZZ=1",
+                self.name, self.seed
+            );
+        }
     }
 }

@@ -25,7 +25,11 @@ fn kind(sent: &proto::PeerMessage) -> String {
     let text = format!("{sent:?}");
     let body = text.find("body: Some(").map_or("", |at| &text[at + 11..]);
     let first = |text: &str| text.split('(').next().unwrap_or_default().to_owned();
-    format!("{} {}", first(&text[text.find("Some(").map_or(0, |at| at + 5)..]), first(body))
+    format!(
+        "{} {}",
+        first(&text[text.find("Some(").map_or(0, |at| at + 5)..]),
+        first(body)
+    )
 }
 
 #[test]

@@ -30,17 +30,26 @@ pub fn request_id(random: &mut Random) -> RequestId {
 }
 
 pub fn member(random: &mut Random) -> Member {
-    Member { id: NodeId(random.number()), incarnation: Incarnation(random.number()) }
+    Member {
+        id: NodeId(random.number()),
+        incarnation: Incarnation(random.number()),
+    }
 }
 
 pub fn topology(random: &mut Random) -> TopologyVersion {
-    TopologyVersion { number: random.number(), coordinator: member(random) }
+    TopologyVersion {
+        number: random.number(),
+        coordinator: member(random),
+    }
 }
 
 pub fn version(random: &mut Random) -> EntryVersion {
     match random.below(4) {
         0 => EntryVersion::default(),
-        _ => EntryVersion { topology: topology(random), counter: random.number() },
+        _ => EntryVersion {
+            topology: topology(random),
+            counter: random.number(),
+        },
     }
 }
 
@@ -53,7 +62,10 @@ pub fn partition(random: &mut Random) -> u32 {
 }
 
 pub fn attributes(random: &mut Random) -> BTreeMap<String, String> {
-    random.several(3, |random| (random.text(8), random.text(8))).into_iter().collect()
+    random
+        .several(3, |random| (random.text(8), random.text(8)))
+        .into_iter()
+        .collect()
 }
 
 pub fn node(random: &mut Random) -> NodeInfo {
@@ -73,7 +85,11 @@ pub fn settings(random: &mut Random) -> CacheSettings {
     use WriteSynchronizationMode::{FullAsync, FullSync, PrimarySync};
     CacheSettings {
         name: random.text(12),
-        mode: random.pick(&[CacheMode::Local, CacheMode::Replicated, CacheMode::Partitioned]),
+        mode: random.pick(&[
+            CacheMode::Local,
+            CacheMode::Replicated,
+            CacheMode::Partitioned,
+        ]),
         atomicity: random.pick(&[AtomicityMode::Atomic, AtomicityMode::Transactional]),
         write_synchronization: random.pick(&[FullSync, PrimarySync, FullAsync]),
         backups: random.small() % 65_536,
@@ -88,14 +104,17 @@ pub fn settings(random: &mut Random) -> CacheSettings {
         entry_bytes_max: 1 + random.number() % (16 << 20),
         node_filter: attributes(random),
         backup_zone: random.maybe(|random| random.text(8)),
-        ..CacheSettings::named("")
     }
 }
 
 pub fn entry(random: &mut Random) -> Entry {
     let version = version(random);
     Entry {
-        incarnation: if random.coin() { version } else { self::version(random) },
+        incarnation: if random.coin() {
+            version
+        } else {
+            self::version(random)
+        },
         version,
         created_at: time(random),
         removed_by_key: random.coin(),
@@ -159,7 +178,10 @@ pub fn change(random: &mut Random) -> Change {
 
 pub fn key_operation(random: &mut Random) -> KeyOperation {
     match random.below(5) {
-        0 => KeyOperation::Get { touch: random.maybe(expiry), omit_value: random.coin() },
+        0 => KeyOperation::Get {
+            touch: random.maybe(expiry),
+            omit_value: random.coin(),
+        },
         1 => KeyOperation::Put {
             value: value(random),
             flags: random.small(),
@@ -167,8 +189,13 @@ pub fn key_operation(random: &mut Random) -> KeyOperation {
             condition: condition(random),
             return_previous: random.coin(),
         },
-        2 => KeyOperation::Remove { condition: condition(random), return_previous: random.coin() },
-        3 => KeyOperation::Touch { expiry: expiry(random) },
+        2 => KeyOperation::Remove {
+            condition: condition(random),
+            return_previous: random.coin(),
+        },
+        3 => KeyOperation::Touch {
+            expiry: expiry(random),
+        },
         _ => KeyOperation::Modify {
             change: change(random),
             expiry: expiry(random),
@@ -187,7 +214,10 @@ pub fn request(random: &mut Random) -> Request {
         },
         1 => Operation::Size,
         2 => Operation::Clear,
-        _ => Operation::Key { key: key(random), operation: key_operation(random) },
+        _ => Operation::Key {
+            key: key(random),
+            operation: key_operation(random),
+        },
     };
     Request {
         cache: cache(random),
@@ -200,12 +230,28 @@ pub fn request(random: &mut Random) -> Request {
 pub fn reply(random: &mut Random) -> Reply {
     let (applied, version) = (random.coin(), random.number());
     match random.below(8) {
-        0 => Reply::Got { entry: random.maybe(view_of_entry) },
-        1 => Reply::Put { applied, version, previous: random.maybe(view_of_entry) },
-        2 => Reply::Removed { applied, previous: random.maybe(view_of_entry) },
+        0 => Reply::Got {
+            entry: random.maybe(view_of_entry),
+        },
+        1 => Reply::Put {
+            applied,
+            version,
+            previous: random.maybe(view_of_entry),
+        },
+        2 => Reply::Removed {
+            applied,
+            previous: random.maybe(view_of_entry),
+        },
         3 => Reply::Touched { applied },
-        4 => Reply::Modified { applied, version, value: value(random) },
-        5 => Reply::Scanned { entries: random.several(3, view_of_entry), more: applied },
+        4 => Reply::Modified {
+            applied,
+            version,
+            value: value(random),
+        },
+        5 => Reply::Scanned {
+            entries: random.several(3, view_of_entry),
+            more: applied,
+        },
         6 => Reply::Size { live: version },
         _ => Reply::Cleared { removed: version },
     }

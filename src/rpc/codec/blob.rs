@@ -7,7 +7,11 @@ use bytes::Bytes;
 
 /// The same bytes, shared and not copied.
 pub fn encode(blob: &Blob) -> Bytes {
-    if blob.is_empty() { Bytes::new() } else { Bytes::from_owner(blob.clone()) }
+    if blob.is_empty() {
+        Bytes::new()
+    } else {
+        Bytes::from_owner(blob.clone())
+    }
 }
 
 /// A copy, so that the network buffer is free again.

@@ -14,7 +14,9 @@ pub fn encode(condition: &Condition) -> Option<proto::Condition> {
         Condition::Version(version) => Sent::Version(*version),
         Condition::Value(value) => Sent::Value(blob::encode(value)),
     };
-    Some(proto::Condition { condition: Some(condition) })
+    Some(proto::Condition {
+        condition: Some(condition),
+    })
 }
 
 /// A condition.
@@ -29,8 +31,8 @@ pub fn decode(sent: Option<&proto::Condition>) -> Result<Condition> {
         Some(Sent::Present(true)) => Ok(Condition::Present),
         Some(Sent::Version(version)) => Ok(Condition::Version(*version)),
         Some(Sent::Value(value)) => Ok(Condition::Value(blob::value(value, "condition.value")?)),
-        Some(Sent::Any(false) | Sent::Absent(false) | Sent::Present(false)) => {
-            Err(Error::invalid("condition: false says nothing; leave the condition out"))
-        }
+        Some(Sent::Any(false) | Sent::Absent(false) | Sent::Present(false)) => Err(Error::invalid(
+            "condition: false says nothing; leave the condition out",
+        )),
     }
 }

@@ -13,9 +13,9 @@ use crate::types::{CacheId, CacheSettings, ClusterTime, Member};
 pub fn encode(control: &Control) -> Sent {
     match control {
         Control::Heartbeat(heartbeat) => Sent::Heartbeat(encode_heartbeat(heartbeat)),
-        Control::AskReach { suspect } => {
-            Sent::AskReach(proto::AskReach { suspect: version::some_member(*suspect) })
-        }
+        Control::AskReach { suspect } => Sent::AskReach(proto::AskReach {
+            suspect: version::some_member(*suspect),
+        }),
         Control::Reach { suspect, heard_ago } => Sent::Reach(proto::Reach {
             suspect: version::some_member(*suspect),
             heard_ago: *heard_ago,
@@ -29,20 +29,20 @@ pub fn encode(control: &Control) -> Sent {
             nodes: nodes.iter().map(node::encode).collect(),
         }),
         Control::Collected(collected) => Sent::Collected(encode_collected(collected)),
-        Control::Prepare { view } => {
-            Sent::Prepare(proto::Prepare { view: Some(view::encode(view)) })
-        }
-        Control::Prepared { version } => {
-            Sent::Prepared(proto::Prepared { version: version::some_topology(*version) })
-        }
+        Control::Prepare { view } => Sent::Prepare(proto::Prepare {
+            view: Some(view::encode(view)),
+        }),
+        Control::Prepared { version } => Sent::Prepared(proto::Prepared {
+            version: version::some_topology(*version),
+        }),
         Control::Refused(refused) => Sent::Refused(proto::Refused {
             version: version::some_topology(refused.version),
             promised: version::some_topology(refused.promised),
             unreachable: encode_members(&refused.unreachable),
         }),
-        Control::Commit { version } => {
-            Sent::Commit(proto::Commit { version: version::some_topology(*version) })
-        }
+        Control::Commit { version } => Sent::Commit(proto::Commit {
+            version: version::some_topology(*version),
+        }),
         Control::Leave => Sent::Leave(proto::Leave {}),
         Control::Progress(progress) => Sent::Progress(proto::Progress {
             topology: version::some_topology(progress.topology),
@@ -60,9 +60,9 @@ pub fn encode(control: &Control) -> Sent {
             id: *id,
             error: result.as_ref().err().map(status::to_proto),
         }),
-        Control::Unreachable { peers } => {
-            Sent::Unreachable(proto::Unreachable { peers: encode_members(peers) })
-        }
+        Control::Unreachable { peers } => Sent::Unreachable(proto::Unreachable {
+            peers: encode_members(peers),
+        }),
     }
 }
 
@@ -74,9 +74,9 @@ pub fn encode(control: &Control) -> Sent {
 pub fn decode(sent: Sent) -> Result<Control> {
     Ok(match sent {
         Sent::Heartbeat(sent) => Control::Heartbeat(heartbeat(&sent)),
-        Sent::AskReach(ask) => {
-            Control::AskReach { suspect: version::member_or_zero(ask.suspect) }
-        }
+        Sent::AskReach(ask) => Control::AskReach {
+            suspect: version::member_or_zero(ask.suspect),
+        },
         Sent::Reach(reach) => Control::Reach {
             suspect: version::member_or_zero(reach.suspect),
             heard_ago: reach.heard_ago,
@@ -90,18 +90,20 @@ pub fn decode(sent: Sent) -> Result<Control> {
             nodes: list(collect.nodes, "nodes", node::decode)?,
         },
         Sent::Collected(sent) => Control::Collected(collected(sent)?),
-        Sent::Prepare(prepare) => {
-            Control::Prepare { view: view::decode(required(prepare.view, "view")?)? }
-        }
-        Sent::Prepared(prepared) => {
-            Control::Prepared { version: version::topology(prepared.version) }
-        }
+        Sent::Prepare(prepare) => Control::Prepare {
+            view: view::decode(required(prepare.view, "view")?)?,
+        },
+        Sent::Prepared(prepared) => Control::Prepared {
+            version: version::topology(prepared.version),
+        },
         Sent::Refused(refused) => Control::Refused(Refused {
             version: version::topology(refused.version),
             promised: version::topology(refused.promised),
             unreachable: members(refused.unreachable, "unreachable")?,
         }),
-        Sent::Commit(commit) => Control::Commit { version: version::topology(commit.version) },
+        Sent::Commit(commit) => Control::Commit {
+            version: version::topology(commit.version),
+        },
         Sent::Leave(_) => Control::Leave,
         Sent::Progress(progress) => Control::Progress(Progress {
             topology: version::topology(progress.topology),
@@ -117,9 +119,13 @@ pub fn decode(sent: Sent) -> Result<Control> {
         },
         Sent::CacheChanged(changed) => Control::CacheChanged {
             id: changed.id,
-            result: changed.error.map_or(Ok(()), |error| Err(status::from_proto(error))),
+            result: changed
+                .error
+                .map_or(Ok(()), |error| Err(status::from_proto(error))),
         },
-        Sent::Unreachable(sent) => Control::Unreachable { peers: members(sent.peers, "peers")? },
+        Sent::Unreachable(sent) => Control::Unreachable {
+            peers: members(sent.peers, "peers")?,
+        },
         Sent::Data(_) | Sent::Forward(_) | Sent::ForwardReply(_) => {
             return Err(Error::invalid("message: not one of control"));
         }
@@ -171,7 +177,11 @@ fn encode_collected(collected: &Collected) -> proto::Collected {
             .iter()
             .map(|(cache, at)| view::encode_dropped(*cache, *at))
             .collect(),
-        departed: collected.departed.iter().map(view::encode_departed).collect(),
+        departed: collected
+            .departed
+            .iter()
+            .map(view::encode_departed)
+            .collect(),
     }
 }
 
@@ -208,11 +218,17 @@ fn holdings(sent: proto::Holdings) -> Result<Holdings> {
         operation::partition(last.unwrap_or(u32::MAX))?;
         Ok((run.first, run.count, version::topology(run.version)))
     })?;
-    Ok(Holdings { cache: CacheId(sent.cache), complete })
+    Ok(Holdings {
+        cache: CacheId(sent.cache),
+        complete,
+    })
 }
 
 fn encode_members(members: &[Member]) -> Vec<proto::Member> {
-    members.iter().map(|member| version::encode_member(*member)).collect()
+    members
+        .iter()
+        .map(|member| version::encode_member(*member))
+        .collect()
 }
 
 fn members(sent: Vec<proto::Member>, name: &str) -> Result<Vec<Member>> {
@@ -220,7 +236,10 @@ fn members(sent: Vec<proto::Member>, name: &str) -> Result<Vec<Member>> {
 }
 
 fn encode_partition(partition: &(CacheId, u32)) -> proto::PartitionId {
-    proto::PartitionId { cache: partition.0.0, partition: partition.1 }
+    proto::PartitionId {
+        cache: partition.0.0,
+        partition: partition.1,
+    }
 }
 
 fn partition(sent: proto::PartitionId) -> Result<(CacheId, u32)> {

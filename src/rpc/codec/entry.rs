@@ -32,7 +32,9 @@ pub fn encode_state(entry: &Entry) -> proto::EntryState {
 pub fn state(sent: proto::EntryState) -> Result<Entry> {
     let version = version::entry(sent.version);
     Ok(Entry {
-        incarnation: sent.incarnation.map_or(version, |sent| version::entry(Some(sent))),
+        incarnation: sent
+            .incarnation
+            .map_or(version, |sent| version::entry(Some(sent))),
         version,
         created_at: ClusterTime(sent.created_at),
         removed_by_key: sent.removed_by_key,
@@ -53,7 +55,10 @@ fn live(sent: proto::entry_state::Live) -> Result<Live> {
 
 /// A key with its state.
 pub fn encode_key_state(key: &Blob, entry: &Entry) -> proto::KeyState {
-    proto::KeyState { key: blob::encode(key), entry: Some(encode_state(entry)) }
+    proto::KeyState {
+        key: blob::encode(key),
+        entry: Some(encode_state(entry)),
+    }
 }
 
 /// A key with its state.
@@ -62,7 +67,10 @@ pub fn encode_key_state(key: &Blob, entry: &Entry) -> proto::KeyState {
 ///
 /// `InvalidArgument`, naming what is missing, empty or too long.
 pub fn key_state(sent: proto::KeyState) -> Result<(Blob, Entry)> {
-    Ok((blob::key(&sent.key, "key")?, state(required(sent.entry, "entry")?)?))
+    Ok((
+        blob::key(&sent.key, "key")?,
+        state(required(sent.entry, "entry")?)?,
+    ))
 }
 
 /// An entry as clients see it, for a peer.

@@ -32,7 +32,9 @@ pub fn encode(message: &Message) -> proto::PeerMessage {
         Message::Forward(forward) => Kind::Forward(operation::encode_forward(forward)),
         Message::ForwardReply(answer) => Kind::ForwardReply(reply::encode_forward(answer)),
     };
-    proto::PeerMessage { message: Some(kind) }
+    proto::PeerMessage {
+        message: Some(kind),
+    }
 }
 
 /// A message from a peer.
@@ -41,12 +43,14 @@ pub fn encode(message: &Message) -> proto::PeerMessage {
 ///
 /// `InvalidArgument`, naming what is missing, too long or not known. Only this message is affected.
 pub fn decode(message: proto::PeerMessage) -> Result<Message> {
-    Ok(match required(message.message, "message of a known kind")? {
-        Kind::Data(data) => Message::Data(partition::decode(data)?),
-        Kind::Forward(forward) => Message::Forward(operation::decode_forward(forward)?),
-        Kind::ForwardReply(answer) => Message::ForwardReply(reply::decode_forward(answer)?),
-        other => Message::Control(control::decode(other)?),
-    })
+    Ok(
+        match required(message.message, "message of a known kind")? {
+            Kind::Data(data) => Message::Data(partition::decode(data)?),
+            Kind::Forward(forward) => Message::Forward(operation::decode_forward(forward)?),
+            Kind::ForwardReply(answer) => Message::ForwardReply(reply::decode_forward(answer)?),
+            other => Message::Control(control::decode(other)?),
+        },
+    )
 }
 
 /// What must be there.

@@ -27,10 +27,20 @@ pub fn encode(info: &NodeInfo) -> proto::NodeInfo {
 ///
 /// `InvalidArgument`, naming what is too long or not known.
 pub fn decode(sent: proto::NodeInfo) -> Result<NodeInfo> {
-    limits::at_most(sent.consistent_id.len(), NAME_BYTES_MAX, "consistent_id", "bytes")?;
+    limits::at_most(
+        sent.consistent_id.len(),
+        NAME_BYTES_MAX,
+        "consistent_id",
+        "bytes",
+    )?;
     limits::at_most(sent.address.len(), ADDRESS_BYTES_MAX, "address", "bytes")?;
     let program = sent.program_version.len();
-    limits::at_most(program, PROGRAM_VERSION_BYTES_MAX, "program_version", "bytes")?;
+    limits::at_most(
+        program,
+        PROGRAM_VERSION_BYTES_MAX,
+        "program_version",
+        "bytes",
+    )?;
     Ok(NodeInfo {
         member: version::member_or_zero(sent.member),
         role: role(sent.role)?,
@@ -68,7 +78,10 @@ pub fn role(sent: i32) -> Result<Role> {
 
 /// Attributes.
 pub fn encode_attributes(attributes: &BTreeMap<String, String>) -> HashMap<String, String> {
-    attributes.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+    attributes
+        .iter()
+        .map(|(name, value)| (name.clone(), value.clone()))
+        .collect()
 }
 
 /// Attributes: at most 64, with names and values of at most 255 bytes.

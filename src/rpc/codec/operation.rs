@@ -38,7 +38,12 @@ pub fn decode_forward(sent: proto::Forward) -> Result<Forward> {
 pub fn encode(request: &Request) -> proto::Request {
     let (key, operation) = match &request.operation {
         Operation::Key { key, operation } => (blob::encode(key), encode_key(operation)),
-        Operation::Scan { prefix, after, limit, keys_only } => {
+        Operation::Scan {
+            prefix,
+            after,
+            limit,
+            keys_only,
+        } => {
             let scan = wire::Scan {
                 prefix: blob::encode(prefix),
                 after: after.as_ref().map(blob::encode),
@@ -68,15 +73,19 @@ pub fn decode(sent: proto::Request) -> Result<Request> {
     let operation = match required(sent.operation, "operation of a known kind")? {
         Sent::Scan(scan) => Operation::Scan {
             prefix: blob::prefix(&scan.prefix, "prefix")?,
-            after: scan.after.map(|after| blob::key(&after, "after")).transpose()?,
+            after: scan
+                .after
+                .map(|after| blob::key(&after, "after"))
+                .transpose()?,
             limit: scan.limit,
             keys_only: scan.keys_only,
         },
         Sent::Size(wire::Size {}) => Operation::Size,
         Sent::Clear(wire::Clear {}) => Operation::Clear,
-        on_key => {
-            Operation::Key { key: blob::key(&sent.key, "key")?, operation: decode_key(on_key)? }
-        }
+        on_key => Operation::Key {
+            key: blob::key(&sent.key, "key")?,
+            operation: decode_key(on_key)?,
+        },
     };
     Ok(Request {
         cache: CacheId(sent.cache),
@@ -95,7 +104,9 @@ pub fn partition(sent: u32) -> Result<u32> {
     if sent < limits::PARTITIONS_MAX {
         Ok(sent)
     } else {
-        Err(Error::invalid(format!("partition: {sent} is beyond any cache")))
+        Err(Error::invalid(format!(
+            "partition: {sent} is beyond any cache"
+        )))
     }
 }
 
@@ -105,23 +116,34 @@ fn encode_key(operation: &KeyOperation) -> Sent {
             touch: touch.as_ref().map(encode_expiry),
             omit_value: *omit_value,
         }),
-        KeyOperation::Put { value, flags, expiry, condition, return_previous } => {
-            Sent::Put(wire::Put {
-                value: blob::encode(value),
-                flags: *flags,
-                expiry: Some(encode_expiry(expiry)),
-                condition: condition::encode(condition),
-                return_previous: *return_previous,
-            })
-        }
-        KeyOperation::Remove { condition, return_previous } => Sent::Remove(wire::Remove {
+        KeyOperation::Put {
+            value,
+            flags,
+            expiry,
+            condition,
+            return_previous,
+        } => Sent::Put(wire::Put {
+            value: blob::encode(value),
+            flags: *flags,
+            expiry: Some(encode_expiry(expiry)),
             condition: condition::encode(condition),
             return_previous: *return_previous,
         }),
-        KeyOperation::Touch { expiry } => {
-            Sent::Touch(wire::Touch { expiry: Some(encode_expiry(expiry)) })
-        }
-        KeyOperation::Modify { change, expiry, condition } => Sent::Modify(wire::Modify {
+        KeyOperation::Remove {
+            condition,
+            return_previous,
+        } => Sent::Remove(wire::Remove {
+            condition: condition::encode(condition),
+            return_previous: *return_previous,
+        }),
+        KeyOperation::Touch { expiry } => Sent::Touch(wire::Touch {
+            expiry: Some(encode_expiry(expiry)),
+        }),
+        KeyOperation::Modify {
+            change,
+            expiry,
+            condition,
+        } => Sent::Modify(wire::Modify {
             change: Some(encode_change(change)),
             expiry: Some(encode_expiry(expiry)),
             condition: condition::encode(condition),
@@ -146,9 +168,9 @@ fn decode_key(sent: Sent) -> Result<KeyOperation> {
             condition: condition::decode(remove.condition.as_ref())?,
             return_previous: remove.return_previous,
         },
-        Sent::Touch(touch) => {
-            KeyOperation::Touch { expiry: decode_expiry(required(touch.expiry, "expiry")?)? }
-        }
+        Sent::Touch(touch) => KeyOperation::Touch {
+            expiry: decode_expiry(required(touch.expiry, "expiry")?)?,
+        },
         Sent::Modify(modify) => KeyOperation::Modify {
             change: decode_change(required(modify.change, "change")?)?,
             expiry: decode_expiry(required(modify.expiry, "expiry")?)?,
@@ -166,14 +188,17 @@ fn encode_change(change: &Change) -> wire::modify::Change {
     match change {
         Change::Append(value) => Sent::Append(bytes(value)),
         Change::Prepend(value) => Sent::Prepend(bytes(value)),
-        Change::Increment { delta, initial, at_least_zero, wrap } => {
-            Sent::Increment(proto::modify_request::Increment {
-                delta: *delta,
-                initial: *initial,
-                at_least_zero: *at_least_zero,
-                wrap: *wrap,
-            })
-        }
+        Change::Increment {
+            delta,
+            initial,
+            at_least_zero,
+            wrap,
+        } => Sent::Increment(proto::modify_request::Increment {
+            delta: *delta,
+            initial: *initial,
+            at_least_zero: *at_least_zero,
+            wrap: *wrap,
+        }),
     }
 }
 
@@ -195,11 +220,17 @@ fn encode_expiry(expiry: &Expiry) -> wire::ExpiryChange {
     let change = match *expiry {
         Expiry::Default => SentExpiry::Default(wire::expiry_change::Default {}),
         Expiry::Keep => SentExpiry::Keep(wire::expiry_change::Keep {}),
-        Expiry::Set { time_to_live, time_to_idle } => {
-            SentExpiry::Set(wire::expiry_change::Set { time_to_live, time_to_idle })
-        }
+        Expiry::Set {
+            time_to_live,
+            time_to_idle,
+        } => SentExpiry::Set(wire::expiry_change::Set {
+            time_to_live,
+            time_to_idle,
+        }),
     };
-    wire::ExpiryChange { change: Some(change) }
+    wire::ExpiryChange {
+        change: Some(change),
+    }
 }
 
 fn decode_expiry(sent: wire::ExpiryChange) -> Result<Expiry> {

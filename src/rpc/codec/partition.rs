@@ -44,35 +44,45 @@ fn encode_body(body: &Body) -> Sent {
             committed: replicate.committed,
             updates: replicate.updates.iter().map(update::encode).collect(),
         }),
-        Body::Ack { stream, upto } => {
-            Sent::Ack(proto::Ack { stream: version::some_topology(*stream), upto: *upto })
-        }
-        Body::Gap { stream, have } => {
-            Sent::Gap(proto::Gap { stream: version::some_topology(*stream), have: *have })
-        }
+        Body::Ack { stream, upto } => Sent::Ack(proto::Ack {
+            stream: version::some_topology(*stream),
+            upto: *upto,
+        }),
+        Body::Gap { stream, have } => Sent::Gap(proto::Gap {
+            stream: version::some_topology(*stream),
+            have: *have,
+        }),
         Body::Chunk(chunk) => Sent::Chunk(transfer::encode(chunk)),
         Body::ChunkAck { kind, session, seq } => Sent::ChunkAck(proto::ChunkAck {
             kind: transfer::encode_kind(*kind).into(),
             session: *session,
             seq: *seq,
         }),
-        Body::Touches { accesses } => {
-            Sent::Touches(proto::Touches { accesses: accesses.iter().map(encode_access).collect() })
-        }
+        Body::Touches { accesses } => Sent::Touches(proto::Touches {
+            accesses: accesses.iter().map(encode_access).collect(),
+        }),
         Body::AskIdle { key, incarnation } => Sent::AskIdle(proto::AskIdle {
             key: blob::encode(key),
             incarnation: version::some_entry(*incarnation),
         }),
-        Body::Idle { key, incarnation, last_access } => Sent::Idle(proto::Idle {
+        Body::Idle {
+            key,
+            incarnation,
+            last_access,
+        } => Sent::Idle(proto::Idle {
             key: blob::encode(key),
             incarnation: version::some_entry(*incarnation),
             last_access: last_access.map(|point| point.0),
         }),
-        Body::Subscribe { after } => {
-            Sent::Subscribe(proto::Subscribe { after: after.map(version::encode_position) })
-        }
+        Body::Subscribe { after } => Sent::Subscribe(proto::Subscribe {
+            after: after.map(version::encode_position),
+        }),
         Body::Unsubscribe => Sent::Unsubscribe(proto::Unsubscribe {}),
-        Body::Events { after, upto, events } => Sent::Events(proto::Events {
+        Body::Events {
+            after,
+            upto,
+            events,
+        } => Sent::Events(proto::Events {
             after: *after,
             upto: Some(version::encode_position(*upto)),
             events: events.iter().map(encode_event).collect(),
@@ -95,17 +105,23 @@ fn body(sent: Sent) -> Result<Body> {
             committed: replicate.committed,
             updates: list(replicate.updates, "updates", update::decode)?,
         }),
-        Sent::Ack(ack) => Body::Ack { stream: version::topology(ack.stream), upto: ack.upto },
-        Sent::Gap(gap) => Body::Gap { stream: version::topology(gap.stream), have: gap.have },
+        Sent::Ack(ack) => Body::Ack {
+            stream: version::topology(ack.stream),
+            upto: ack.upto,
+        },
+        Sent::Gap(gap) => Body::Gap {
+            stream: version::topology(gap.stream),
+            have: gap.have,
+        },
         Sent::Chunk(chunk) => Body::Chunk(transfer::decode(chunk)?),
         Sent::ChunkAck(ack) => Body::ChunkAck {
             kind: transfer::kind(ack.kind)?,
             session: ack.session,
             seq: ack.seq,
         },
-        Sent::Touches(touches) => {
-            Body::Touches { accesses: list(touches.accesses, "accesses", access)? }
-        }
+        Sent::Touches(touches) => Body::Touches {
+            accesses: list(touches.accesses, "accesses", access)?,
+        },
         Sent::AskIdle(ask) => Body::AskIdle {
             key: blob::key(&ask.key, "key")?,
             incarnation: version::entry(ask.incarnation),
@@ -115,9 +131,9 @@ fn body(sent: Sent) -> Result<Body> {
             incarnation: version::entry(idle.incarnation),
             last_access: idle.last_access.map(ClusterTime),
         },
-        Sent::Subscribe(subscribe) => {
-            Body::Subscribe { after: subscribe.after.map(version::position) }
-        }
+        Sent::Subscribe(subscribe) => Body::Subscribe {
+            after: subscribe.after.map(version::position),
+        },
         Sent::Unsubscribe(_) => Body::Unsubscribe,
         Sent::Events(events) => Body::Events {
             after: events.after,
@@ -203,8 +219,8 @@ pub fn event_kind(sent: i32) -> Result<EventKind> {
         Ok(Type::Removed) => Ok(EventKind::Removed),
         Ok(Type::Expired) => Ok(EventKind::Expired),
         Ok(Type::Evicted) => Ok(EventKind::Evicted),
-        Ok(Type::Unspecified | Type::Checkpoint) | Err(_) => {
-            Err(Error::invalid(format!("event type: {sent} is not one of a key")))
-        }
+        Ok(Type::Unspecified | Type::Checkpoint) | Err(_) => Err(Error::invalid(format!(
+            "event type: {sent} is not one of a key"
+        ))),
     }
 }

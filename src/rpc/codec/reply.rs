@@ -14,7 +14,10 @@ pub fn encode_forward(answer: &ForwardReply) -> proto::ForwardReply {
         Ok(reply) => Outcome::Reply(encode(reply)),
         Err(error) => Outcome::Error(status::to_proto(error)),
     };
-    proto::ForwardReply { id: answer.id, result: Some(result) }
+    proto::ForwardReply {
+        id: answer.id,
+        result: Some(result),
+    }
 }
 
 /// The answer to a request that was carried to the primary.
@@ -27,24 +30,41 @@ pub fn decode_forward(sent: proto::ForwardReply) -> Result<ForwardReply> {
         Outcome::Reply(reply) => Ok(decode(reply)?),
         Outcome::Error(error) => Err(status::from_proto(error)),
     };
-    Ok(ForwardReply { id: sent.id, result })
+    Ok(ForwardReply {
+        id: sent.id,
+        result,
+    })
 }
 
 /// An answer.
 pub fn encode(reply: &Reply) -> proto::Reply {
     let previous = |entry: &Option<EntryView>| entry.as_ref().map(entry::encode_answer);
     let reply = match reply {
-        Reply::Got { entry } => Sent::Got(wire::Got { entry: previous(entry) }),
-        Reply::Put { applied, version, previous: before } => Sent::Put(wire::Put {
+        Reply::Got { entry } => Sent::Got(wire::Got {
+            entry: previous(entry),
+        }),
+        Reply::Put {
+            applied,
+            version,
+            previous: before,
+        } => Sent::Put(wire::Put {
             applied: *applied,
             version: *version,
             previous: previous(before),
         }),
-        Reply::Removed { applied, previous: before } => {
-            Sent::Removed(wire::Removed { applied: *applied, previous: previous(before) })
-        }
+        Reply::Removed {
+            applied,
+            previous: before,
+        } => Sent::Removed(wire::Removed {
+            applied: *applied,
+            previous: previous(before),
+        }),
         Reply::Touched { applied } => Sent::Touched(wire::Touched { applied: *applied }),
-        Reply::Modified { applied, version, value } => Sent::Modified(wire::Modified {
+        Reply::Modified {
+            applied,
+            version,
+            value,
+        } => Sent::Modified(wire::Modified {
             applied: *applied,
             version: *version,
             value: blob::encode(value),
@@ -67,16 +87,21 @@ pub fn encode(reply: &Reply) -> proto::Reply {
 pub fn decode(sent: proto::Reply) -> Result<Reply> {
     let entry_of = |sent: Option<_>| sent.map(entry::answer).transpose();
     Ok(match required(sent.reply, "reply of a known kind")? {
-        Sent::Got(got) => Reply::Got { entry: entry_of(got.entry)? },
+        Sent::Got(got) => Reply::Got {
+            entry: entry_of(got.entry)?,
+        },
         Sent::Put(put) => Reply::Put {
             applied: put.applied,
             version: put.version,
             previous: entry_of(put.previous)?,
         },
-        Sent::Removed(removed) => {
-            Reply::Removed { applied: removed.applied, previous: entry_of(removed.previous)? }
-        }
-        Sent::Touched(touched) => Reply::Touched { applied: touched.applied },
+        Sent::Removed(removed) => Reply::Removed {
+            applied: removed.applied,
+            previous: entry_of(removed.previous)?,
+        },
+        Sent::Touched(touched) => Reply::Touched {
+            applied: touched.applied,
+        },
         Sent::Modified(modified) => Reply::Modified {
             applied: modified.applied,
             version: modified.version,
@@ -87,6 +112,8 @@ pub fn decode(sent: proto::Reply) -> Result<Reply> {
             more: scanned.more,
         },
         Sent::Size(size) => Reply::Size { live: size.live },
-        Sent::Cleared(cleared) => Reply::Cleared { removed: cleared.removed },
+        Sent::Cleared(cleared) => Reply::Cleared {
+            removed: cleared.removed,
+        },
     })
 }

@@ -6,7 +6,8 @@ use super::{node, required};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::proto;
 use crate::types::{
-    AtomicityMode, CacheMode, CacheSettings, Micros, ReadFrom, WriteSynchronizationMode, time::SECOND,
+    AtomicityMode, CacheMode, CacheSettings, Micros, ReadFrom, WriteSynchronizationMode,
+    time::SECOND,
 };
 use prost_types::Duration;
 use proto::cache_settings as wire;
@@ -70,17 +71,32 @@ pub fn decode(sent: proto::CacheSettings) -> Result<CacheSettings> {
 /// What needs no conversion, and what this version does not have.
 fn check(sent: &proto::CacheSettings) -> Result<()> {
     limits::name(&sent.name, "name")?;
-    limits::at_most(sent.backup_zone.len(), NAME_BYTES_MAX, "backup_zone", "bytes")?;
+    limits::at_most(
+        sent.backup_zone.len(),
+        NAME_BYTES_MAX,
+        "backup_zone",
+        "bytes",
+    )?;
     let large = |sent: u64, most: u64, field: &str| match sent > most {
-        true => Err(Error::invalid(format!("{field}: {sent}, at most {most} is allowed"))),
+        true => Err(Error::invalid(format!(
+            "{field}: {sent}, at most {most} is allowed"
+        ))),
         false => Ok(()),
     };
-    large(sent.backups.unwrap_or_default().into(), BACKUPS_MAX.into(), "backups")?;
+    large(
+        sent.backups.unwrap_or_default().into(),
+        BACKUPS_MAX.into(),
+        "backups",
+    )?;
     large(sent.partitions.into(), PARTITIONS_MAX.into(), "partitions")?;
     if sent.partitions == 0 {
         return Err(Error::invalid("partitions: 0, at least 1 is needed"));
     }
-    large(sent.entry_bytes_max, VALUE_BYTES_MAX as u64, "entry_bytes_max")?;
+    large(
+        sent.entry_bytes_max,
+        VALUE_BYTES_MAX as u64,
+        "entry_bytes_max",
+    )?;
     match wire::WhenSplit::try_from(sent.when_split) {
         Ok(wire::WhenSplit::Unspecified | wire::WhenSplit::AllowReadWrites) => {}
         Ok(other) => return Err(later("when_split", other.as_str_name())),
@@ -103,7 +119,9 @@ fn duration(micros: Micros) -> Duration {
 
 /// A duration of zero and up, as long as its microseconds can be counted.
 fn micros(sent: &Duration, field: &str) -> Result<Micros> {
-    let fine = u64::try_from(sent.nanos).ok().filter(|nanos| *nanos < 1_000_000_000);
+    let fine = u64::try_from(sent.nanos)
+        .ok()
+        .filter(|nanos| *nanos < 1_000_000_000);
     u64::try_from(sent.seconds)
         .ok()
         .and_then(|seconds| seconds.checked_mul(SECOND)?.checked_add(fine? / 1_000))
@@ -115,7 +133,10 @@ fn unknown(field: &str, sent: i32) -> Error {
 }
 
 fn later(field: &str, value: &str) -> Error {
-    Error::new(ErrorKind::Unimplemented, format!("{field} = {value} is not in this version"))
+    Error::new(
+        ErrorKind::Unimplemented,
+        format!("{field} = {value} is not in this version"),
+    )
 }
 
 fn encode_mode(mode: CacheMode) -> proto::CacheMode {

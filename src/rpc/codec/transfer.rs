@@ -61,9 +61,9 @@ pub fn kind(sent: i32) -> Result<TransferKind> {
     match proto::TransferKind::try_from(sent) {
         Ok(proto::TransferKind::Load) => Ok(TransferKind::Load),
         Ok(proto::TransferKind::Merge) => Ok(TransferKind::Merge),
-        Ok(proto::TransferKind::Unspecified) | Err(_) => {
-            Err(Error::invalid(format!("transfer kind: {sent} is not known")))
-        }
+        Ok(proto::TransferKind::Unspecified) | Err(_) => Err(Error::invalid(format!(
+            "transfer kind: {sent} is not known"
+        ))),
     }
 }
 

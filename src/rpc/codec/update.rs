@@ -11,23 +11,31 @@ pub fn encode(update: &Update) -> proto::Update {
     let effect = match &update.effect {
         UpdateEffect::Nothing => Sent::Nothing(wire::Nothing {}),
         UpdateEffect::Set { key, entry } => Sent::Set(entry::encode_key_state(key, entry)),
-        UpdateEffect::Expire { key, incarnation, tombstone } => Sent::Expire(wire::Expire {
+        UpdateEffect::Expire {
+            key,
+            incarnation,
+            tombstone,
+        } => Sent::Expire(wire::Expire {
             key: blob::encode(key),
             incarnation: version::some_entry(*incarnation),
             tombstone: *tombstone,
         }),
-        UpdateEffect::Clear { at, version } => {
-            Sent::Clear(wire::Clear { at: at.0, version: version::some_entry(*version) })
-        }
-        UpdateEffect::RaiseFloor { floor } => {
-            Sent::RaiseFloor(wire::RaiseFloor { floor: version::some_entry(*floor) })
-        }
+        UpdateEffect::Clear { at, version } => Sent::Clear(wire::Clear {
+            at: at.0,
+            version: version::some_entry(*version),
+        }),
+        UpdateEffect::RaiseFloor { floor } => Sent::RaiseFloor(wire::RaiseFloor {
+            floor: version::some_entry(*floor),
+        }),
     };
     proto::Update {
         counter: update.counter,
         topology: version::some_topology(update.topology),
         effect: Some(effect),
-        request: update.request.as_ref().map(|(id, record)| encode_record(id, record)),
+        request: update
+            .request
+            .as_ref()
+            .map(|(id, record)| encode_record(id, record)),
     }
 }
 
@@ -52,7 +60,9 @@ pub fn decode(sent: proto::Update) -> Result<Update> {
             at: ClusterTime(clear.at),
             version: version::entry(clear.version),
         },
-        Sent::RaiseFloor(raise) => UpdateEffect::RaiseFloor { floor: version::entry(raise.floor) },
+        Sent::RaiseFloor(raise) => UpdateEffect::RaiseFloor {
+            floor: version::entry(raise.floor),
+        },
     };
     Ok(Update {
         counter: sent.counter,
@@ -80,5 +90,11 @@ pub fn record(sent: proto::RequestRecord) -> Result<(RequestId, RequestRecord)> 
     let id = blob::request_id(&sent.id)?
         .ok_or_else(|| Error::invalid("the request id of a record is missing"))?;
     let reply = reply::decode(required(sent.reply, "reply")?)?;
-    Ok((id, RequestRecord { at: ClusterTime(sent.at), reply }))
+    Ok((
+        id,
+        RequestRecord {
+            at: ClusterTime(sent.at),
+            reply,
+        },
+    ))
 }

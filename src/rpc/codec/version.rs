@@ -6,7 +6,10 @@ use crate::types::{EntryVersion, Incarnation, Member, NodeId, TopologyVersion};
 
 /// A member.
 pub fn encode_member(member: Member) -> proto::Member {
-    proto::Member { id: member.id.0, incarnation: member.incarnation.0 }
+    proto::Member {
+        id: member.id.0,
+        incarnation: member.incarnation.0,
+    }
 }
 
 /// A member, or nothing for the one of all zeros.
@@ -16,7 +19,10 @@ pub fn some_member(member: Member) -> Option<proto::Member> {
 
 /// A member.
 pub fn member(member: proto::Member) -> Member {
-    Member { id: NodeId(member.id), incarnation: Incarnation(member.incarnation) }
+    Member {
+        id: NodeId(member.id),
+        incarnation: Incarnation(member.incarnation),
+    }
 }
 
 /// A member; the one of all zeros where there is none.
@@ -41,13 +47,23 @@ pub fn some_topology(version: TopologyVersion) -> Option<proto::TopologyVersion>
 /// A topology version; the one of all zeros where there is none.
 pub fn topology(sent: Option<proto::TopologyVersion>) -> TopologyVersion {
     sent.map_or_else(TopologyVersion::default, |sent| {
-        topology_of(sent.number, sent.coordinator_id, sent.coordinator_incarnation)
+        topology_of(
+            sent.number,
+            sent.coordinator_id,
+            sent.coordinator_incarnation,
+        )
     })
 }
 
 fn topology_of(number: u64, id: u64, incarnation: u64) -> TopologyVersion {
-    let coordinator = Member { id: NodeId(id), incarnation: Incarnation(incarnation) };
-    TopologyVersion { number, coordinator }
+    let coordinator = Member {
+        id: NodeId(id),
+        incarnation: Incarnation(incarnation),
+    };
+    TopologyVersion {
+        number,
+        coordinator,
+    }
 }
 
 /// An entry version.
@@ -68,7 +84,11 @@ pub fn some_entry(version: EntryVersion) -> Option<proto::EntryVersion> {
 /// An entry version; the one of all zeros where there is none.
 pub fn entry(sent: Option<proto::EntryVersion>) -> EntryVersion {
     sent.map_or_else(EntryVersion::default, |sent| EntryVersion {
-        topology: topology_of(sent.number, sent.coordinator_id, sent.coordinator_incarnation),
+        topology: topology_of(
+            sent.number,
+            sent.coordinator_id,
+            sent.coordinator_incarnation,
+        ),
         counter: sent.counter,
     })
 }
@@ -83,5 +103,8 @@ pub fn encode_position(position: WatchPosition) -> proto::WatchPosition {
 
 /// A place in the events of a partition.
 pub fn position(sent: proto::WatchPosition) -> WatchPosition {
-    WatchPosition { counter: sent.counter, topology: topology(sent.topology) }
+    WatchPosition {
+        counter: sent.counter,
+        topology: topology(sent.topology),
+    }
 }

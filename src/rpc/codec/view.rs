@@ -14,7 +14,11 @@ pub fn encode(view: &View) -> proto::View {
         version: version::some_topology(view.version),
         nodes: view.nodes.iter().map(node::encode).collect(),
         caches: view.caches.values().map(encode_cache).collect(),
-        dropped: view.dropped.iter().map(|(cache, at)| encode_dropped(*cache, *at)).collect(),
+        dropped: view
+            .dropped
+            .iter()
+            .map(|(cache, at)| encode_dropped(*cache, *at))
+            .collect(),
         departed: view.departed.iter().map(encode_departed).collect(),
         time_base: version::some_member(view.time_base),
     }
@@ -32,7 +36,9 @@ pub fn decode(sent: proto::View) -> Result<View> {
     let mut view = View {
         version: version::topology(sent.version),
         departed: list(sent.departed, "departed", |sent| Ok(departed(sent)))?,
-        dropped: list(sent.dropped, "dropped", |sent| Ok(dropped(sent)))?.into_iter().collect(),
+        dropped: list(sent.dropped, "dropped", |sent| Ok(dropped(sent)))?
+            .into_iter()
+            .collect(),
         time_base: version::member_or_zero(sent.time_base),
         ..View::default()
     };
@@ -49,7 +55,10 @@ pub fn decode(sent: proto::View) -> Result<View> {
 
 /// A cache that was dropped.
 pub fn encode_dropped(cache: CacheId, at: ClusterTime) -> proto::DroppedCache {
-    proto::DroppedCache { cache: cache.0, at: at.0 }
+    proto::DroppedCache {
+        cache: cache.0,
+        at: at.0,
+    }
 }
 
 /// A cache that was dropped.
@@ -59,12 +68,18 @@ pub fn dropped(sent: proto::DroppedCache) -> (CacheId, ClusterTime) {
 
 /// A server that is out.
 pub fn encode_departed(departed: &Departed) -> proto::Departed {
-    proto::Departed { member: version::some_member(departed.member), at: departed.at.0 }
+    proto::Departed {
+        member: version::some_member(departed.member),
+        at: departed.at.0,
+    }
 }
 
 /// A server that is out.
 pub fn departed(sent: proto::Departed) -> Departed {
-    Departed { member: version::member_or_zero(sent.member), at: ClusterTime(sent.at) }
+    Departed {
+        member: version::member_or_zero(sent.member),
+        at: ClusterTime(sent.at),
+    }
 }
 
 fn encode_cache(cache: &ViewCache) -> proto::ViewCache {
@@ -87,7 +102,7 @@ fn encode_places(table: &Table, of: impl Fn(&PartitionOwners) -> &Vec<u16>) -> O
             .iter()
             .map(|partition| u32::try_from(of(partition).len()).unwrap_or(u32::MAX))
             .collect(),
-        places: table.iter().flat_map(|partition| of(partition)).copied().map(u32::from).collect(),
+        places: table.iter().flat_map(of).copied().map(u32::from).collect(),
     })
 }
 
@@ -103,10 +118,20 @@ fn decode_cache(sent: proto::ViewCache, nodes: usize) -> Result<ViewCache> {
     }
     let mut table = vec![PartitionOwners::default(); sent.partitions as usize];
     let name = &settings.name;
-    fill(&mut table, sent.owners, nodes, name, |partition| &mut partition.owners)?;
-    fill(&mut table, sent.loading, nodes, name, |partition| &mut partition.loading)?;
-    fill(&mut table, sent.sources, nodes, name, |partition| &mut partition.sources)?;
-    Ok(ViewCache { settings, created_at: ClusterTime(sent.created_at), table })
+    fill(&mut table, sent.owners, nodes, name, |partition| {
+        &mut partition.owners
+    })?;
+    fill(&mut table, sent.loading, nodes, name, |partition| {
+        &mut partition.loading
+    })?;
+    fill(&mut table, sent.sources, nodes, name, |partition| {
+        &mut partition.sources
+    })?;
+    Ok(ViewCache {
+        settings,
+        created_at: ClusterTime(sent.created_at),
+        table,
+    })
 }
 
 /// Deals the places out to the partitions.
@@ -117,22 +142,31 @@ fn fill(
     name: &str,
     of: impl Fn(&mut PartitionOwners) -> &mut Vec<u16>,
 ) -> Result<()> {
-    let Some(Places { counts, places }) = sent else { return Ok(()) };
+    let Some(Places { counts, places }) = sent else {
+        return Ok(());
+    };
     let wrong = |what: &str| Error::invalid(format!("table of {name}: {what}"));
     if counts.len() != table.len() {
         return Err(wrong("not one count for each partition"));
     }
     let mut rest = places.as_slice();
     for (partition, count) in table.iter_mut().zip(counts) {
-        let (mine, others) =
-            rest.split_at_checked(count as usize).ok_or_else(|| wrong("places are missing"))?;
+        let (mine, others) = rest
+            .split_at_checked(count as usize)
+            .ok_or_else(|| wrong("places are missing"))?;
         rest = others;
         let list = of(partition);
         list.reserve_exact(mine.len());
         for place in mine {
-            let index = u16::try_from(*place).ok().filter(|index| usize::from(*index) < nodes);
+            let index = u16::try_from(*place)
+                .ok()
+                .filter(|index| usize::from(*index) < nodes);
             list.push(index.ok_or_else(|| wrong("a place that no node has"))?);
         }
     }
-    if rest.is_empty() { Ok(()) } else { Err(wrong("places are left over")) }
+    if rest.is_empty() {
+        Ok(())
+    } else {
+        Err(wrong("places are left over"))
+    }
 }
