@@ -170,3 +170,64 @@ fn fill(
         Err(wrong("places are left over"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{CacheSettings, NodeInfo};
+
+    /// A view of two nodes with a cache of three partitions.
+    fn view() -> View {
+        let settings = CacheSettings {
+            partitions: 3,
+            ..CacheSettings::named("c")
+        };
+        let owned = |owners: &[u16]| PartitionOwners {
+            owners: owners.to_vec(),
+            ..PartitionOwners::default()
+        };
+        let cache = ViewCache {
+            settings,
+            created_at: ClusterTime(1),
+            table: vec![owned(&[0, 1]), owned(&[]), owned(&[1])],
+        };
+        View {
+            nodes: vec![NodeInfo::default(), NodeInfo::default()],
+            caches: [(cache.settings.id(), cache)].into(),
+            ..View::default()
+        }
+    }
+
+    #[test]
+    fn a_table_is_two_flat_lists() {
+        let sent = encode(&view());
+        let owners = sent.caches[0].owners.clone().expect("some are owned");
+        assert_eq!(owners.counts, [2, 0, 1]);
+        assert_eq!(owners.places, [0, 1, 1]);
+        assert_eq!(sent.caches[0].loading, None);
+        assert_eq!(decode(sent), Ok(view()));
+    }
+
+    #[test]
+    fn a_table_that_does_not_fit_is_refused() {
+        let spoiled: [(&str, fn(&mut Places)); 5] = [
+            ("one count for each", |places| places.counts.push(0)),
+            ("missing", |places| places.counts[1] = 1),
+            ("left over", |places| places.counts[0] = 1),
+            ("no node has", |places| places.places[2] = 2),
+            ("no node has", |places| places.places[2] = 1 << 16),
+        ];
+        for (word, spoil) in spoiled {
+            let mut sent = encode(&view());
+            spoil(sent.caches[0].owners.as_mut().expect("some are owned"));
+            let error = decode(sent).expect_err(word);
+            assert!(error.context.contains(word), "{error}");
+        }
+        let mut sent = encode(&view());
+        sent.caches[0].partitions = 4;
+        assert!(decode(sent).is_err());
+        let mut sent = encode(&view());
+        sent.caches.extend(encode(&view()).caches);
+        assert!(decode(sent).is_err());
+    }
+}
