@@ -58,13 +58,19 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
         What::Node { name, hosts } => wanted.nodes.push((name, hosts)),
         What::Client { name } => wanted.clients.push(name),
     }
-    report(&certificates::write_all(&arguments.folder, &wanted)?, &arguments.folder);
+    report(
+        &certificates::write_all(&arguments.folder, &wanted)?,
+        &arguments.folder,
+    );
     Ok(Answer::Yes)
 }
 
 fn report(written: &[PathBuf], folder: &Path) {
     if written.is_empty() {
-        output::line(format_args!("{}: the authority is there already", folder.display()));
+        output::line(format_args!(
+            "{}: the authority is there already",
+            folder.display()
+        ));
     }
     for path in written {
         output::line(path.display());

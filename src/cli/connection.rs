@@ -12,7 +12,12 @@ use std::path::PathBuf;
 #[command(next_help_heading = "Connection")]
 pub struct Connection {
     /// A node: host, host:port or host:port1..port2; repeatable. Any node answers any request.
-    #[arg(long = "address", value_name = "ADDRESS", env = "EMBERGRID_ADDRESS", value_delimiter = ',')]
+    #[arg(
+        long = "address",
+        value_name = "ADDRESS",
+        env = "EMBERGRID_ADDRESS",
+        value_delimiter = ','
+    )]
     addresses: Vec<String>,
     /// PEM file with the client's private key and its certificate
     #[arg(long = "key", value_name = "FILE", env = "EMBERGRID_KEY")]
@@ -35,7 +40,10 @@ impl Connection {
         if !self.addresses.is_empty() {
             flags.push(("discovery.addresses".to_owned(), self.addresses.join(",")));
         }
-        flags.extend(tls_flags(self.key_store.as_ref(), self.trust_store.as_ref()));
+        flags.extend(tls_flags(
+            self.key_store.as_ref(),
+            self.trust_store.as_ref(),
+        ));
         let settings = Settings::load(self.config.as_deref(), config::environment(), flags)
             .map_err(|problems| Failure::settings(&problems))?;
         connect(&settings).await

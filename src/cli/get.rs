@@ -11,8 +11,10 @@ use std::io::Write;
 
 /// Read one key; exit code 1 where it does not live
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  embergrid get sessions TGT-1 --address 127.0.0.1:47500 \
-                        --key client.key.pem --trust authority.pem")]
+#[command(
+    after_help = "Example:\n  embergrid get sessions TGT-1 --address 127.0.0.1:47500 \
+                        --key client.key.pem --trust authority.pem"
+)]
 pub struct Arguments {
     /// The cache
     cache: String,
@@ -27,7 +29,9 @@ pub struct Arguments {
 
 pub(super) async fn run(arguments: Arguments) -> Outcome {
     let client = arguments.connection.client().await?;
-    let entry = client.get(&arguments.cache, arguments.key.into_bytes()).await?;
+    let entry = client
+        .get(&arguments.cache, arguments.key.into_bytes())
+        .await?;
     match (&entry, arguments.connection.output) {
         (Some(entry), _) if arguments.raw => {
             // A reader that went away is not an error.
@@ -90,7 +94,10 @@ mod tests {
 
     #[test]
     fn points_in_time_are_written_as_rfc_3339() {
-        let at = Timestamp { seconds: 1, nanos: 500_000_000 };
+        let at = Timestamp {
+            seconds: 1,
+            nanos: 500_000_000,
+        };
         assert_eq!(point(Some(&at)).as_deref(), Some("1970-01-01T00:00:01.5Z"));
         assert_eq!(point(None), None);
     }

@@ -46,7 +46,12 @@ enum Command {
 pub fn run() -> ExitCode {
     let outcome = match CommandLine::try_parse() {
         Ok(line) => carry_out(line.command),
-        Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+            ) =>
+        {
             // A reader that went away is not an error.
             let _ = error.print();
             Ok(Answer::Yes)
@@ -102,9 +107,16 @@ mod tests {
         let mut command = CommandLine::command();
         command.clone().debug_assert();
         command.build();
-        for subcommand in command.get_subcommands_mut().filter(|found| found.get_name() != "help") {
+        for subcommand in command
+            .get_subcommands_mut()
+            .filter(|found| found.get_name() != "help")
+        {
             let help = subcommand.render_long_help().to_string();
-            assert!(help.contains("Example"), "{} has no example", subcommand.get_name());
+            assert!(
+                help.contains("Example"),
+                "{} has no example",
+                subcommand.get_name()
+            );
         }
     }
 

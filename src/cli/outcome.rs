@@ -66,17 +66,26 @@ impl Fault {
 impl Failure {
     /// Wrong usage or settings.
     pub fn usage(message: impl Into<String>) -> Self {
-        Self { fault: Fault::Usage, message: message.into() }
+        Self {
+            fault: Fault::Usage,
+            message: message.into(),
+        }
     }
 
     /// Something else that went wrong.
     pub fn failed(message: impl Into<String>) -> Self {
-        Self { fault: Fault::Failed, message: message.into() }
+        Self {
+            fault: Fault::Failed,
+            message: message.into(),
+        }
     }
 
     /// No node could be reached.
     pub fn out_of_reach(message: impl Into<String>) -> Self {
-        Self { fault: Fault::OutOfReach, message: message.into() }
+        Self {
+            fault: Fault::OutOfReach,
+            message: message.into(),
+        }
     }
 
     /// All problems of the settings, each on a line of its own.
@@ -109,12 +118,13 @@ impl From<Error> for Failure {
             _ => Fault::Failed,
         };
         let doubt = match (error.kind, error.applied) {
-            (ErrorKind::Unknown, _) | (_, Applied::Unknown) => {
-                " (it may have been applied or not)"
-            }
+            (ErrorKind::Unknown, _) | (_, Applied::Unknown) => " (it may have been applied or not)",
             _ => "",
         };
-        Self { fault, message: format!("{}{doubt} [{}]", error.context, error.reason) }
+        Self {
+            fault,
+            message: format!("{}{doubt} [{}]", error.context, error.reason),
+        }
     }
 }
 
@@ -141,7 +151,10 @@ mod tests {
         assert_eq!(Answer::of(false).code(), 1);
         assert_eq!(Fault::Usage.code(), 2);
         assert_eq!(Fault::OutOfReach.code(), 3);
-        assert_eq!(Failure::from(Error::unavailable("no")).fault, Fault::OutOfReach);
+        assert_eq!(
+            Failure::from(Error::unavailable("no")).fault,
+            Fault::OutOfReach
+        );
         assert_eq!(Failure::from(Error::invalid("no")).fault, Fault::Usage);
     }
 
@@ -149,6 +162,9 @@ mod tests {
     fn an_unknown_outcome_is_said() {
         let failure = Failure::from(Error::unknown("the connection broke"));
         assert_eq!(failure.fault, Fault::Failed);
-        assert!(failure.message.contains("may have been applied"), "{failure}");
+        assert!(
+            failure.message.contains("may have been applied"),
+            "{failure}"
+        );
     }
 }

@@ -15,8 +15,10 @@ const VALUE_BYTES_MAX: u64 = 16 << 20;
 
 /// Store one key; exit code 1 where the condition did not hold
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  embergrid put sessions TGT-1 alice --time-to-live 8h \
-                        --time-to-idle 2h --if-absent")]
+#[command(
+    after_help = "Example:\n  embergrid put sessions TGT-1 alice --time-to-live 8h \
+                        --time-to-idle 2h --if-absent"
+)]
 pub struct Arguments {
     /// The cache
     cache: String,
@@ -78,7 +80,9 @@ fn value(given: &str) -> Result<Vec<u8>, Failure> {
         .read_to_end(&mut bytes)
         .map_err(|error| Failure::failed(format!("standard input: {error}")))?;
     if bytes.len() as u64 > VALUE_BYTES_MAX {
-        return Err(Failure::usage(format!("the value is longer than {VALUE_BYTES_MAX} bytes")));
+        return Err(Failure::usage(format!(
+            "the value is longer than {VALUE_BYTES_MAX} bytes"
+        )));
     }
     Ok(bytes)
 }
@@ -101,12 +105,13 @@ fn condition(arguments: &Arguments) -> Option<Condition> {
         None if arguments.if_present => Choice::Present(true),
         None => return None,
     };
-    Some(Condition { condition: Some(choice) })
+    Some(Condition {
+        condition: Some(choice),
+    })
 }
 
 fn duration(length: Duration) -> Result<prost_types::Duration, Failure> {
-    prost_types::Duration::try_from(length)
-        .map_err(|_| Failure::usage("the duration is too long"))
+    prost_types::Duration::try_from(length).map_err(|_| Failure::usage("the duration is too long"))
 }
 
 fn version(text: &str) -> Result<u64, String> {

@@ -12,8 +12,10 @@ use serde_json::{Value, json};
 
 /// Show the nodes and the caches of the cluster, as one node knows them
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  embergrid topology --address 127.0.0.1:47500..47502 \
-                        --key client.key.pem --trust authority.pem --output json")]
+#[command(
+    after_help = "Example:\n  embergrid topology --address 127.0.0.1:47500..47502 \
+                        --key client.key.pem --trust authority.pem --output json"
+)]
 pub struct Arguments {
     #[command(flatten)]
     connection: Connection,
@@ -31,7 +33,10 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
 }
 
 fn print_tables(topology: &TopologyResponse, caches: &[Cache]) {
-    let number = topology.version.as_ref().map_or(0, |version| version.number);
+    let number = topology
+        .version
+        .as_ref()
+        .map_or(0, |version| version.number);
     output::line(format_args!(
         "cluster {}, topology version {number}, coordinator {}, asked {}",
         topology.cluster_name, topology.coordinator, topology.self_
@@ -105,7 +110,11 @@ fn node_as_json(node: &Node) -> Value {
 
 /// Partitions all of whose owners are gone.
 fn lost(cache: &Cache) -> usize {
-    cache.partitions.iter().filter(|partition| partition.lost).count()
+    cache
+        .partitions
+        .iter()
+        .filter(|partition| partition.lost)
+        .count()
 }
 
 fn role(node: &Node) -> &'static str {

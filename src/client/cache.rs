@@ -41,7 +41,11 @@ impl Client {
     ///
     /// As any call: see [`ErrorKind`].
     pub async fn get_as(&self, mut request: GetRequest) -> Result<Option<Entry>> {
-        let effect = if request.touch.is_some() { Effect::Write } else { Effect::Read };
+        let effect = if request.touch.is_some() {
+            Effect::Write
+        } else {
+            Effect::Read
+        };
         if effect == Effect::Write {
             identified(&mut request.request_id)?;
         }
@@ -117,7 +121,10 @@ impl Client {
             Ok(collected) => {
                 collected.map_err(|status: tonic::Status| crate::rpc::status::from_status(&status))
             }
-            Err(_) => Err(Error::new(ErrorKind::DeadlineExceeded, "the scan did not end in time")),
+            Err(_) => Err(Error::new(
+                ErrorKind::DeadlineExceeded,
+                "the scan did not end in time",
+            )),
         }
     }
 }

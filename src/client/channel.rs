@@ -69,12 +69,19 @@ impl Connections {
         options: Options,
     ) -> Self {
         addresses.truncate(ADDRESSES_MAX);
-        Self { addresses, tls, options, current: Mutex::new(None) }
+        Self {
+            addresses,
+            tls,
+            options,
+            current: Mutex::new(None),
+        }
     }
 
     pub(super) fn current_address(&self) -> Option<String> {
         let place = self.current.lock().as_ref()?.place;
-        self.addresses.get(place).map(|(host, port)| format!("{host}:{port}"))
+        self.addresses
+            .get(place)
+            .map(|(host, port)| format!("{host}:{port}"))
     }
 
     /// A channel to a node whose place is not among `avoided`, unless all are.
@@ -96,7 +103,10 @@ impl Connections {
     /// Forgets a connection that broke.
     pub(super) fn broken(&self, place: usize) {
         let mut current = self.current.lock();
-        if current.as_ref().is_some_and(|connected| connected.place == place) {
+        if current
+            .as_ref()
+            .is_some_and(|connected| connected.place == place)
+        {
             *current = None;
         }
     }
@@ -151,7 +161,11 @@ async fn open(
     limit: Duration,
 ) -> Result<Channel, String> {
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let bracketed = if host.contains(':') { format!("[{host}]") } else { host.to_owned() };
+    let bracketed = if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
+    };
     let endpoint = Endpoint::from_shared(format!("{scheme}://{bracketed}:{port}"))
         .map_err(|error| reason_of(&error))?
         .connect_timeout(limit)
@@ -174,17 +188,31 @@ async fn dial(
     tls: Option<Arc<rustls::ClientConfig>>,
     limit: Duration,
 ) -> io::Result<TokioIo<Box<dyn Stream>>> {
-    let late = || io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {limit:?}"));
+    let late = || {
+        io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("no answer within {limit:?}"),
+        )
+    };
     let stream = async {
-        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let host = uri
+            .host()
+            .unwrap_or_default()
+            .trim_matches(['[', ']'])
+            .to_owned();
         let tcp = TcpStream::connect((host.as_str(), uri.port_u16().unwrap_or_default())).await?;
         tcp.set_nodelay(true)?;
-        let Some(tls) = tls else { return Ok(Box::new(tcp) as Box<dyn Stream>) };
+        let Some(tls) = tls else {
+            return Ok(Box::new(tcp) as Box<dyn Stream>);
+        };
         let name = ServerName::try_from(host).map_err(io::Error::other)?;
         let encrypted = TlsConnector::from(tls).connect(name, tcp).await?;
         Ok(Box::new(encrypted) as Box<dyn Stream>)
     };
-    tokio::time::timeout(limit, stream).await.map_err(|_| late())?.map(TokioIo::new)
+    tokio::time::timeout(limit, stream)
+        .await
+        .map_err(|_| late())?
+        .map(TokioIo::new)
 }
 
 /// The innermost cause: what the system or TLS said.
@@ -203,14 +231,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_dead_list_is_out_of_reach_and_says_why() {
-        let closed = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let closed = tokio::net::TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("a free port");
         let port = closed.local_addr().expect("it is bound").port();
         drop(closed);
         let addresses = vec![("127.0.0.1".to_owned(), port)];
         let connections = Connections::new(addresses, None, Options::default());
         let error = connections.channel(&[]).await.expect_err("nobody listens");
         assert_eq!(error.kind, ErrorKind::Unavailable);
-        assert!(error.context.contains(&format!("127.0.0.1:{port}")), "{error}");
+        assert!(
+            error.context.contains(&format!("127.0.0.1:{port}")),
+            "{error}"
+        );
         assert!(error.context.contains("refused"), "{error}");
     }
 
@@ -218,7 +251,11 @@ mod tests {
     async fn an_empty_list_is_out_of_reach() {
         let connections = Connections::new(Vec::new(), None, Options::default());
         assert_eq!(
-            connections.channel(&[]).await.expect_err("nothing to try").kind,
+            connections
+                .channel(&[])
+                .await
+                .expect_err("nothing to try")
+                .kind,
             ErrorKind::Unavailable
         );
     }

@@ -16,7 +16,8 @@ impl Client {
     /// As any call.
     pub async fn topology(&self) -> Result<TopologyResponse> {
         let send = async |channel, message| cluster_service(channel).topology(message).await;
-        self.call(Effect::Read, TopologyRequest::default(), send).await
+        self.call(Effect::Read, TopologyRequest::default(), send)
+            .await
     }
 
     /// Who holds what of a cache; an empty name means all of them.
@@ -25,7 +26,9 @@ impl Client {
     ///
     /// As any call; NOT_FOUND where there is no such cache.
     pub async fn partition_table(&self, cache: &str) -> Result<PartitionTableResponse> {
-        let request = PartitionTableRequest { cache: cache.to_owned() };
+        let request = PartitionTableRequest {
+            cache: cache.to_owned(),
+        };
         let send = async |channel, message| cluster_service(channel).partition_table(message).await;
         self.call(Effect::Read, request, send).await
     }

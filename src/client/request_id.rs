@@ -13,7 +13,9 @@ pub fn random_bytes(buffer: &mut [u8]) -> Result<()> {
     // The provider is a constant table; asking for it costs nothing.
     static RANDOM: std::sync::LazyLock<&'static dyn SecureRandom> =
         std::sync::LazyLock::new(|| aws_lc_rs::default_provider().secure_random);
-    RANDOM.fill(buffer).map_err(|_| Error::new(ErrorKind::Internal, "no random bytes to be had"))
+    RANDOM
+        .fill(buffer)
+        .map_err(|_| Error::new(ErrorKind::Internal, "no random bytes to be had"))
 }
 
 /// A new id: the same one goes with every repetition of the request.

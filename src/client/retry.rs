@@ -80,7 +80,10 @@ impl Client {
             }
             Err(_) => {
                 self.connections.broken(connected.place);
-                Err(Error::new(ErrorKind::DeadlineExceeded, format!("no answer within {limit:?}")))
+                Err(Error::new(
+                    ErrorKind::DeadlineExceeded,
+                    format!("no answer within {limit:?}"),
+                ))
             }
         }
     }
@@ -125,13 +128,22 @@ enum Next {
 
 impl Attempts {
     fn new(effect: Effect, options: Options, deadline: Instant) -> Self {
-        Self { effect, options, deadline, made: 0, place: None, avoided: Vec::new(), tainted: false }
+        Self {
+            effect,
+            options,
+            deadline,
+            made: 0,
+            place: None,
+            avoided: Vec::new(),
+            tainted: false,
+        }
     }
 
     /// How long the attempt under way may still take.
     fn limit(&self) -> Duration {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        left.min(self.options.attempt_timeout).max(Duration::from_millis(1))
+        left.min(self.options.attempt_timeout)
+            .max(Duration::from_millis(1))
     }
 
     fn after(&mut self, error: Error) -> Next {
@@ -149,13 +161,20 @@ impl Attempts {
             self.avoided.push(place);
         }
         // The table of that node is behind; another one, or the same a moment later, knows.
-        Next::Again(if error.kind == ErrorKind::WrongOwner { BACKOFF_FIRST } else { wait })
+        Next::Again(if error.kind == ErrorKind::WrongOwner {
+            BACKOFF_FIRST
+        } else {
+            wait
+        })
     }
 
     /// "Not applied" is said only where it holds for every attempt.
     fn last_word(&self, error: Error) -> Error {
         if self.tainted && error.applied == Applied::NotApplied {
-            let text = format!("an earlier attempt may have been applied; then: {}", error.context);
+            let text = format!(
+                "an earlier attempt may have been applied; then: {}",
+                error.context
+            );
             return Error::unknown(text);
         }
         error
@@ -178,7 +197,9 @@ fn worth_repeating(kind: ErrorKind) -> bool {
 /// clients that failed together do not come back together.
 fn backoff(attempt: u32, jitter: f64) -> Duration {
     let doublings = attempt.saturating_sub(1).min(16);
-    let full = BACKOFF_FIRST.saturating_mul(1 << doublings).min(BACKOFF_MAX);
+    let full = BACKOFF_FIRST
+        .saturating_mul(1 << doublings)
+        .min(BACKOFF_MAX);
     full.mul_f64(0.5 + 0.5 * jitter.clamp(0.0, 1.0))
 }
 
@@ -195,7 +216,11 @@ mod tests {
     use super::*;
 
     fn attempts(effect: Effect) -> Attempts {
-        Attempts::new(effect, Options::default(), Instant::now() + Duration::from_secs(60))
+        Attempts::new(
+            effect,
+            Options::default(),
+            Instant::now() + Duration::from_secs(60),
+        )
     }
 
     #[test]
@@ -209,7 +234,10 @@ mod tests {
     #[test]
     fn a_mistake_of_the_caller_is_not_repeated() {
         let error = Error::invalid("an empty key");
-        assert_eq!(attempts(Effect::Write).after(error.clone()), Next::GiveUp(error));
+        assert_eq!(
+            attempts(Effect::Write).after(error.clone()),
+            Next::GiveUp(error)
+        );
     }
 
     #[test]
@@ -228,7 +256,10 @@ mod tests {
     #[test]
     fn a_write_that_may_have_been_applied_never_ends_as_not_applied() {
         let mut write = attempts(Effect::Write);
-        assert!(matches!(write.after(Error::unknown("broke")), Next::Again(_)));
+        assert!(matches!(
+            write.after(Error::unknown("broke")),
+            Next::Again(_)
+        ));
         let Next::GiveUp(error) = write.after(Error::invalid("refused")) else {
             panic!("a refusal is final");
         };
@@ -239,7 +270,10 @@ mod tests {
     #[test]
     fn a_read_is_never_in_doubt() {
         let mut read = attempts(Effect::Read);
-        assert!(matches!(read.after(Error::unknown("broke")), Next::Again(_)));
+        assert!(matches!(
+            read.after(Error::unknown("broke")),
+            Next::Again(_)
+        ));
         let Next::GiveUp(error) = read.after(Error::invalid("refused")) else {
             panic!("a refusal is final");
         };

@@ -52,7 +52,9 @@ impl LocalCluster {
         let folder = Folder::create()?;
         let wanted = Wanted {
             authority: "embergrid demo authority".to_owned(),
-            nodes: (0..size).map(|index| (name(index.into()), Vec::new())).collect(),
+            nodes: (0..size)
+                .map(|index| (name(index.into()), Vec::new()))
+                .collect(),
             clients: vec!["client".to_owned()],
             days: CERTIFICATE_DAYS,
         };
@@ -121,8 +123,10 @@ impl LocalCluster {
             ("--key", path(self.file(&name, "key.pem"))),
             ("--trust", path(self.authority())),
         ];
-        let arguments: Vec<String> =
-            arguments.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]).collect();
+        let arguments: Vec<String> = arguments
+            .into_iter()
+            .flat_map(|(flag, value)| [flag.to_owned(), value])
+            .collect();
         let log = self.file(&name, "log");
         let node = NodeProcess::start(&self.program, &arguments, &log, self.outlives)?;
         self.nodes[index] = Some(node);
@@ -136,12 +140,19 @@ impl LocalCluster {
 
     /// The process ids of the running nodes.
     pub fn process_ids(&self) -> Vec<u32> {
-        self.nodes.iter().flatten().filter_map(NodeProcess::id).collect()
+        self.nodes
+            .iter()
+            .flatten()
+            .filter_map(NodeProcess::id)
+            .collect()
     }
 
     /// What a node printed last.
     pub fn last_words(&self, index: usize) -> String {
-        self.nodes[index].as_ref().map(NodeProcess::last_words).unwrap_or_default()
+        self.nodes[index]
+            .as_ref()
+            .map(NodeProcess::last_words)
+            .unwrap_or_default()
     }
 
     /// Lets all nodes go on without us, with their files.
@@ -183,10 +194,16 @@ impl LocalCluster {
             };
             let running = self.nodes[index].as_mut().is_some_and(NodeProcess::running);
             if !running || Instant::now() >= give_up {
-                let state = if running { "cannot be reached" } else { "has ended" };
+                let state = if running {
+                    "cannot be reached"
+                } else {
+                    "has ended"
+                };
                 let words = self.last_words(index);
                 let name = name(index);
-                return Err(Failure::failed(format!("{name} {state}: {failure}\n{words}")));
+                return Err(Failure::failed(format!(
+                    "{name} {state}: {failure}\n{words}"
+                )));
             }
             tokio::time::sleep(POLL).await;
         }
@@ -222,7 +239,11 @@ pub async fn wait_for_view(
 
 /// The names of the nodes in a view.
 pub fn names(topology: &TopologyResponse) -> Vec<String> {
-    topology.nodes.iter().map(|node| node.consistent_id.clone()).collect()
+    topology
+        .nodes
+        .iter()
+        .map(|node| node.consistent_id.clone())
+        .collect()
 }
 
 fn name(index: usize) -> String {
@@ -238,8 +259,10 @@ fn free_ports(size: u16) -> Result<Vec<u16>, Failure> {
         let room = PORTS_END - PORTS_BEGIN - size;
         let first = PORTS_BEGIN + u16::from_le_bytes(bytes) % room;
         let ports: Vec<u16> = (first..first + size).collect();
-        let listeners: Result<Vec<TcpListener>, _> =
-            ports.iter().map(|&port| TcpListener::bind(("127.0.0.1", port))).collect();
+        let listeners: Result<Vec<TcpListener>, _> = ports
+            .iter()
+            .map(|&port| TcpListener::bind(("127.0.0.1", port)))
+            .collect();
         if listeners.is_ok() {
             return Ok(ports);
         }

@@ -55,9 +55,10 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
 
 /// Ends when the user or the system asks this process to stop.
 async fn interrupted() -> Failure {
-    let (Ok(mut interrupt), Ok(mut terminate)) =
-        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
-    else {
+    let (Ok(mut interrupt), Ok(mut terminate)) = (
+        signal(SignalKind::interrupt()),
+        signal(SignalKind::terminate()),
+    ) else {
         return Failure::failed("signals cannot be received");
     };
     tokio::select! {
@@ -78,9 +79,13 @@ fn explain(cluster: &LocalCluster, narrator: &Narrator, program: &Path) {
     );
     narrator.chapter("The cluster keeps running. What to try:");
     narrator.remark(format_args!("{program} topology {flags}"));
-    narrator.remark(format_args!("{program} put sessions TGT-bob bob --time-to-live 1h {flags}"));
+    narrator.remark(format_args!(
+        "{program} put sessions TGT-bob bob --time-to-live 1h {flags}"
+    ));
     narrator.remark(format_args!("{program} get sessions TGT-bob {flags}"));
-    narrator.remark(format_args!("{program} remove sessions TGT-bob --take {flags}"));
+    narrator.remark(format_args!(
+        "{program} remove sessions TGT-bob --take {flags}"
+    ));
     let ids: Vec<String> = cluster.process_ids().iter().map(u32::to_string).collect();
     narrator.chapter("To stop it:");
     narrator.remark(format_args!("kill {}", ids.join(" ")));

@@ -14,7 +14,10 @@ impl Narrator {
     /// One for the standard output.
     pub fn new() -> Self {
         let plain = std::env::var_os("NO_COLOR").is_some();
-        Self { colours: io::stdout().is_terminal() && !plain, told: 0 }
+        Self {
+            colours: io::stdout().is_terminal() && !plain,
+            told: 0,
+        }
     }
 
     /// A heading.
@@ -44,7 +47,11 @@ impl Narrator {
     }
 
     fn painted(&self, colour: &str, text: &str) -> String {
-        if self.colours { format!("\u{1b}[{colour}m{text}\u{1b}[0m") } else { text.to_owned() }
+        if self.colours {
+            format!("\u{1b}[{colour}m{text}\u{1b}[0m")
+        } else {
+            text.to_owned()
+        }
     }
 
     /// A reader that went away is not an error: the story is checked all the same.

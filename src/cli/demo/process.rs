@@ -32,10 +32,18 @@ impl NodeProcess {
         outlives: bool,
     ) -> Result<Self, Failure> {
         let refused = |error: std::io::Error| Failure::failed(format!("start a node: {error}"));
-        let out = File::options().create(true).append(true).open(log).map_err(refused)?;
+        let out = File::options()
+            .create(true)
+            .append(true)
+            .open(log)
+            .map_err(refused)?;
         let errors = out.try_clone().map_err(refused)?;
         let mut command = Command::new(program);
-        command.arg("node").args(arguments).stdout(out).stderr(errors);
+        command
+            .arg("node")
+            .args(arguments)
+            .stdout(out)
+            .stderr(errors);
         // A group of its own: an interrupt on the terminal is for the story, which ends its nodes.
         command.process_group(0);
         if outlives {
@@ -44,7 +52,10 @@ impl NodeProcess {
             command.arg("--stop-with-stdin").stdin(Stdio::piped());
         }
         let child = command.spawn().map_err(refused)?;
-        Ok(Self { child: Some(child), log: log.to_owned() })
+        Ok(Self {
+            child: Some(child),
+            log: log.to_owned(),
+        })
     }
 
     /// The process id, while it is ours.
@@ -68,7 +79,9 @@ impl NodeProcess {
 
     /// Whether it is still running.
     pub fn running(&mut self) -> bool {
-        self.child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        self.child
+            .as_mut()
+            .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
     }
 
     /// The last lines that it printed.

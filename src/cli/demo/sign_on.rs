@@ -89,7 +89,10 @@ pub async fn use_once(client: &Client, ticket: &str) -> Result<Option<String>, F
 
 /// Whether a service ticket lives.
 pub async fn lives(client: &Client, ticket: &str) -> Result<bool, Failure> {
-    Ok(client.get(SERVICE_TICKETS, ticket.as_bytes().to_vec()).await?.is_some())
+    Ok(client
+        .get(SERVICE_TICKETS, ticket.as_bytes().to_vec())
+        .await?
+        .is_some())
 }
 
 async fn store(
@@ -100,7 +103,10 @@ async fn store(
     lives: Option<Duration>,
 ) -> Result<bool, Failure> {
     let expiry = match lives {
-        Some(lives) => Some(Expiry { time_to_live: Some(wire(lives)?), ..Expiry::default() }),
+        Some(lives) => Some(Expiry {
+            time_to_live: Some(wire(lives)?),
+            ..Expiry::default()
+        }),
         None => None,
     };
     let request = PutRequest {
@@ -108,7 +114,9 @@ async fn store(
         key: key.as_bytes().to_vec().into(),
         value: value.as_bytes().to_vec().into(),
         expiry,
-        condition: Some(Condition { condition: Some(Choice::Absent(true)) }),
+        condition: Some(Condition {
+            condition: Some(Choice::Absent(true)),
+        }),
         ..PutRequest::default()
     };
     Ok(client.put(request).await?.applied)

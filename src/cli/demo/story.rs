@@ -34,7 +34,11 @@ pub async fn tell(cluster: &mut LocalCluster, narrator: &mut Narrator) -> Result
 
 /// An error, unless it holds.
 fn must(holds: bool, otherwise: impl Into<String>) -> Result<(), Failure> {
-    if holds { Ok(()) } else { Err(Failure::failed(otherwise)) }
+    if holds {
+        Ok(())
+    } else {
+        Err(Failure::failed(otherwise))
+    }
 }
 
 fn millis(since: Instant) -> String {
@@ -71,11 +75,14 @@ async fn come_together(
     for node in &nodes {
         views.push(node.topology().await?);
     }
-    let same = views.iter().all(|view| {
-        view.version == views[0].version && view.coordinator == views[0].coordinator
-    });
+    let same = views
+        .iter()
+        .all(|view| view.version == views[0].version && view.coordinator == views[0].coordinator);
     must(same, "the nodes do not have the same view")?;
-    narrator.held(format_args!("all agree that {} coordinates", views[0].coordinator));
+    narrator.held(format_args!(
+        "all agree that {} coordinates",
+        views[0].coordinator
+    ));
     for settings in caches()? {
         nodes[0].create_cache(settings).await?;
     }
@@ -101,7 +108,10 @@ async fn in_balance(node: &Client, servers: usize) -> Result<(), Failure> {
         if complete {
             return Ok(());
         }
-        must(begin.elapsed() < LIMIT, "the partitions are not all in place in time")?;
+        must(
+            begin.elapsed() < LIMIT,
+            "the partitions are not all in place in time",
+        )?;
         tokio::time::sleep(POLL).await;
     }
 }
@@ -126,33 +136,62 @@ async fn sign_on(
     };
     narrator.chapter("A sign-on, told in tickets");
     let session = "TGT-1-alice";
-    must(log_in(first, session, "alice").await?, "the session exists already")?;
-    narrator.held(format_args!("alice logs in at {}: session {session}", cluster.name(0)));
+    must(
+        log_in(first, session, "alice").await?,
+        "the session exists already",
+    )?;
+    narrator.held(format_args!(
+        "alice logs in at {}: session {session}",
+        cluster.name(0)
+    ));
     for (index, node) in nodes.iter().enumerate() {
         let user = user_of(node, session).await?;
-        must(user.as_deref() == Some("alice"), format!("{} differs", cluster.name(index)))?;
+        must(
+            user.as_deref() == Some("alice"),
+            format!("{} differs", cluster.name(index)),
+        )?;
     }
     narrator.held("every node knows the session");
 
     for ticket in ["ST-1-mail", "ST-2-calendar"] {
-        must(issue(second, ticket, session, None).await?, "the ticket exists already")?;
+        must(
+            issue(second, ticket, session, None).await?,
+            "the ticket exists already",
+        )?;
     }
     narrator.held("service tickets for mail and calendar are issued at node-2");
     let used = use_once(last, "ST-1-mail").await?;
-    must(used.as_deref() == Some(session), "the ticket could not be used")?;
-    must(use_once(first, "ST-1-mail").await?.is_none(), "the ticket could be used twice")?;
+    must(
+        used.as_deref() == Some(session),
+        "the ticket could not be used",
+    )?;
+    must(
+        use_once(first, "ST-1-mail").await?.is_none(),
+        "the ticket could be used twice",
+    )?;
     narrator.held("mail uses its ticket at node-3; using it again at node-1 is refused");
-    let (one, other) =
-        tokio::join!(use_once(first, "ST-2-calendar"), use_once(last, "ST-2-calendar"));
+    let (one, other) = tokio::join!(
+        use_once(first, "ST-2-calendar"),
+        use_once(last, "ST-2-calendar")
+    );
     let wins = usize::from(one?.is_some()) + usize::from(other?.is_some());
-    must(wins == 1, format!("{wins} of two simultaneous uses succeeded"))?;
+    must(
+        wins == 1,
+        format!("{wins} of two simultaneous uses succeeded"),
+    )?;
     narrator.held("of two simultaneous uses of calendar's ticket exactly one succeeds");
     forget_in_time(nodes, session, narrator).await?;
 
-    must(log_out(second, session).await?, "there was no session to end")?;
+    must(
+        log_out(second, session).await?,
+        "there was no session to end",
+    )?;
     for (index, node) in nodes.iter().enumerate() {
         let user = user_of(node, session).await?;
-        must(user.is_none(), format!("{} still knows the session", cluster.name(index)))?;
+        must(
+            user.is_none(),
+            format!("{} still knows the session", cluster.name(index)),
+        )?;
     }
     narrator.held("alice logs out at node-2: no node knows the session any more");
     Ok(())
@@ -166,7 +205,10 @@ async fn forget_in_time(
 ) -> Result<(), Failure> {
     let ticket = "ST-3-unused";
     let begin = Instant::now();
-    must(issue(&nodes[0], ticket, session, Some(SHORT_LIFE)).await?, "the ticket exists already")?;
+    must(
+        issue(&nodes[0], ticket, session, Some(SHORT_LIFE)).await?,
+        "the ticket exists already",
+    )?;
     let lived = loop {
         let asked = begin.elapsed();
         if !lives(&nodes[1], ticket).await? {
@@ -181,7 +223,10 @@ async fn forget_in_time(
     for node in nodes {
         let mut asked = begin.elapsed();
         while lives(node, ticket).await? {
-            must(asked < sign_on::CLOCK_ERROR_MAX, "an expired ticket is served")?;
+            must(
+                asked < sign_on::CLOCK_ERROR_MAX,
+                "an expired ticket is served",
+            )?;
             asked = begin.elapsed();
         }
     }
@@ -202,7 +247,10 @@ async fn lose_a_node(
     narrator.chapter("A node is killed without warning");
     for number in 0..MANY {
         let node = &nodes[number % nodes.len()];
-        must(log_in(node, &session(number), &user(number)).await?, "a session exists already")?;
+        must(
+            log_in(node, &session(number), &user(number)).await?,
+            "a session exists already",
+        )?;
     }
     narrator.held(format_args!("{MANY} users log in, at all nodes in turn"));
 
@@ -229,9 +277,14 @@ async fn lose_a_node(
     for &index in &survivors {
         all_there(&nodes[index], MANY).await?;
     }
-    narrator.held(format_args!("nothing is lost: all {MANY} sessions are read from both survivors"));
+    narrator.held(format_args!(
+        "nothing is lost: all {MANY} sessions are read from both survivors"
+    ));
     let late = MANY;
-    must(log_in(&nodes[0], &session(late), &user(late)).await?, "a session exists already")?;
+    must(
+        log_in(&nodes[0], &session(late), &user(late)).await?,
+        "a session exists already",
+    )?;
     narrator.held("one more user logs in while the node is away");
     Ok(MANY + 1)
 }
@@ -250,10 +303,16 @@ async fn take_it_back(
     cluster.start(victim)?;
     let back = cluster.reach(victim, LIMIT).await?;
     wait_for_view(&back, LIMIT, |view| view.nodes.len() == size).await?;
-    narrator.held(format_args!("{name} is started again, empty, and in the view after {}", millis(begin)));
+    narrator.held(format_args!(
+        "{name} is started again, empty, and in the view after {}",
+        millis(begin)
+    ));
     in_balance(&nodes[0], size).await?;
     in_balance(&back, size).await?;
-    narrator.held(format_args!("it has loaded its partitions after {}", millis(begin)));
+    narrator.held(format_args!(
+        "it has loaded its partitions after {}",
+        millis(begin)
+    ));
     all_there(&back, stored).await?;
     narrator.held(format_args!("all {stored} sessions are read from {name}"));
     Ok(())
@@ -263,7 +322,10 @@ async fn take_it_back(
 async fn all_there(node: &Client, stored: usize) -> Result<(), Failure> {
     for number in 0..stored {
         let found = user_of(node, &session(number)).await?;
-        must(found.as_deref() == Some(&*user(number)), format!("{} is lost", session(number)))?;
+        must(
+            found.as_deref() == Some(&*user(number)),
+            format!("{} is lost", session(number)),
+        )?;
     }
     Ok(())
 }

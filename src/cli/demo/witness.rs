@@ -75,7 +75,9 @@ async fn work(
         let entry = client.get(&cache, key.clone().into_bytes()).await?;
         answered(&mut report, &mut last);
         if entry.is_none_or(|entry| entry.value != value.as_bytes()) {
-            return Err(Failure::failed(format!("{key} does not hold what was written last")));
+            return Err(Failure::failed(format!(
+                "{key} does not hold what was written last"
+            )));
         }
         round += 1;
         tokio::time::sleep(PAUSE).await;
