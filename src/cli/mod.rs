@@ -6,6 +6,7 @@ mod certs;
 mod connection;
 pub mod demo;
 mod get;
+mod node;
 pub mod outcome;
 pub mod output;
 mod put;
@@ -34,6 +35,7 @@ struct CommandLine {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Node(node::Arguments),
     Demo(demo::Arguments),
     Certs(certs::Arguments),
     Get(get::Arguments),
@@ -63,6 +65,7 @@ pub fn run() -> ExitCode {
 
 fn carry_out(command: Command) -> Outcome {
     match command {
+        Command::Node(arguments) => node::run(arguments),
         Command::Demo(arguments) => wait_for(demo::run(arguments)),
         Command::Certs(arguments) => certs::run(arguments),
         Command::Get(arguments) => wait_for(get::run(arguments)),

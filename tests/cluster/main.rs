@@ -1,6 +1,14 @@
-//! Real nodes over real sockets and mutual TLS, in this process, each on a runtime of its own.
+//! Real nodes over real sockets and mutual TLS: some in this process, each on a runtime of its own
+//! (`rig`), others as processes (`process`). Each test takes free ports of the loopback interface
+//! and waits for conditions with a deadline, never for luck.
 
+mod answers;
 mod bad_clients;
+mod commands;
+mod demo;
+mod killed_node;
 mod links;
+mod process;
+mod python;
 mod rig;
 mod tls_files;

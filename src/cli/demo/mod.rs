@@ -42,7 +42,12 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
         failure = interrupted() => Err(failure),
     };
     if let Err(failure) = told {
-        narrator.failed("the story ends here");
+        narrator.failed("the story ends here; the nodes said last:");
+        for index in 0..cluster.size() {
+            for line in cluster.last_words(index).lines() {
+                narrator.remark(format_args!("{}: {line}", cluster.name(index)));
+            }
+        }
         return Err(failure);
     }
     narrator.chapter(&format!("All {} steps held.", narrator.told()));

@@ -1,0 +1,208 @@
+//! `node`: runs one node of a cluster until it is told to stop.
+
+use super::connection::tls_flags;
+use super::outcome::{Answer, Failure, Outcome};
+use super::output;
+use crate::config::{self, Settings};
+use crate::node::Handle;
+use crate::service::server::ServingNode;
+use clap::Args;
+use std::io::Read;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+use tracing_subscriber::EnvFilter;
+
+/// The variable that says what is logged, such as `info` or `embergrid::node=debug`.
+const LOG_VARIABLE: &str = "EMBERGRID_LOG";
+
+/// How often a node that starts looks whether it serves.
+const SERVING_POLL: Duration = Duration::from_millis(2);
+
+/// Run one node until it is told to stop (SIGTERM or SIGINT: leave in order; a second: at once)
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Example:\n  embergrid node --addresses 10.0.0.1:47500,10.0.0.2:47500 \
+                        --node-name node-1 --key node-1.key.pem --trust authority.pem\n\n\
+                        Log: EMBERGRID_LOG=info embergrid node --config embergrid.toml"
+)]
+pub struct Arguments {
+    /// Settings file; flags and EMBERGRID_SECTION__NAME variables override it
+    #[arg(long, env = "EMBERGRID_CONFIG")]
+    config: Option<PathBuf>,
+    /// Address list, the same on all nodes: host, host:port or host:port1..port2, with commas
+    #[arg(long, value_name = "LIST")]
+    addresses: Option<String>,
+    /// Where this node listens and what it tells peers
+    #[arg(long, value_name = "HOST")]
+    local_address: Option<String>,
+    /// First port to try; -1: the default range, 0: the system chooses
+    #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
+    local_port: Option<i32>,
+    /// The name that stays the same across restarts
+    #[arg(long, value_name = "NAME")]
+    node_name: Option<String>,
+    /// Nodes of a cluster with another name are refused
+    #[arg(long, value_name = "NAME")]
+    cluster_name: Option<String>,
+    /// How long to look for a cluster before forming one, such as 1s; 0s: for ever
+    #[arg(long, value_name = "DURATION")]
+    join_timeout: Option<String>,
+    /// PEM file with the node's private key and its certificate
+    #[arg(long, value_name = "FILE", env = "EMBERGRID_KEY")]
+    key: Option<PathBuf>,
+    /// PEM file with the authorities of nodes and clients
+    #[arg(long, value_name = "FILE", env = "EMBERGRID_TRUST")]
+    trust: Option<PathBuf>,
+    /// Any other setting, as section.name=value; repeatable
+    #[arg(long = "set", value_name = "SETTING", value_parser = assignment)]
+    others: Vec<(String, String)>,
+    /// Stop when standard input ends: a parent that dies takes the node with it
+    #[arg(long, hide = true)]
+    stop_with_stdin: bool,
+}
+
+pub(super) fn run(arguments: Arguments) -> Outcome {
+    let settings = Settings::load(
+        arguments.config.as_deref(),
+        config::environment(),
+        flags(&arguments),
+    )
+    .map_err(|problems| Failure::settings(&problems))?;
+    log_to_standard_error()?;
+    for warning in &settings.warnings {
+        tracing::warn!("{warning}");
+    }
+    tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("embergrid")
+        .build()
+        .map_err(|error| Failure::failed(format!("start the runtime: {error}")))?
+        .block_on(serve(&settings, arguments.stop_with_stdin))
+}
+
+fn flags(arguments: &Arguments) -> Vec<(String, String)> {
+    let given = [
+        ("discovery.addresses", arguments.addresses.clone()),
+        ("discovery.local-address", arguments.local_address.clone()),
+        (
+            "discovery.local-port",
+            arguments.local_port.map(|port| port.to_string()),
+        ),
+        ("discovery.join-timeout", arguments.join_timeout.clone()),
+        ("cluster.node-name", arguments.node_name.clone()),
+        ("cluster.name", arguments.cluster_name.clone()),
+    ];
+    let mut flags: Vec<(String, String)> = given
+        .into_iter()
+        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+        .collect();
+    flags.extend(tls_flags(arguments.key.as_ref(), arguments.trust.as_ref()));
+    flags.extend(arguments.others.iter().cloned());
+    flags
+}
+
+fn assignment(text: &str) -> Result<(String, String), String> {
+    text.split_once('=')
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .ok_or_else(|| "write it as section.name=value".to_owned())
+}
+
+fn log_to_standard_error() -> Result<(), Failure> {
+    let filter = match std::env::var(LOG_VARIABLE) {
+        Ok(text) => EnvFilter::try_new(text)
+            .map_err(|error| Failure::usage(format!("{LOG_VARIABLE}: {error}")))?,
+        Err(_) => EnvFilter::new("warn,embergrid=info"),
+    };
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .init();
+    Ok(())
+}
+
+async fn serve(settings: &Settings, stop_with_stdin: bool) -> Outcome {
+    let mut orders = Orders::listen(stop_with_stdin)?;
+    let node = ServingNode::start(settings)?;
+    let announced = tokio::spawn(announce(node.handle()));
+    let ended = tokio::select! {
+        ended = node.run_until_stopped() => Some(ended),
+        () = orders.next() => None,
+    };
+    announced.abort();
+    match ended {
+        Some(Err(error)) => return Err(error.into()),
+        Some(Ok(())) => return Err(Failure::failed("the node stopped by itself; see its log")),
+        None => tracing::info!("leaving in order; a second signal stops at once"),
+    }
+    tokio::select! {
+        () = node.shut_down() => Ok(Answer::Yes),
+        () = orders.next() => Err(Failure::failed("stopped at once")),
+    }
+}
+
+/// Prints one line, for people and programs that wait for it, as soon as the node serves.
+async fn announce(handle: Handle) {
+    while !handle.serving() {
+        tokio::time::sleep(SERVING_POLL).await;
+    }
+    let me = handle.me();
+    output::line(format_args!(
+        "embergrid: node {} serving on {} (cluster of {})",
+        me.consistent_id,
+        me.address,
+        handle.view().nodes.len()
+    ));
+}
+
+/// The orders to stop: signals, and the end of standard input where that is asked for.
+struct Orders {
+    interrupt: Signal,
+    terminate: Signal,
+    parent: mpsc::Receiver<()>,
+    /// Kept so that the channel stays open where nobody watches standard input.
+    _open: mpsc::Sender<()>,
+}
+
+impl Orders {
+    fn listen(stop_with_stdin: bool) -> Result<Self, Failure> {
+        let refused = |error| Failure::failed(format!("signals cannot be received: {error}"));
+        // Two orders at most: leave, and the second that stops at once.
+        let (sender, parent) = mpsc::channel(2);
+        if stop_with_stdin {
+            watch_standard_input(sender.clone())?;
+        }
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt()).map_err(refused)?,
+            terminate: signal(SignalKind::terminate()).map_err(refused)?,
+            parent,
+            _open: sender,
+        })
+    }
+
+    /// The next order.
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.parent.recv() => {}
+        }
+    }
+}
+
+/// A thread of its own: reading standard input cannot be cancelled. It ends with the process.
+fn watch_standard_input(orders: mpsc::Sender<()>) -> Result<(), Failure> {
+    std::thread::Builder::new()
+        .name("standard-input".to_owned())
+        .spawn(move || {
+            let mut ignored = [0; 64];
+            while matches!(std::io::stdin().lock().read(&mut ignored), Ok(1..)) {}
+            // The parent is gone: leave nothing behind, and do not wait for peers that go too.
+            let _ = orders.try_send(());
+            let _ = orders.try_send(());
+        })
+        .map(drop)
+        .map_err(|error| Failure::failed(format!("start a thread: {error}")))
+}

@@ -1,0 +1,126 @@
+//! The command line without a cluster: exit codes, and one clear line on errors.
+
+use crate::process::{Ended, embergrid, program};
+use embergrid::cli::demo::LocalCluster;
+use std::time::Duration;
+
+pub const LIMIT: Duration = Duration::from_secs(20);
+
+/// One line on standard error, and nothing on standard output.
+pub fn one_line(ended: &Ended) {
+    assert_eq!(ended.output, "", "{ended:?}");
+    assert_eq!(ended.errors.lines().count(), 1, "{ended:?}");
+    assert!(ended.errors.starts_with("embergrid: "), "{ended:?}");
+}
+
+#[test]
+fn wrong_usage_is_two() {
+    for arguments in [
+        &[][..],
+        &["gte"],
+        &["get", "sessions"],
+        &["get", "sessions", "TGT-1", "--nonsense"],
+        &[
+            "put",
+            "sessions",
+            "TGT-1",
+            "alice",
+            "--if-absent",
+            "--if-present",
+        ],
+        &["put", "sessions", "TGT-1", "alice", "--time-to-live", "2"],
+        &["topology", "--output", "xml"],
+        &["certs", "node"],
+        &["node", "--local-port", "many"],
+        &["node", "--set", "nonsense"],
+    ] {
+        let ended = embergrid(arguments, LIMIT);
+        assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
+        one_line(&ended);
+    }
+}
+
+#[test]
+fn help_is_given_with_an_example() {
+    for command in ["node", "demo", "certs", "get", "put", "remove", "topology"] {
+        let ended = embergrid(&[command, "--help"], LIMIT);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(ended.output.contains("Example"), "{ended:?}");
+    }
+}
+
+#[test]
+fn missing_and_wrong_files_are_settings_errors() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let wrong = folder.path().join("wrong.toml");
+    std::fs::write(&wrong, "[discovery]\njoin-timeot = \"1s\"\n").expect("a file is written");
+    let missing = folder.path().join("missing.toml");
+    for (file, word) in [(&missing, "missing.toml"), (&wrong, "join-timeout")] {
+        let file = file.to_str().expect("a plain path");
+        for arguments in [&["topology", "--config", file], &["node", "--config", file]] {
+            let ended = embergrid(arguments, LIMIT);
+            assert_eq!(ended.code, Some(2), "{ended:?}");
+            assert!(ended.errors.contains(word), "{ended:?}");
+        }
+    }
+}
+
+#[test]
+fn certificates_are_made_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_str().expect("a plain path");
+    let make = [
+        "certs", "node", "node-1", "--host", "10.0.0.7", "--folder", path,
+    ];
+    let ended = embergrid(&make, LIMIT);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    for file in [
+        "authority.pem",
+        "authority.key.pem",
+        "node-1.pem",
+        "node-1.key.pem",
+    ] {
+        assert!(folder.path().join(file).is_file(), "{file} is missing");
+    }
+    let again = embergrid(&make, LIMIT);
+    assert_eq!(again.code, Some(2), "{again:?}");
+    one_line(&again);
+}
+
+/// The flags by which a command reaches the cluster.
+pub fn with_flags<'a>(arguments: &[&'a str], flags: &'a [String]) -> Vec<&'a str> {
+    arguments
+        .iter()
+        .copied()
+        .chain(flags.iter().map(String::as_str))
+        .collect()
+}
+
+/// Address, key store and trust store of a cluster's client.
+pub fn flags(cluster: &LocalCluster) -> Vec<String> {
+    let path = |path: std::path::PathBuf| path.to_string_lossy().into_owned();
+    vec![
+        "--address".to_owned(),
+        cluster.addresses(),
+        "--key".to_owned(),
+        path(cluster.file("client", "key.pem")),
+        "--trust".to_owned(),
+        path(cluster.authority()),
+    ]
+}
+
+#[test]
+fn a_cluster_out_of_reach_is_three() {
+    let cluster = LocalCluster::prepare(program(), 1, false).expect("files and ports");
+    let flags = flags(&cluster);
+    for arguments in [
+        &["topology"][..],
+        &["get", "c", "k"],
+        &["put", "c", "k", "v"],
+        &["remove", "c", "k"],
+    ] {
+        let ended = embergrid(&with_flags(arguments, &flags), LIMIT);
+        assert_eq!(ended.code, Some(3), "{ended:?}");
+        one_line(&ended);
+    }
+}

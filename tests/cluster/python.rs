@@ -1,0 +1,96 @@
+//! A client that is not ours: stubs that grpcio-tools makes from `proto/`, and a sign-on against a
+//! running cluster over mutual TLS.
+
+use crate::process::{program, run};
+use embergrid::cli::demo::{LocalCluster, wait_for_view};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Fetching packages may take long on a slow line.
+const PREPARE_LIMIT: Duration = Duration::from_secs(300);
+
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn python(paths: &[&Path]) -> Command {
+    let mut command = Command::new("python3");
+    let paths = std::env::join_paths(paths).expect("plain paths");
+    command
+        .env("PYTHONPATH", paths)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .current_dir(repository());
+    command
+}
+
+/// The folder with the packages that the examples need; fetched where nobody has done so before.
+fn packages() -> PathBuf {
+    let folder = repository().join("target/python");
+    let known = run(
+        python(&[&folder]).args(["-c", "import grpc, grpc_tools"]),
+        LIMIT,
+    );
+    if known.code != Some(0) {
+        let prepared = run(
+            Command::new("python3")
+                .args(["-m", "pip", "install", "--quiet", "--target"])
+                .arg(&folder)
+                .arg("-r")
+                .arg(repository().join("examples/python/requirements.txt")),
+            PREPARE_LIMIT,
+        );
+        assert_eq!(
+            prepared.code,
+            Some(0),
+            "README names the command: {}",
+            prepared.errors
+        );
+    }
+    folder
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_python_client_signs_on() {
+    let packages = packages();
+    let stubs = Path::new(env!("CARGO_TARGET_TMPDIR")).join("python-stubs");
+    let generated = run(
+        python(&[&packages])
+            .arg("examples/python/generate.py")
+            .arg(&stubs),
+        LIMIT,
+    );
+    assert_eq!(generated.code, Some(0), "{generated:?}");
+
+    let mut cluster = LocalCluster::prepare(program(), 2, false).expect("files and ports");
+    for index in 0..cluster.size() {
+        cluster.start(index).expect("a node starts");
+    }
+    for index in 0..cluster.size() {
+        let node = cluster
+            .reach(index, LIMIT)
+            .await
+            .expect("a node is reached");
+        wait_for_view(&node, LIMIT, |view| view.nodes.len() == 2)
+            .await
+            .expect("one cluster");
+    }
+    let mut command = python(&[&packages, &stubs]);
+    command.arg("examples/python/sign_on.py");
+    for index in 0..cluster.size() {
+        command.arg("--address").arg(cluster.address(index));
+    }
+    command
+        .arg("--cert")
+        .arg(cluster.file("client", "pem"))
+        .arg("--key")
+        .arg(cluster.file("client", "key.pem"))
+        .arg("--trust")
+        .arg(cluster.authority());
+    let ended = run(&mut command, LIMIT);
+    println!("{}", ended.output);
+    assert_eq!(ended.code, Some(0), "{}\n{}", ended.output, ended.errors);
+    assert!(ended.output.contains("all of it held"), "{}", ended.output);
+}
