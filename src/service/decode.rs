@@ -209,7 +209,11 @@ pub fn duration(what: &str, message: Option<prost_types::Duration>) -> Result<Op
     let micros = if over {
         None
     } else {
-        Some(seconds.saturating_mul(1_000_000) + i64::from(nanos / 1_000))
+        Some(
+            seconds
+                .saturating_mul(1_000_000)
+                .saturating_add(i64::from(nanos / 1_000)),
+        )
     };
     match micros.map(u64::try_from) {
         Some(Ok(micros)) if micros > 0 => Ok(Some(micros)),

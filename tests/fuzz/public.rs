@@ -171,7 +171,7 @@ fn what_is_out_of_bounds_is_refused() {
     }
     let settings = CacheSettings::named("c");
     let good = || put(&mut Random::new(7), &settings).0;
-    let spoiled: [(&str, Spoil); 12] = [
+    let spoiled: [(&str, Spoil); 13] = [
         ("empty key", |put| put.key = Bytes::new()),
         ("64 KiB key", |put| put.key = vec![0; 65_536].into()),
         ("one byte over the limit", |put| {
@@ -194,6 +194,7 @@ fn what_is_out_of_bounds_is_refused() {
         ("beyond range", |put| {
             lives(put, DURATION_SECONDS_MAX, 1_000)
         }),
+        ("far below zero", |put| lives(put, i64::MIN, -999_999_999)),
         ("least of all", |put| lives(put, i64::MIN, i32::MIN)),
     ];
     for (what, spoil) in spoiled {
