@@ -12,12 +12,13 @@ pub struct Sample {
     pub round_trip: Micros,
     /// Its cluster time less the own monotonic clock.
     offset: i64,
+    taken: Monotonic,
 }
 
 impl Sample {
     pub fn new(heartbeat: &Heartbeat, round_trip: Micros, mono: Monotonic) -> Self {
         let then = heartbeat.cluster_time.0.saturating_add(round_trip / 2);
-        Self { base: heartbeat.time_base, round_trip, offset: difference(then, mono.0) }
+        Self { base: heartbeat.time_base, round_trip, offset: difference(then, mono.0), taken: mono }
     }
 }
 
@@ -29,12 +30,20 @@ fn difference(a: u64, b: u64) -> i64 {
 pub struct Clock {
     offset: i64,
     base: Member,
+    /// Whose clock is followed, how far the own one was from it at most, and when.
+    leader: Member,
+    error: Micros,
+    error_at: Monotonic,
 }
+
+/// How far two monotonic clocks drift apart at most, in parts per million.
+const DRIFT_PPM: u64 = 200;
 
 impl Clock {
     /// Before there is a cluster: the wall clock.
     pub fn new(mono: Monotonic, wall: u64, me: Member) -> Self {
-        Self { offset: difference(wall, mono.0), base: me }
+        let offset = difference(wall, mono.0);
+        Self { offset, base: me, leader: me, error: 0, error_at: mono }
     }
 
     pub fn at(&self, mono: Monotonic) -> ClusterTime {
@@ -45,6 +54,22 @@ impl Clock {
         self.offset
     }
 
+    /// Follows a sample where that makes the clock no worse: a long round trip says little.
+    fn take(&mut self, sample: Sample, leader: Member, error_max: Micros, mono: Monotonic) {
+        if self.leader != leader {
+            self.leader = leader;
+            self.error = error_max / 2;
+            self.error_at = mono;
+        }
+        let drift = mono.since(self.error_at) * DRIFT_PPM / 1_000_000;
+        let aged = mono.since(sample.taken) * DRIFT_PPM / 1_000_000;
+        if sample.round_trip / 2 + aged <= self.error + drift {
+            self.offset = sample.offset;
+            self.error = sample.round_trip / 2;
+            self.error_at = sample.taken;
+        }
+    }
+
     /// Who formed the cluster whose time this is.
     pub fn base(&self) -> Member {
         self.base
@@ -53,21 +78,22 @@ impl Clock {
 
 impl Membership {
     /// Follows the coordinator's clock.
-    pub(super) fn follow_clock(&mut self, from: Member, _mono: Monotonic) {
+    pub(super) fn follow_clock(&mut self, from: Member, mono: Monotonic) {
         let leads = self.view.coordinator().is_some_and(|node| node.member == from);
         if !leads || self.acting_coordinator() != Some(from) {
             return;
         }
         let sample = self.links.get(&from).and_then(|link| link.sample(self.clock.base));
         if let Some(sample) = sample {
-            self.clock.offset = sample.offset;
+            self.clock.take(sample, from, self.options.clock_error_max, mono);
         }
     }
 
     /// Whether the time of another cluster can be taken over from this peer.
     pub(super) fn knows_time_of(&self, peer: Member, base: Member) -> bool {
+        let exact = |sample: Sample| sample.round_trip / 2 <= self.options.clock_error_max / 2;
         base == self.clock.base
-            || self.links.get(&peer).is_some_and(|link| link.sample(base).is_some())
+            || self.links.get(&peer).and_then(|link| link.sample(base)).is_some_and(exact)
     }
 
     /// Takes the time of the view over; returns by how much stored points move.
@@ -80,6 +106,9 @@ impl Membership {
         self.clock.base = base;
         if let Some(sample) = sample {
             self.clock.offset = sample.offset;
+            self.clock.leader = from;
+            self.clock.error = sample.round_trip / 2;
+            self.clock.error_at = sample.taken;
         }
         self.clock.offset - old
     }

@@ -131,7 +131,8 @@ impl Membership {
         let listed = self.probes.is_empty()
             || self.probes.iter().any(|outcome| *outcome == Some(ProbeOutcome::Myself));
         if !listed {
-            if late {
+            // Every probe has its own time limit, so that this wait has an end.
+            if late && self.probes.iter().all(Option::is_some) {
                 self.cannot_form("this node's own address is not in its address list");
             }
             return;

@@ -243,7 +243,9 @@ impl Membership {
     /// When `on_timeout` wants to be called.
     pub fn next_timeout(&self) -> Monotonic {
         let proposal = self.proposal.as_ref().map(|proposal| proposal.due);
-        let moments = [self.propose_at, proposal, self.progress.due, self.next_suspicion()];
+        // What starts a proposal waits while one is under way, or for the end of a pause.
+        let start = proposal.or(self.propose_at).or(self.progress.due);
+        let moments = [start, self.next_suspicion()];
         moments.into_iter().flatten().fold(self.next_heartbeat, Monotonic::min)
     }
 
@@ -319,12 +321,20 @@ impl Membership {
                 let link = self.links.get(&node.member).filter(|link| link.connected);
                 !self.failed.contains(&node.member) && link.is_some_and(|link| link.went_on(&self.view))
             });
-        if self.done || self.leaving.is_some() || self.proposal.is_some() {
+        if !self.coordinates() {
+            self.progress.due = None;
+        }
+        if self.done || self.leaving.is_some() {
+            self.propose_at = None;
+            return;
+        }
+        if self.proposal.is_some() {
             return;
         }
         if self.propose_at.is_some_and(|at| mono < at) {
             return;
         }
+        self.propose_at = None;
         if !self.has_view() {
             self.consider_forming(mono);
         } else if self.coordinates() && self.has_reason(mono) {

@@ -73,7 +73,7 @@ impl Partition {
         let schedule = &mut self.expiry;
         self.store.entries().for_each(|(_, entry)| schedule.note(entry));
         let window = self.settings.request_id_window;
-        if let Some(at) = self.store.requests().map(|(_, record)| record.at).min() {
+        if let Some(at) = self.store.oldest_request() {
             self.expiry.note_request(at.after(window));
         }
     }
@@ -272,7 +272,7 @@ impl Partition {
     fn forget_requests(&mut self, now: ClusterTime) {
         let window = self.settings.request_id_window;
         self.store.forget_requests(ClusterTime(now.0.saturating_sub(window)));
-        let next = self.store.requests().map(|(_, record)| record.at).min();
+        let next = self.store.oldest_request();
         self.expiry.requests_end = next.map(|at| at.after(window.max(SECOND)));
     }
 

@@ -10,7 +10,7 @@ use crate::types::time::ClusterTime;
 use crate::types::{Blob, Entry, EntryVersion, RequestId};
 use hashbrown::HashMap;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use xxhash_rust::xxh3::{Xxh3DefaultBuilder, xxh3_64};
 
 /// The most request ids that one partition remembers; a full table refuses, it never forgets
@@ -29,7 +29,7 @@ pub struct Store {
     /// The greatest version seen.
     pub seen: EntryVersion,
     requests: BTreeMap<RequestId, RequestRecord>,
-    request_order: VecDeque<(ClusterTime, RequestId)>,
+    request_order: BTreeSet<(ClusterTime, RequestId)>,
     tombstones: usize,
 }
 
@@ -210,18 +210,23 @@ impl Store {
 
     pub fn remember(&mut self, id: RequestId, record: RequestRecord) {
         if !self.requests.contains_key(&id) {
-            self.request_order.push_back((record.at, id));
+            self.request_order.insert((record.at, id));
             self.requests.insert(id, record);
         }
     }
 
     /// Forgets requests older than their window.
     pub fn forget_requests(&mut self, before: ClusterTime) {
-        while self.request_order.front().is_some_and(|(at, _)| *at < before) {
-            if let Some((_, id)) = self.request_order.pop_front() {
+        while self.request_order.first().is_some_and(|(at, _)| *at < before) {
+            if let Some((_, id)) = self.request_order.pop_first() {
                 self.requests.remove(&id);
             }
         }
+    }
+
+    /// When the oldest remembered request was answered.
+    pub fn oldest_request(&self) -> Option<ClusterTime> {
+        self.request_order.first().map(|(at, _)| *at)
     }
 
     pub fn requests(&self) -> impl Iterator<Item = (&RequestId, &RequestRecord)> {
@@ -241,8 +246,7 @@ impl Store {
         for record in self.requests.values_mut() {
             record.at = record.at.shifted(by);
         }
-        for (at, _) in &mut self.request_order {
-            *at = at.shifted(by);
-        }
+        let order = std::mem::take(&mut self.request_order);
+        self.request_order = order.into_iter().map(|(at, id)| (at.shifted(by), id)).collect();
     }
 }
