@@ -46,7 +46,7 @@ impl Connection {
         ));
         let settings = Settings::load(self.config.as_deref(), config::environment(), flags)
             .map_err(|problems| Failure::settings(&problems))?;
-        connect(&settings).await
+        connect(&settings, Options::default()).await
     }
 }
 
@@ -64,7 +64,7 @@ pub fn tls_flags(key: Option<&PathBuf>, trust: Option<&PathBuf>) -> Vec<(String,
 }
 
 /// A client of the cluster that the settings name.
-pub async fn connect(settings: &Settings) -> Result<Client, Failure> {
+pub async fn connect(settings: &Settings, options: Options) -> Result<Client, Failure> {
     let tls = crate::rpc::tls::client_tls(&settings.tls)?;
-    Ok(Client::connect(&settings.discovery.addresses, tls, Options::default()).await?)
+    Ok(Client::connect(&settings.discovery.addresses, tls, options).await?)
 }

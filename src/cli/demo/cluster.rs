@@ -6,7 +6,7 @@ use super::process::NodeProcess;
 use crate::cli::connection::{connect, tls_flags};
 use crate::cli::outcome::Failure;
 use crate::client::messages::TopologyResponse;
-use crate::client::{Client, random_bytes};
+use crate::client::{Client, Options, random_bytes};
 use crate::config::Settings;
 use crate::rpc::certificates::{self, AUTHORITY_FILE, Wanted};
 use std::net::TcpListener;
@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 
 /// How long the certificates are good: for `--keep`, a week is plenty.
 const CERTIFICATE_DAYS: u32 = 7;
+
+/// The name of the client.
+const CLIENT: &str = "client";
 
 /// Ports are looked for from here up to [`PORTS_END`], below those that systems give out to
 /// outgoing connections.
@@ -55,7 +58,7 @@ impl LocalCluster {
             nodes: (0..size)
                 .map(|index| (name(index.into()), Vec::new()))
                 .collect(),
-            clients: vec!["client".to_owned()],
+            clients: vec![CLIENT.to_owned()],
             days: CERTIFICATE_DAYS,
         };
         certificates::write_all(folder.path(), &wanted)?;
@@ -169,15 +172,41 @@ impl LocalCluster {
     ///
     /// When none of them can be reached.
     pub async fn client(&self, indices: &[usize]) -> Result<Client, Failure> {
+        self.client_with(self.folder.path(), indices, Options::default())
+            .await
+    }
+
+    /// A client of one node whose certificate was signed by another authority.
+    ///
+    /// # Errors
+    ///
+    /// When it is turned away at once; it may also be turned away at its first call.
+    pub async fn stranger(&self, index: usize, options: Options) -> Result<Client, Failure> {
+        let folder = self.folder.path().join("stranger");
+        let wanted = Wanted {
+            authority: "another authority".to_owned(),
+            nodes: Vec::new(),
+            clients: vec![CLIENT.to_owned()],
+            days: CERTIFICATE_DAYS,
+        };
+        certificates::write_all(&folder, &wanted)?;
+        self.client_with(&folder, &[index], options).await
+    }
+
+    /// A client with the key in a folder, which trusts the nodes of this cluster.
+    async fn client_with(
+        &self,
+        folder: &Path,
+        indices: &[usize],
+        options: Options,
+    ) -> Result<Client, Failure> {
         let addresses: Vec<String> = indices.iter().map(|&index| self.address(index)).collect();
         let mut flags = vec![("discovery.addresses".to_owned(), addresses.join(","))];
-        flags.extend(tls_flags(
-            Some(&self.file("client", "key.pem")),
-            Some(&self.authority()),
-        ));
+        let key = folder.join(format!("{CLIENT}.key.pem"));
+        flags.extend(tls_flags(Some(&key), Some(&self.authority())));
         let settings = Settings::load(None, Vec::new(), flags)
             .map_err(|problems| Failure::settings(&problems))?;
-        connect(&settings).await
+        connect(&settings, options).await
     }
 
     /// Waits until a node that was started can be reached.

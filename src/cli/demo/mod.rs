@@ -3,10 +3,13 @@
 
 mod cluster;
 mod folder;
+mod loss;
 mod narrator;
 mod process;
 mod sign_on;
 mod story;
+mod tickets;
+mod together;
 mod witness;
 
 pub use cluster::{LocalCluster, names, wait_for_view};
@@ -37,18 +40,14 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
         .map_err(|error| Failure::failed(format!("the path of this program: {error}")))?;
     let mut narrator = Narrator::new();
     let mut cluster = LocalCluster::prepare(&program, NODES, arguments.keep)?;
-    let told = tokio::select! {
-        told = story::tell(&mut cluster, &mut narrator) => told,
-        failure = interrupted() => Err(failure),
-    };
-    if let Err(failure) = told {
-        narrator.failed("the story ends here; the nodes said last:");
-        for index in 0..cluster.size() {
-            for line in cluster.last_words(index).lines() {
-                narrator.remark(format_args!("{}: {line}", cluster.name(index)));
+    tokio::select! {
+        told = story::tell(&mut cluster, &mut narrator) => {
+            if let Err(failure) = told {
+                lament(&cluster, &narrator);
+                return Err(failure);
             }
         }
-        return Err(failure);
+        failure = interrupted() => return Err(failure),
     }
     narrator.chapter(&format!("All {} steps held.", narrator.told()));
     if arguments.keep {
@@ -56,6 +55,16 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
         cluster.release();
     }
     Ok(Answer::Yes)
+}
+
+/// What helps to find out why the story did not hold.
+fn lament(cluster: &LocalCluster, narrator: &Narrator) {
+    narrator.failed("the story ends here; the nodes said last:");
+    for index in 0..cluster.size() {
+        for line in cluster.last_words(index).lines() {
+            narrator.remark(format_args!("{}: {line}", cluster.name(index)));
+        }
+    }
 }
 
 /// Ends when the user or the system asks this process to stop.
