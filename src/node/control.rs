@@ -48,6 +48,7 @@ pub(super) fn start(duties: Duties) -> Result<(Runtime, JoinHandle<()>)> {
     let thread = std::thread::Builder::new()
         .name("control".to_owned())
         .spawn(move || {
+            super::priority::apply(duties.thread_priority);
             runtime.block_on(run(duties));
             runtime.shutdown_background();
         })

@@ -11,6 +11,7 @@ mod links;
 mod listen;
 mod outside;
 mod pending;
+mod priority;
 mod probes;
 mod sessions;
 mod start;

@@ -6,6 +6,7 @@ mod answers;
 mod bad_clients;
 mod commands;
 mod demo;
+mod joining;
 mod killed_node;
 mod links;
 mod process;

@@ -1,0 +1,142 @@
+//! Nodes form a cluster, keep what is stored through the loss of one, and take it back.
+
+use crate::rig::{Authorities, PATIENCE, TestNode, listeners, settings, wait_until};
+use embergrid::config::{AddressList, Settings};
+use embergrid::node::Handle;
+use embergrid::types::cache::partition_of;
+use embergrid::types::{
+    Blob, CacheSettings, Condition, Expiry, KeyOperation, Operation, Reply, Request,
+};
+use std::net::TcpListener;
+use std::time::Instant;
+use tokio::runtime::Builder;
+
+const CACHE: &str = "tickets";
+
+fn request(key: &str, operation: KeyOperation) -> Request {
+    let cache = CacheSettings::named(CACHE);
+    Request {
+        cache: cache.id(),
+        partition: partition_of(key.as_bytes(), cache.partitions),
+        operation: Operation::Key { key: Blob::from(key), operation },
+        request_id: None,
+    }
+}
+
+fn put(value: &str) -> KeyOperation {
+    KeyOperation::Put {
+        value: Blob::from(value),
+        flags: 0,
+        expiry: Expiry::Default,
+        condition: Condition::Any,
+        return_previous: false,
+    }
+}
+
+/// Repeats an operation until it is carried out.
+fn execute(handle: &Handle, request: &Request) -> Reply {
+    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match runtime.block_on(handle.execute(request.clone(), deadline)) {
+            Ok(reply) => return reply,
+            Err(error) => assert!(Instant::now() < deadline, "{error:?}"),
+        }
+    }
+}
+
+fn holds(handle: &Handle, key: &str, value: &str) {
+    let get = KeyOperation::Get { touch: None, omit_value: false };
+    let Reply::Got { entry } = execute(handle, &request(key, get)) else {
+        panic!("another reply");
+    };
+    let found = entry.unwrap_or_else(|| panic!("{key} is missing"));
+    assert_eq!(&*found.value, value.as_bytes());
+}
+
+fn settings_of(authorities: &Authorities, list: &AddressList, name: &str) -> Settings {
+    let mut settings = settings(list, authorities.node(name));
+    settings.cluster.node_name = Some(name.to_owned());
+    settings.caches = vec![CacheSettings::named(CACHE)];
+    settings
+}
+
+fn in_one_view(nodes: &[TestNode]) -> bool {
+    let first = nodes.first().map(|node| node.handle().view().version);
+    nodes.iter().all(|node| {
+        let view = node.handle().view();
+        view.nodes.len() == nodes.len() && Some(view.version) == first && node.handle().serving()
+    })
+}
+
+#[test]
+fn a_node_alone_serves_and_leaves() {
+    let authorities = Authorities::new("alone");
+    let (mut ports, list) = listeners(1);
+    let started = Instant::now();
+    let settings = settings_of(&authorities, &list, "alone");
+    let mut node = TestNode::start(&settings, ports.remove(0)).expect("it starts");
+    wait_until("it serves", || node.handle().serving());
+    println!("alone, serving after {:?}", started.elapsed());
+    execute(&node.handle(), &request("key", put("value")));
+    holds(&node.handle(), "key", "value");
+    node.shut_down();
+}
+
+#[test]
+fn three_nodes_keep_what_is_stored_when_one_is_killed_and_returns() {
+    let authorities = Authorities::new("three");
+    let (ports, list) = listeners(3);
+    let started = Instant::now();
+    let mut nodes: Vec<TestNode> = ports
+        .into_iter()
+        .zip(["a", "b", "c"])
+        .map(|(port, name)| TestNode::start(&settings_of(&authorities, &list, name), port).expect("it starts"))
+        .collect();
+    wait_until("all are in one view", || in_one_view(&nodes));
+    println!("three nodes, serving in one view after {:?}", started.elapsed());
+    for number in 0..50 {
+        let handle = nodes[number % 3].handle();
+        execute(&handle, &request(&format!("key-{number}"), put(&format!("value-{number}"))));
+    }
+    let mut killed = nodes.remove(0);
+    killed.kill();
+    let address = killed.address;
+    let at = Instant::now();
+    wait_until("the others are in one view without it", || in_one_view(&nodes));
+    println!("a killed node was out of the view after {:?}", at.elapsed());
+    for number in 0..50 {
+        for node in &nodes {
+            holds(&node.handle(), &format!("key-{number}"), &format!("value-{number}"));
+        }
+    }
+    let listener = TcpListener::bind(address).expect("the port is free again");
+    let back = settings_of(&authorities, &list, "a");
+    nodes.push(TestNode::start(&back, listener).expect("it starts"));
+    let at = Instant::now();
+    wait_until("it is back", || in_one_view(&nodes));
+    println!("a restarted node was in the view after {:?}", at.elapsed());
+    for number in 0..50 {
+        holds(&nodes[2].handle(), &format!("key-{number}"), &format!("value-{number}"));
+    }
+}
+
+#[test]
+fn a_node_that_leaves_in_order_is_out_at_once() {
+    let authorities = Authorities::new("leaving");
+    let (ports, list) = listeners(2);
+    let mut nodes: Vec<TestNode> = ports
+        .into_iter()
+        .zip(["a", "b"])
+        .map(|(port, name)| TestNode::start(&settings_of(&authorities, &list, name), port).expect("it starts"))
+        .collect();
+    wait_until("both are in one view", || in_one_view(&nodes));
+    execute(&nodes[0].handle(), &request("key", put("value")));
+    let mut leaving = nodes.remove(0);
+    let at = Instant::now();
+    leaving.shut_down();
+    println!("a node left after {:?}", at.elapsed());
+    wait_until("the other is alone", || in_one_view(&nodes));
+    assert_eq!(nodes[0].handle().stats().peers_suspected, 0);
+    holds(&nodes[0].handle(), "key", "value");
+}
