@@ -15,7 +15,11 @@ impl Clock {
     pub fn start() -> Self {
         // One microsecond in, so that no reading is the zero that means "never".
         let origin = Instant::now();
-        Self { origin: origin.checked_sub(Duration::from_micros(1)).unwrap_or(origin) }
+        Self {
+            origin: origin
+                .checked_sub(Duration::from_micros(1))
+                .unwrap_or(origin),
+        }
     }
 
     /// The monotonic time.
@@ -36,7 +40,9 @@ impl Clock {
 
     /// The wall clock in microseconds since the Unix epoch.
     pub fn wall() -> u64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
     }
 }

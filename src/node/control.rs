@@ -37,7 +37,10 @@ pub(super) struct Duties {
 /// `Internal` where the system gives no thread.
 pub(super) fn start(duties: Duties) -> Result<(Runtime, JoinHandle<()>)> {
     let failed = |error: std::io::Error| {
-        Error::new(ErrorKind::Internal, format!("the control thread cannot start: {error}"))
+        Error::new(
+            ErrorKind::Internal,
+            format!("the control thread cannot start: {error}"),
+        )
     };
     let runtime = Builder::new_current_thread()
         .enable_all()
@@ -57,7 +60,13 @@ pub(super) fn start(duties: Duties) -> Result<(Runtime, JoinHandle<()>)> {
 }
 
 async fn run(duties: Duties) {
-    let Duties { core, links, endpoints, dials, .. } = duties;
+    let Duties {
+        core,
+        links,
+        endpoints,
+        dials,
+        ..
+    } = duties;
     let dialer = Dialer::new(Arc::clone(&core), links);
     probes::begin(&core, &dialer, &endpoints);
     tokio::select! {

@@ -66,7 +66,10 @@ impl Dialer {
                 if let Err(error) = self.link(greeting).await {
                     return outcome_of(error);
                 }
-                (ProbeOutcome::Peer(peer.member), format!("node {}", peer.consistent_id))
+                (
+                    ProbeOutcome::Peer(peer.member),
+                    format!("node {}", peer.consistent_id),
+                )
             }
             Err(error) => outcome_of(error),
         }
@@ -75,7 +78,9 @@ impl Dialer {
     /// Makes a fresh link to a peer, wherever it says that it can be reached. A link that stands
     /// is replaced by it.
     pub(super) async fn dial(self: &Arc<Self>, peer: &NodeInfo) {
-        let Some(_dialling) = self.begin(peer.member) else { return };
+        let Some(_dialling) = self.begin(peer.member) else {
+            return;
+        };
         let Some((host, port)) = split_address(&peer.address) else {
             tracing::warn!(peer = %peer.member, address = peer.address, "a peer tells no usable address");
             return;
@@ -104,7 +109,11 @@ impl Dialer {
 
     async fn greet_at(&self, host: &str, port: u16) -> Result<Greeting, DialError> {
         let limit = self.options.connector.socket_timeout();
-        let addresses = self.names.resolve(host, port, limit).await.map_err(DialError::Silent)?;
+        let addresses = self
+            .names
+            .resolve(host, port, limit)
+            .await
+            .map_err(DialError::Silent)?;
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let greeting = greet(&self.options, &addresses, &self.core.hello, number);
         timeout(self.options.network_timeout, greeting)
@@ -113,7 +122,10 @@ impl Dialer {
     }
 
     fn begin(&self, peer: Member) -> Option<Dialling<'_>> {
-        self.dialling.lock().insert(peer).then(|| Dialling { dialler: self, peer })
+        self.dialling.lock().insert(peer).then(|| Dialling {
+            dialler: self,
+            peer,
+        })
     }
 
     /// Makes a link of a greeting, unless there is one or will be soon.
@@ -122,7 +134,9 @@ impl Dialer {
         if member == self.core.grid.me().member || self.core.outside.links.is_up(member) {
             return Ok(());
         }
-        let Some(_dialling) = self.begin(member) else { return Ok(()) };
+        let Some(_dialling) = self.begin(member) else {
+            return Ok(());
+        };
         self.complete(greeting).await
     }
 
@@ -163,7 +177,8 @@ impl Dialer {
                 return;
             }
             core.outside.counters.links_closed.add_one();
-            core.grid.on_link_down(link.peer().member, refused, core.clock.now());
+            core.grid
+                .on_link_down(link.peer().member, refused, core.clock.now());
         }
         core.wake_timer();
         tracing::debug!(peer = link.peer().consistent_id, refused, "a link ended");

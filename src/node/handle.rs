@@ -75,19 +75,28 @@ impl Handle {
         let mut answer = None;
         let mut token = || answer.insert(core.outside.replies.register()).token();
         let now = core.clock.now();
-        let done = core.grid.submit(request, core.clock.at(deadline), now, &mut token);
+        let done = core
+            .grid
+            .submit(request, core.clock.at(deadline), now, &mut token);
         core.wake_timer();
         if let Some(result) = done {
             return result;
         }
         let Some(mut answer) = answer else {
-            return Err(Error::new(ErrorKind::Internal, "the engine neither answered nor waits"));
+            return Err(Error::new(
+                ErrorKind::Internal,
+                "the engine neither answered nor waits",
+            ));
         };
         core.outside.counters.requests_waited.add_one();
         match tokio::time::timeout_at((deadline + GRACE).into(), answer.wait()).await {
             Ok(Some(result)) => result,
             Ok(None) => Err(ended(read, ErrorKind::Unavailable, "this node stops")),
-            Err(_) => Err(ended(read, ErrorKind::DeadlineExceeded, "no answer within the deadline")),
+            Err(_) => Err(ended(
+                read,
+                ErrorKind::DeadlineExceeded,
+                "no answer within the deadline",
+            )),
         }
     }
 
@@ -97,7 +106,8 @@ impl Handle {
     ///
     /// `AlreadyExists`, `InvalidArgument`, or that the outcome is unknown at the deadline.
     pub async fn create_cache(&self, settings: CacheSettings, deadline: Instant) -> Result<()> {
-        self.change_cache(CacheChange::Create(Box::new(settings)), deadline).await
+        self.change_cache(CacheChange::Create(Box::new(settings)), deadline)
+            .await
     }
 
     /// Drops a cache with all that it holds; returns when every node knows.
@@ -108,9 +118,13 @@ impl Handle {
     pub async fn drop_cache(&self, name: &str, deadline: Instant) -> Result<()> {
         let view = self.view();
         let Some(cache) = view.cache_named(name) else {
-            return Err(Error::new(ErrorKind::NotFound, format!("there is no cache {name:?}")));
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("there is no cache {name:?}"),
+            ));
         };
-        self.change_cache(CacheChange::Drop(cache.settings.id()), deadline).await
+        self.change_cache(CacheChange::Drop(cache.settings.id()), deadline)
+            .await
     }
 
     async fn change_cache(&self, change: CacheChange, deadline: Instant) -> Result<()> {
@@ -118,12 +132,17 @@ impl Handle {
         core.outside.changes.admit()?;
         let mut answer = core.outside.changes.register();
         let now = core.clock.now();
-        core.grid.change_cache(change, answer.token(), core.clock.at(deadline), now);
+        core.grid
+            .change_cache(change, answer.token(), core.clock.at(deadline), now);
         core.wake_timer();
         match tokio::time::timeout_at((deadline + GRACE).into(), answer.wait()).await {
             Ok(Some(result)) => result,
             Ok(None) => Err(ended(false, ErrorKind::Unavailable, "this node stops")),
-            Err(_) => Err(ended(false, ErrorKind::DeadlineExceeded, "no answer within the deadline")),
+            Err(_) => Err(ended(
+                false,
+                ErrorKind::DeadlineExceeded,
+                "no answer within the deadline",
+            )),
         }
     }
 
@@ -139,7 +158,10 @@ impl Handle {
             return Err(Error::new(ErrorKind::NotFound, "there is no such cache"));
         };
         let partitions = known.settings.partitions;
-        if from.as_ref().is_some_and(|from| from.len() != partitions as usize) {
+        if from
+            .as_ref()
+            .is_some_and(|from| from.len() != partitions as usize)
+        {
             return Err(Error::new(
                 ErrorKind::OutOfRange,
                 format!("the positions are not those of a cache with {partitions} partitions"),
@@ -148,13 +170,20 @@ impl Handle {
         // Held over both steps, so that the engine hears of comings and goings in their order.
         let _order = core.watching.lock();
         let (watcher, wanted) =
-            core.outside.hubs.add(cache, partitions, from, core.watch_queue_max);
+            core.outside
+                .hubs
+                .add(cache, partitions, from, core.watch_queue_max);
         let now = core.clock.now();
         for want in wanted {
             core.grid.watch(cache, want.partition, want.after, now);
         }
         core.wake_timer();
-        Ok(Watch { core: Arc::clone(core), cache, watcher, ended: false })
+        Ok(Watch {
+            core: Arc::clone(core),
+            cache,
+            watcher,
+            ended: false,
+        })
     }
 
     /// A reading of the node's counters.
@@ -184,7 +213,10 @@ fn ended(read: bool, kind: ErrorKind, why: &'static str) -> Error {
     if read {
         return error.not_applied();
     }
-    Error { applied: crate::error::Applied::Unknown, ..error }
+    Error {
+        applied: crate::error::Applied::Unknown,
+        ..error
+    }
 }
 
 impl Watch {
@@ -216,7 +248,9 @@ impl Drop for Watch {
             return;
         };
         for partition in 0..partitions {
-            self.core.grid.unwatch(self.cache, partition, self.core.clock.now());
+            self.core
+                .grid
+                .unwatch(self.cache, partition, self.core.clock.now());
         }
     }
 }

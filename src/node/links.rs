@@ -1,8 +1,8 @@
 //! The links of this node: one for each peer that answered hello.
 
 use crate::rpc::link::Link;
-use crate::types::message::Message;
 use crate::types::Member;
+use crate::types::message::Message;
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,7 +16,10 @@ pub(super) struct Links {
 impl Links {
     /// Queues a message. False: there is no link, or no room in its queue.
     pub(super) fn send(&self, to: Member, message: Message) -> bool {
-        self.up.read().get(&to).is_some_and(|link| link.send(message))
+        self.up
+            .read()
+            .get(&to)
+            .is_some_and(|link| link.send(message))
     }
 
     /// Whether a write may count on room in the queue. Without a link there is nothing to be
@@ -27,7 +30,10 @@ impl Links {
 
     /// Whether there is a link that has not ended.
     pub(super) fn is_up(&self, peer: Member) -> bool {
-        self.up.read().get(&peer).is_some_and(|link| !link.is_closed())
+        self.up
+            .read()
+            .get(&peer)
+            .is_some_and(|link| !link.is_closed())
     }
 
     /// Adds a link; an older one to the same peer ends.
@@ -42,7 +48,9 @@ impl Links {
     pub(super) fn remove(&self, link: &Arc<Link>) -> bool {
         let mut up = self.up.write();
         let member = link.peer().member;
-        let same = up.get(&member).is_some_and(|other| Arc::ptr_eq(other, link));
+        let same = up
+            .get(&member)
+            .is_some_and(|other| Arc::ptr_eq(other, link));
         if same {
             up.remove(&member);
         }

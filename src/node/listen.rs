@@ -30,7 +30,9 @@ pub(super) fn bind(settings: &Settings) -> Result<Bound> {
     }
     let why = last.map_or_else(String::new, |error| format!(": {error}"));
     let (first, end) = (ports.start(), ports.end());
-    Err(Error::unavailable(format!("no port of {ip}:{first}..{end} can be listened on{why}")))
+    Err(Error::unavailable(format!(
+        "no port of {ip}:{first}..{end} can be listened on{why}"
+    )))
 }
 
 /// Takes a listener that was bound by the caller.
@@ -53,36 +55,53 @@ pub(super) fn announce(settings: &Settings, listener: TcpListener) -> Result<Bou
         None if bound.ip().is_unspecified() => outer_ip(bound).to_string(),
         None => bound.ip().to_string(),
     };
-    Ok(Bound { listener, advertised: join_address(&host, bound.port()) })
+    Ok(Bound {
+        listener,
+        advertised: join_address(&host, bound.port()),
+    })
 }
 
 fn local_ip(settings: &Settings) -> Result<IpAddr> {
     let Some(host) = &settings.discovery.local_address else {
         let list = &settings.discovery.addresses;
-        let v6 = list.entries().iter().all(|entry| entry.host.parse::<Ipv6Addr>().is_ok());
-        return Ok(match (list.loopback_only(), v6 && !list.entries().is_empty()) {
-            (true, true) => Ipv6Addr::LOCALHOST.into(),
-            (true, false) => Ipv4Addr::LOCALHOST.into(),
-            (false, true) => Ipv6Addr::UNSPECIFIED.into(),
-            (false, false) => Ipv4Addr::UNSPECIFIED.into(),
-        });
+        let v6 = list
+            .entries()
+            .iter()
+            .all(|entry| entry.host.parse::<Ipv6Addr>().is_ok());
+        return Ok(
+            match (list.loopback_only(), v6 && !list.entries().is_empty()) {
+                (true, true) => Ipv6Addr::LOCALHOST.into(),
+                (true, false) => Ipv4Addr::LOCALHOST.into(),
+                (false, true) => Ipv6Addr::UNSPECIFIED.into(),
+                (false, false) => Ipv4Addr::UNSPECIFIED.into(),
+            },
+        );
     };
     if let Ok(ip) = host.parse() {
         return Ok(ip);
     }
-    let resolved = (host.as_str(), 0).to_socket_addrs().ok().and_then(|mut all| all.next());
-    resolved.map(|address| address.ip()).ok_or_else(|| {
-        Error::invalid(format!("discovery.local-address {host:?} does not resolve"))
-    })
+    let resolved = (host.as_str(), 0)
+        .to_socket_addrs()
+        .ok()
+        .and_then(|mut all| all.next());
+    resolved
+        .map(|address| address.ip())
+        .ok_or_else(|| Error::invalid(format!("discovery.local-address {host:?} does not resolve")))
 }
 
 /// The address by which this machine reaches others: that of the interface which the system
 /// would send by. Nothing is sent to find out.
 fn outer_ip(bound: SocketAddr) -> IpAddr {
     let (any, far): (IpAddr, IpAddr) = if bound.is_ipv6() {
-        (Ipv6Addr::UNSPECIFIED.into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into())
+        (
+            Ipv6Addr::UNSPECIFIED.into(),
+            Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into(),
+        )
     } else {
-        (Ipv4Addr::UNSPECIFIED.into(), Ipv4Addr::new(192, 0, 2, 1).into())
+        (
+            Ipv4Addr::UNSPECIFIED.into(),
+            Ipv4Addr::new(192, 0, 2, 1).into(),
+        )
     };
     let found = UdpSocket::bind((any, 0)).and_then(|socket| {
         socket.connect((far, 9))?;
@@ -92,7 +111,11 @@ fn outer_ip(bound: SocketAddr) -> IpAddr {
         Ok(address) if !address.ip().is_unspecified() => address.ip(),
         _ => {
             tracing::warn!("no interface but loopback was found; set discovery.local-address");
-            if bound.is_ipv6() { Ipv6Addr::LOCALHOST.into() } else { Ipv4Addr::LOCALHOST.into() }
+            if bound.is_ipv6() {
+                Ipv6Addr::LOCALHOST.into()
+            } else {
+                Ipv4Addr::LOCALHOST.into()
+            }
         }
     }
 }
@@ -137,6 +160,9 @@ mod tests {
         settings.tls.enabled = false;
         assert!(bind(&settings).is_ok());
         settings.discovery.local_address = Some("0.0.0.0".to_owned());
-        assert_eq!(bind(&settings).expect_err("refused").kind, ErrorKind::InvalidArgument);
+        assert_eq!(
+            bind(&settings).expect_err("refused").kind,
+            ErrorKind::InvalidArgument
+        );
     }
 }

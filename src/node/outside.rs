@@ -80,7 +80,11 @@ impl Outside {
 
     /// Returns when the node stops.
     pub(super) async fn stopped(&self) {
-        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
+        let _ = self
+            .stopping
+            .subscribe()
+            .wait_for(|stopping| *stopping)
+            .await;
     }
 
     /// Ends the life of the node, unless it has ended.
@@ -141,9 +145,16 @@ impl Shell for Outside {
         match notice {
             Notice::View(view) => {
                 counters.views.add_one();
-                let nodes: Vec<&str> =
-                    view.nodes.iter().map(|node| node.consistent_id.as_str()).collect();
-                tracing::info!(version = view.version.number, ?nodes, "a view was installed");
+                let nodes: Vec<&str> = view
+                    .nodes
+                    .iter()
+                    .map(|node| node.consistent_id.as_str())
+                    .collect();
+                tracing::info!(
+                    version = view.version.number,
+                    ?nodes,
+                    "a view was installed"
+                );
                 self.hubs.keep_to(&view);
                 self.views.send_replace(view);
             }
@@ -164,11 +175,24 @@ impl Shell for Outside {
                 tracing::warn!("serving nothing until the peers have confirmed the view");
             }
             Notice::Unfenced => tracing::info!("serving again"),
-            Notice::WritesLost { cache, partition, at_most } => {
+            Notice::WritesLost {
+                cache,
+                partition,
+                at_most,
+            } => {
                 counters.writes_lost_at_most.add(at_most);
-                tracing::warn!(cache = cache.0, partition, at_most, "writes may have been lost");
+                tracing::warn!(
+                    cache = cache.0,
+                    partition,
+                    at_most,
+                    "writes may have been lost"
+                );
             }
-            Notice::Lost { cache, partition, topology } => {
+            Notice::Lost {
+                cache,
+                partition,
+                topology,
+            } => {
                 counters.partitions_lost.add_one();
                 tracing::error!(
                     cache = cache.0,

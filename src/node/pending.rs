@@ -46,7 +46,9 @@ impl<T> Pending<T> {
         if self.waiting.load(Ordering::Relaxed) < self.waiting_max {
             return Ok(());
         }
-        Err(Error::overloaded("too many requests wait for an answer on this node"))
+        Err(Error::overloaded(
+            "too many requests wait for an answer on this node",
+        ))
     }
 
     /// A new token and the answer that it stands for.
@@ -55,7 +57,11 @@ impl<T> Pending<T> {
         let (sender, receiver) = oneshot::channel();
         self.waiting.fetch_add(1, Ordering::Relaxed);
         self.part(token).lock().insert(token, sender);
-        Answer { pending: Arc::clone(self), token, receiver }
+        Answer {
+            pending: Arc::clone(self),
+            token,
+            receiver,
+        }
     }
 
     /// Answers a token; one that nobody waits for is ignored.

@@ -23,6 +23,10 @@ pub(super) fn apply(priority: u8) {
         .and_then(|value| ThreadPriorityValue::try_from(value).ok());
     let Some(wanted) = wanted else { return };
     if let Err(error) = set_current_thread_priority(ThreadPriority::Crossplatform(wanted)) {
-        tracing::warn!(priority, ?error, "the system does not permit discovery.thread-priority");
+        tracing::warn!(
+            priority,
+            ?error,
+            "the system does not permit discovery.thread-priority"
+        );
     }
 }

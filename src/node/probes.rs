@@ -31,13 +31,17 @@ impl Report {
             .iter()
             .map(|(host, port)| (join_address(host, *port), "not probed yet".to_owned()))
             .collect();
-        Self { endpoints: Mutex::new(lines) }
+        Self {
+            endpoints: Mutex::new(lines),
+        }
     }
 
     /// Notes an outcome. True: it is another than before.
     fn note(&self, endpoint: usize, outcome: &str) -> bool {
         let mut endpoints = self.endpoints.lock();
-        let Some((_, last)) = endpoints.get_mut(endpoint) else { return false };
+        let Some((_, last)) = endpoints.get_mut(endpoint) else {
+            return false;
+        };
         let changed = last != outcome;
         if changed {
             outcome.clone_into(last);
@@ -48,8 +52,10 @@ impl Report {
     /// Every address with what came of it.
     pub(super) fn text(&self) -> String {
         let endpoints = self.endpoints.lock();
-        let lines: Vec<String> =
-            endpoints.iter().map(|(address, outcome)| format!("{address}: {outcome}")).collect();
+        let lines: Vec<String> = endpoints
+            .iter()
+            .map(|(address, outcome)| format!("{address}: {outcome}"))
+            .collect();
         lines.join("; ")
     }
 }
@@ -126,7 +132,9 @@ impl Probe {
     }
 
     fn tell(&self, outcome: ProbeOutcome) {
-        self.core.grid.on_probe(self.place, outcome, self.core.clock.now());
+        self.core
+            .grid
+            .on_probe(self.place, outcome, self.core.clock.now());
         self.core.wake_timer();
     }
 

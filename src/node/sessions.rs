@@ -4,8 +4,8 @@
 
 use super::core::Core;
 use super::handle::Handle;
-use crate::error::{Error, ErrorKind, Result};
 use crate::engine::Shell;
+use crate::error::{Error, ErrorKind, Result};
 use crate::types::Member;
 use crate::types::hello::Hello;
 use crate::types::message::Message;
@@ -56,7 +56,10 @@ impl Handle {
         }
         core.hello.check(theirs)?;
         if peer.member.id == me.member.id {
-            let context = format!("{} is the name of two nodes, here and at {}", me.consistent_id, peer.address);
+            let context = format!(
+                "{} is the name of two nodes, here and at {}",
+                me.consistent_id, peer.address
+            );
             return Err(Error::new(ErrorKind::FailedPrecondition, context).because("NAME_TAKEN"));
         }
         if !core.outside.links.is_up(peer.member) {
@@ -74,7 +77,10 @@ impl Handle {
         let session = self.greet(theirs, number)?;
         let mut newest = session.newest.write();
         if *newest > number {
-            return Err(Error::new(ErrorKind::FailedPrecondition, "the link was replaced"));
+            return Err(Error::new(
+                ErrorKind::FailedPrecondition,
+                "the link was replaced",
+            ));
         }
         *newest = number;
         drop(newest);
@@ -83,7 +89,12 @@ impl Handle {
 
     fn session(&self, from: Member, number: u64) -> PeerSession {
         let newest = self.core.sessions.of(from);
-        PeerSession { core: Arc::clone(&self.core), from, number, newest }
+        PeerSession {
+            core: Arc::clone(&self.core),
+            from,
+            number,
+            newest,
+        }
     }
 }
 
@@ -104,7 +115,10 @@ impl PeerSession {
         if *newest != self.number {
             return *newest < self.number;
         }
-        core.outside.counters.messages_received.add(messages.len() as u64);
+        core.outside
+            .counters
+            .messages_received
+            .add(messages.len() as u64);
         let now = core.clock.now();
         for message in messages {
             core.grid.on_message(self.from, message, now);

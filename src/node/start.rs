@@ -66,7 +66,10 @@ impl Node {
     }
 
     fn start_bound(settings: &Settings, tls: Option<NodeTls>, bound: Bound) -> Result<Self> {
-        let Bound { listener, advertised } = bound;
+        let Bound {
+            listener,
+            advertised,
+        } = bound;
         let listener = tokio::net::TcpListener::from_std(listener)
             .map_err(|error| Error::new(ErrorKind::Internal, format!("the listener: {error}")))?;
         let endpoints = settings.discovery.addresses.endpoints();
@@ -113,7 +116,11 @@ impl Node {
         let acceptor = Acceptor::new(tls, discovery.socket_timeout, connections_max);
         Ok(Self {
             handle: Handle { core },
-            listening: Some(Listening { listener, acceptor, control_runtime }),
+            listening: Some(Listening {
+                listener,
+                acceptor,
+                control_runtime,
+            }),
             thread: Some(thread),
             leave_timeout: discovery.network_timeout,
         })
@@ -141,11 +148,17 @@ impl Node {
     pub async fn run_until_stopped(&self) -> Result<()> {
         let core = &self.handle.core;
         let mut life = core.outside.life();
-        let ended = life.wait_for(|life| *life != Life::Running).await.map(|life| life.clone());
+        let ended = life
+            .wait_for(|life| *life != Life::Running)
+            .await
+            .map(|life| life.clone());
         match ended {
             Ok(Life::CannotForm(error)) => {
                 let context = format!("{error} [{}]", core.report.text());
-                Err(Error { context: context.into(), ..error })
+                Err(Error {
+                    context: context.into(),
+                    ..error
+                })
             }
             _ => Ok(()),
         }
@@ -188,7 +201,11 @@ fn seed() -> u64 {
 }
 
 fn node_info(settings: &Settings, tls: Option<&NodeTls>, address: String) -> NodeInfo {
-    let consistent_id = settings.cluster.node_name.clone().unwrap_or_else(|| address.clone());
+    let consistent_id = settings
+        .cluster
+        .node_name
+        .clone()
+        .unwrap_or_else(|| address.clone());
     let started_at = Clock::wall();
     NodeInfo {
         member: Member {

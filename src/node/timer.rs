@@ -12,7 +12,10 @@ pub(super) struct Timer {
 
 impl Timer {
     pub(super) fn new() -> Self {
-        Self { armed: AtomicU64::new(0), earlier: Notify::new() }
+        Self {
+            armed: AtomicU64::new(0),
+            earlier: Notify::new(),
+        }
     }
 
     /// The engine wants to be called at `next`: rings where that is earlier than what is known.

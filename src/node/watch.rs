@@ -75,12 +75,18 @@ impl Hubs {
         let mut positions = Vec::with_capacity(partitions as usize);
         let mut wanted = Vec::new();
         for (partition, delivered) in (0..partitions).zip(&hub.delivered) {
-            let asked = from.as_ref().and_then(|from| from.get(partition as usize)).copied();
+            let asked = from
+                .as_ref()
+                .and_then(|from| from.get(partition as usize))
+                .copied();
             positions.push(asked.or(*delivered));
             // Who watches from now on joins what is delivered already; who resumes needs what
             // lies between, which the others then pass over.
             if first || asked.is_some_and(|asked| *delivered != Some(asked)) {
-                wanted.push(Wanted { partition, after: asked });
+                wanted.push(Wanted {
+                    partition,
+                    after: asked,
+                });
             }
         }
         let watcher = Arc::new(Watcher {
@@ -121,8 +127,12 @@ impl Hubs {
         events: &[Event],
     ) {
         let mut caches = self.caches.lock();
-        let Some(hub) = caches.get_mut(&cache) else { return };
-        let Some(delivered) = hub.delivered.get_mut(partition as usize) else { return };
+        let Some(hub) = caches.get_mut(&cache) else {
+            return;
+        };
+        let Some(delivered) = hub.delivered.get_mut(partition as usize) else {
+            return;
+        };
         if delivered.is_none_or(|delivered| delivered.counter <= upto.counter) {
             *delivered = Some(upto);
         }
@@ -134,7 +144,9 @@ impl Hubs {
     /// The watchers of a partition cannot go on. How many that were.
     pub(super) fn lose(&self, cache: CacheId, partition: u32) -> usize {
         let caches = self.caches.lock();
-        let Some(hub) = caches.get(&cache) else { return 0 };
+        let Some(hub) = caches.get(&cache) else {
+            return 0;
+        };
         for watcher in &hub.watchers {
             watcher.end(stale(partition));
         }
@@ -169,7 +181,9 @@ impl Watcher {
         if state.ended.is_some() {
             return;
         }
-        let Some(position) = state.positions.get_mut(partition as usize) else { return };
+        let Some(position) = state.positions.get_mut(partition as usize) else {
+            return;
+        };
         let behind = position.map_or(after, |position| position.counter);
         if behind > upto.counter {
             return;
@@ -180,18 +194,28 @@ impl Watcher {
         }
         let moved = *position != Some(upto);
         *position = Some(upto);
-        let events: Vec<Event> =
-            events.iter().filter(|event| event.counter > behind).cloned().collect();
+        let events: Vec<Event> = events
+            .iter()
+            .filter(|event| event.counter > behind)
+            .cloned()
+            .collect();
         if state.queued + events.len() > self.queue_max || state.queue.len() > self.queue_max {
             drop(state);
             return self.end(
-                Error::new(ErrorKind::OutOfRange, "the watcher is too slow; resume from where it is")
-                    .because("WATCHER_TOO_SLOW"),
+                Error::new(
+                    ErrorKind::OutOfRange,
+                    "the watcher is too slow; resume from where it is",
+                )
+                .because("WATCHER_TOO_SLOW"),
             );
         }
         if !events.is_empty() || (moved && state.queue.len() < self.queue_max / 2) {
             state.queued += events.len();
-            state.queue.push_back(WatchItem { partition, upto, events });
+            state.queue.push_back(WatchItem {
+                partition,
+                upto,
+                events,
+            });
             drop(state);
             self.ready.notify_one();
         }
@@ -254,11 +278,19 @@ mod tests {
             expires_at: None,
             idle_expires_at: None,
         };
-        Event { kind: EventKind::Updated, counter, entry, previous: None }
+        Event {
+            kind: EventKind::Updated,
+            counter,
+            entry,
+            previous: None,
+        }
     }
 
     fn at(counter: u64) -> WatchPosition {
-        WatchPosition { counter, ..WatchPosition::default() }
+        WatchPosition {
+            counter,
+            ..WatchPosition::default()
+        }
     }
 
     async fn counters(watcher: &Watcher) -> Vec<u64> {
@@ -271,10 +303,22 @@ mod tests {
         let hubs = Hubs::default();
         let cache = CacheId(1);
         let (early, wanted) = hubs.add(cache, 1, None, 16);
-        assert_eq!(wanted, [Wanted { partition: 0, after: None }]);
+        assert_eq!(
+            wanted,
+            [Wanted {
+                partition: 0,
+                after: None
+            }]
+        );
         hubs.deliver(cache, 0, 4, at(5), &[event(5)]);
         let (late, wanted) = hubs.add(cache, 1, Some(vec![at(3)]), 16);
-        assert_eq!(wanted, [Wanted { partition: 0, after: Some(at(3)) }]);
+        assert_eq!(
+            wanted,
+            [Wanted {
+                partition: 0,
+                after: Some(at(3))
+            }]
+        );
         let (joined, wanted) = hubs.add(cache, 1, None, 16);
         assert_eq!(wanted, []);
         hubs.deliver(cache, 0, 3, at(6), &[event(4), event(5), event(6)]);
@@ -296,10 +340,16 @@ mod tests {
         let (gap, _) = hubs.add(cache, 1, Some(vec![at(3)]), 16);
         let (slow, _) = hubs.add(cache, 1, None, 1);
         hubs.deliver(cache, 0, 5, at(6), &[event(6)]);
-        assert_eq!(gap.next().await.expect_err("a gap").kind, ErrorKind::OutOfRange);
+        assert_eq!(
+            gap.next().await.expect_err("a gap").kind,
+            ErrorKind::OutOfRange
+        );
         hubs.deliver(cache, 0, 6, at(7), &[event(7)]);
         assert_eq!(counters(&slow).await, [6]);
-        assert_eq!(slow.next().await.expect_err("too slow").reason, "WATCHER_TOO_SLOW");
+        assert_eq!(
+            slow.next().await.expect_err("too slow").reason,
+            "WATCHER_TOO_SLOW"
+        );
         hubs.lose(cache, 0);
         assert!(slow.next().await.is_err());
     }

@@ -56,10 +56,18 @@ pub struct Accepted {
 impl Acceptor {
     /// Each handshake takes `socket_timeout` at most, and at most `connections_max` stand at a
     /// time; one more is closed at once.
-    pub fn new(tls: Option<NodeTls>, socket_timeout: Duration, connections_max: usize) -> Arc<Self> {
+    pub fn new(
+        tls: Option<NodeTls>,
+        socket_timeout: Duration,
+        connections_max: usize,
+    ) -> Arc<Self> {
         let tls = tls.map(|tls| (TlsAcceptor::from(Arc::clone(&tls.server)), tls));
         let connections = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
-        Arc::new(Self { tls, socket_timeout, connections })
+        Arc::new(Self {
+            tls,
+            socket_timeout,
+            connections,
+        })
     }
 
     /// Accepts until `stop` is done.
@@ -88,7 +96,8 @@ impl Acceptor {
                 tracing::warn!(%address, "too many connections; one more was closed");
                 continue;
             };
-            let task = tokio::spawn(Arc::clone(&self).admit(tcp, address, permit, accepted.clone()));
+            let task =
+                tokio::spawn(Arc::clone(&self).admit(tcp, address, permit, accepted.clone()));
             handshakes.push_back(task.abort_handle());
             if handshakes.len() >= HANDSHAKES_MAX {
                 handshakes.retain(|handshake| !handshake.is_finished());
@@ -114,7 +123,11 @@ impl Acceptor {
         let _ = tcp.set_nodelay(true);
         match tokio::time::timeout(self.socket_timeout, self.handshake(tcp, address)).await {
             Ok(Ok((connection, control))) => {
-                let queue = if control { &accepted.control } else { &accepted.general };
+                let queue = if control {
+                    &accepted.control
+                } else {
+                    &accepted.general
+                };
                 let _ = queue.send(connection.counted(permit)).await;
             }
             Ok(Err(error)) => tracing::debug!(%address, %error, "a connection was not admitted"),
@@ -142,9 +155,15 @@ impl Acceptor {
         let control = session.alpn_protocol() == Some(ALPN_CONTROL);
         let is_node = tls.nodes.admit(&certificates);
         if control && !is_node {
-            return Err(std::io::Error::other("a control link was asked for by a client"));
+            return Err(std::io::Error::other(
+                "a control link was asked for by a client",
+            ));
         }
-        let remote = Remote { address, certificates, is_node };
+        let remote = Remote {
+            address,
+            certificates,
+            is_node,
+        };
         Ok((Connection::tls(stream.into(), remote), control))
     }
 }

@@ -40,13 +40,25 @@ pub struct Remote {
 impl Connection {
     /// A connection without TLS.
     pub fn plain(tcp: TcpStream, address: SocketAddr) -> Self {
-        let remote = Remote { address, certificates: Arc::from([]), is_node: true };
-        Self { io: Io::Plain(tcp), remote, _permit: None }
+        let remote = Remote {
+            address,
+            certificates: Arc::from([]),
+            is_node: true,
+        };
+        Self {
+            io: Io::Plain(tcp),
+            remote,
+            _permit: None,
+        }
     }
 
     /// A connection whose handshake is done.
     pub fn tls(tls: TlsStream<TcpStream>, remote: Remote) -> Self {
-        Self { io: Io::Tls(Box::new(tls)), remote, _permit: None }
+        Self {
+            io: Io::Tls(Box::new(tls)),
+            remote,
+            _permit: None,
+        }
     }
 
     /// The connection counts by this permit until it ends.

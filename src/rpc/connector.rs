@@ -71,7 +71,10 @@ impl Connector {
                 nodes: tls.nodes.clone(),
             })
         });
-        Self { tls, socket_timeout }
+        Self {
+            tls,
+            socket_timeout,
+        }
     }
 
     /// The longest that one step of a dial takes.
@@ -91,9 +94,13 @@ impl Connector {
     ) -> Result<Connection, DialError> {
         let deadline = Instant::now() + self.socket_timeout;
         let silent = || DialError::Silent("no connection within socket-timeout".to_owned());
-        let (tcp, address) = timeout_at(deadline, first_of(addresses)).await.map_err(|_| silent())??;
+        let (tcp, address) = timeout_at(deadline, first_of(addresses))
+            .await
+            .map_err(|_| silent())??;
         let _ = tcp.set_nodelay(true);
-        let Some(tls) = &self.tls else { return Ok(Connection::plain(tcp, address)) };
+        let Some(tls) = &self.tls else {
+            return Ok(Connection::plain(tcp, address));
+        };
         let config = match purpose {
             Purpose::Control => &tls.control,
             Purpose::Data => &tls.data,
@@ -105,12 +112,22 @@ impl Connector {
             .map_err(|_| DialError::Silent("no TLS handshake within socket-timeout".to_owned()))?
             .map_err(|error| DialError::Foreign(format!("the TLS handshake failed: {error}")))?;
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
-        if !certificates.first().is_some_and(|leaf| tls.nodes.has_peer_name(leaf)) {
+        if !certificates
+            .first()
+            .is_some_and(|leaf| tls.nodes.has_peer_name(leaf))
+        {
             let why = "the certificate carries none of tls.peer-names".to_owned();
             return Err(DialError::Foreign(why));
         }
-        let certificates = certificates.iter().map(|der| der.clone().into_owned()).collect();
-        let remote = Remote { address, certificates, is_node: true };
+        let certificates = certificates
+            .iter()
+            .map(|der| der.clone().into_owned())
+            .collect();
+        let remote = Remote {
+            address,
+            certificates,
+            is_node: true,
+        };
         Ok(Connection::tls(stream.into(), remote))
     }
 }
@@ -123,7 +140,9 @@ async fn first_of(addresses: &[SocketAddr]) -> Result<(TcpStream, SocketAddr), D
     }
     let mut worst = None;
     while let Some(dialled) = dials.join_next().await {
-        let Ok((tcp, address)) = dialled else { continue };
+        let Ok((tcp, address)) = dialled else {
+            continue;
+        };
         match tcp {
             // A port of the system's choice can connect to itself: nobody listens there.
             Ok(tcp) if tcp.local_addr().is_ok_and(|local| local == address) => {

@@ -44,7 +44,11 @@ macro_rules! frame {
         impl Frame for $name {
             fn new(id: u64, hello: Option<&Hello>, messages: &[Message]) -> Self {
                 let messages = messages.iter().map(codec::encode).collect();
-                Self { id, hello: hello.map(codec::hello::encode), messages }
+                Self {
+                    id,
+                    hello: hello.map(codec::hello::encode),
+                    messages,
+                }
             }
 
             fn parts(self) -> (u64, Option<super::proto::Hello>, Vec<PeerMessage>) {

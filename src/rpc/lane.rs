@@ -98,7 +98,11 @@ impl Lane {
     /// How long messages have been waiting without the stream taking any.
     pub fn stalled_for(&self) -> Duration {
         let state = self.state.lock();
-        if state.queue.is_empty() { Duration::ZERO } else { state.moved.elapsed() }
+        if state.queue.is_empty() {
+            Duration::ZERO
+        } else {
+            state.moved.elapsed()
+        }
     }
 
     /// Ends the stream; what waits is dropped.
@@ -116,12 +120,13 @@ impl Lane {
 
     /// The stream of batches: `first`, which has the number 1, then what waits, packed by `pack`
     /// with the numbers that follow.
-    pub fn batches<F>(
-        self: &Arc<Self>,
-        first: F,
-        pack: fn(u64, Vec<Message>) -> F,
-    ) -> Batches<F> {
-        Batches { lane: Arc::clone(self), first: Some(first), id: 1, pack }
+    pub fn batches<F>(self: &Arc<Self>, first: F, pack: fn(u64, Vec<Message>) -> F) -> Batches<F> {
+        Batches {
+            lane: Arc::clone(self),
+            first: Some(first),
+            id: 1,
+            pack,
+        }
     }
 }
 
@@ -130,7 +135,9 @@ impl State {
         let mut batch = Vec::with_capacity(self.queue.len().min(BATCH_MESSAGES_MAX));
         let mut bytes = 0;
         while batch.len() < BATCH_MESSAGES_MAX && bytes < BATCH_BYTES_MAX {
-            let Some((message, weight)) = self.queue.pop_front() else { break };
+            let Some((message, weight)) = self.queue.pop_front() else {
+                break;
+            };
             bytes += weight;
             self.bytes -= weight;
             batch.push(message);
@@ -171,11 +178,16 @@ mod tests {
     use tokio_stream::StreamExt;
 
     fn message() -> Message {
-        Message::Control(Control::AskReach { suspect: Member::default() })
+        Message::Control(Control::AskReach {
+            suspect: Member::default(),
+        })
     }
 
     fn limits() -> LaneLimits {
-        LaneLimits { messages_max: 8, bytes_max: 1 << 20 }
+        LaneLimits {
+            messages_max: 8,
+            bytes_max: 1 << 20,
+        }
     }
 
     #[tokio::test]
@@ -208,7 +220,10 @@ mod tests {
 
     #[test]
     fn a_message_larger_than_the_queue_passes_alone() {
-        let lane = Lane::new(LaneLimits { messages_max: 8, bytes_max: 1 });
+        let lane = Lane::new(LaneLimits {
+            messages_max: 8,
+            bytes_max: 1,
+        });
         assert!(lane.push(message()));
         assert!(!lane.push(message()));
     }

@@ -37,7 +37,10 @@ pub const FRAME_BYTES_MAX: usize = 64 << 20;
 pub const LINK_NUMBER: &str = "embergrid-link";
 
 /// Control messages are few; so many that wait mean that the peer takes none.
-const CONTROL_LIMITS: LaneLimits = LaneLimits { messages_max: 4_096, bytes_max: 64 << 20 };
+const CONTROL_LIMITS: LaneLimits = LaneLimits {
+    messages_max: 4_096,
+    bytes_max: 64 << 20,
+};
 
 /// How a node makes its links.
 #[derive(Clone)]
@@ -100,17 +103,30 @@ pub async fn greet(
     mine: &Arc<Hello>,
     number: u64,
 ) -> Result<Greeting, DialError> {
-    let connection = options.connector.connect(addresses, Purpose::Control).await?;
+    let connection = options
+        .connector
+        .connect(addresses, Purpose::Control)
+        .await?;
     let address = connection.remote().address;
     let (client, wire) = client(connection).await?;
     let lane = Lane::new(CONTROL_LIMITS);
-    let (opened, theirs) = timeout(options.network_timeout, open_control(client, wire, lane, mine, number))
-        .await
-        .map_err(|_| DialError::Silent("no hello within network-timeout".to_owned()))??;
+    let (opened, theirs) = timeout(
+        options.network_timeout,
+        open_control(client, wire, lane, mine, number),
+    )
+    .await
+    .map_err(|_| DialError::Silent("no hello within network-timeout".to_owned()))??;
     if theirs.info.member != mine.info.member {
-        mine.check(&theirs).map_err(|error| DialError::Foreign(error.to_string()))?;
+        mine.check(&theirs)
+            .map_err(|error| DialError::Foreign(error.to_string()))?;
     }
-    Ok(Greeting { theirs, mine: Arc::clone(mine), address, number, control: opened })
+    Ok(Greeting {
+        theirs,
+        mine: Arc::clone(mine),
+        address,
+        number,
+        control: opened,
+    })
 }
 
 impl Greeting {
@@ -129,12 +145,21 @@ impl Greeting {
         options: &LinkOptions,
         ended: impl FnOnce(&Arc<Link>) + Send + 'static,
     ) -> Result<Arc<Link>, DialError> {
-        let opening = open_all_data(options.clone(), self.address, Arc::clone(&self.mine), self.number);
-        let opening = options.data_runtime.spawn(timeout(options.network_timeout, opening));
+        let opening = open_all_data(
+            options.clone(),
+            self.address,
+            Arc::clone(&self.mine),
+            self.number,
+        );
+        let opening = options
+            .data_runtime
+            .spawn(timeout(options.network_timeout, opening));
         let data = opening
             .await
             .map_err(|_| DialError::Silent("this node stops".to_owned()))?
-            .map_err(|_| DialError::Silent("no data streams within network-timeout".to_owned()))??;
+            .map_err(|_| {
+                DialError::Silent("no data streams within network-timeout".to_owned())
+            })??;
         let link = Arc::new(Link {
             peer: self.theirs.info,
             address: self.address,
@@ -172,11 +197,15 @@ impl Link {
         let stream = match &message {
             Message::Control(_) => return self.control.push(message),
             Message::Data(data) => stream_of(data.cache, data.partition),
-            Message::Forward(forward) => stream_of(forward.request.cache, forward.request.partition),
+            Message::Forward(forward) => {
+                stream_of(forward.request.cache, forward.request.partition)
+            }
             Message::ForwardReply(reply) => reply.id,
         };
         let place = stream % self.data.len().max(1) as u64;
-        self.data.get(place as usize).is_some_and(|lane| lane.push(message))
+        self.data
+            .get(place as usize)
+            .is_some_and(|lane| lane.push(message))
     }
 
     /// Whether every data stream has room for what a write needs.
@@ -271,10 +300,24 @@ async fn open_control(
     number: u64,
 ) -> Result<(Opened<ControlFrame>, Hello), DialError> {
     let batches = batches::<ControlFrame>(&lane, mine);
-    let mut answers = client.control(numbered(batches, number)).await.map_err(refused)?.into_inner();
+    let mut answers = client
+        .control(numbered(batches, number))
+        .await
+        .map_err(refused)?
+        .into_inner();
     let first = answers.message().await.map_err(refused)?;
-    let theirs = first.unwrap_or_default().into_hello().map_err(|error| DialError::Foreign(error.to_string()))?;
-    Ok((Opened { lane, answers, wire }, theirs))
+    let theirs = first
+        .unwrap_or_default()
+        .into_hello()
+        .map_err(|error| DialError::Foreign(error.to_string()))?;
+    Ok((
+        Opened {
+            lane,
+            answers,
+            wire,
+        },
+        theirs,
+    ))
 }
 
 async fn open_all_data(
@@ -289,10 +332,21 @@ async fn open_all_data(
         let (mut client, wire) = client(connection).await?;
         let lane = Lane::new(options.data_limits);
         let batches = batches::<DataFrame>(&lane, &mine);
-        let mut answers = client.data(numbered(batches, number)).await.map_err(refused)?.into_inner();
+        let mut answers = client
+            .data(numbered(batches, number))
+            .await
+            .map_err(refused)?
+            .into_inner();
         let first = answers.message().await.map_err(refused)?;
-        first.unwrap_or_default().into_hello().map_err(|error| DialError::Foreign(error.to_string()))?;
-        streams.push(Opened { lane, answers, wire });
+        first
+            .unwrap_or_default()
+            .into_hello()
+            .map_err(|error| DialError::Foreign(error.to_string()))?;
+        streams.push(Opened {
+            lane,
+            answers,
+            wire,
+        });
     }
     Ok(streams)
 }

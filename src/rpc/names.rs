@@ -44,7 +44,10 @@ impl Names {
             .await
             .map_err(|_| format!("{host} was not resolved within {limit:?}"))?
             .map_err(|error| format!("{host} does not resolve: {error}"))?;
-        Ok(addresses.into_iter().map(|ip| SocketAddr::new(ip, port)).collect())
+        Ok(addresses
+            .into_iter()
+            .map(|ip| SocketAddr::new(ip, port))
+            .collect())
     }
 
     fn shared(&self, host: &str) -> Shared {
@@ -77,13 +80,20 @@ async fn look_up(shared: &Shared, host: &str) -> std::io::Result<Vec<IpAddr>> {
 /// The host and the port of `host:port`; IPv6 in brackets.
 pub fn split_address(address: &str) -> Option<(&str, u16)> {
     let (host, port) = address.rsplit_once(':')?;
-    let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    let host = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'))
+        .unwrap_or(host);
     Some((host, port.parse().ok()?))
 }
 
 /// `host:port`, with brackets around IPv6.
 pub fn join_address(host: &str, port: u16) -> String {
-    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
+    if host.contains(':') {
+        format!("[{host}]:{port}")
+    } else {
+        format!("{host}:{port}")
+    }
 }
 
 #[cfg(test)]
@@ -105,7 +115,10 @@ mod tests {
         let limit = Duration::from_secs(5);
         let found = names.resolve("::1", 7, limit).await.expect("an address");
         assert_eq!(found, ["[::1]:7".parse().expect("an address")]);
-        let error = names.resolve("no name at all", 7, limit).await.expect_err("no such name");
+        let error = names
+            .resolve("no name at all", 7, limit)
+            .await
+            .expect_err("no such name");
         assert!(error.contains("no name at all"), "{error}");
     }
 }

@@ -28,8 +28,11 @@ pub struct KeyAndChain {
 
 /// An error about one file.
 pub fn file_error(path: &Path, what: impl std::fmt::Display) -> Error {
-    Error::new(ErrorKind::InvalidArgument, format!("{}: {what}", path.display()))
-        .because("TLS_SETTINGS")
+    Error::new(
+        ErrorKind::InvalidArgument,
+        format!("{}: {what}", path.display()),
+    )
+    .because("TLS_SETTINGS")
 }
 
 /// Reads a key store: the private key and its chain. `wall` is the time in seconds since the
@@ -44,15 +47,29 @@ pub fn read_key_store(store: &Store, wall: u64) -> Result<KeyAndChain> {
     let path = &store.path;
     let chain = certificates(path, &text)?;
     if contains(&text, b"BEGIN ENCRYPTED PRIVATE KEY") {
-        return Err(file_error(path, "the private key is encrypted; decrypt it, for example with openssl pkey"));
+        return Err(file_error(
+            path,
+            "the private key is encrypted; decrypt it, for example with openssl pkey",
+        ));
     }
-    let key = PrivateKeyDer::from_pem_slice(&text)
-        .map_err(|_| file_error(path, "holds no private key that can be read (PKCS#8, SEC1 or PKCS#1 in PEM)"))?;
+    let key = PrivateKeyDer::from_pem_slice(&text).map_err(|_| {
+        file_error(
+            path,
+            "holds no private key that can be read (PKCS#8, SEC1 or PKCS#1 in PEM)",
+        )
+    })?;
     let Some(leaf) = chain.first() else {
-        return Err(file_error(path, "holds a private key and no certificate; put the chain behind it, leaf first"));
+        return Err(file_error(
+            path,
+            "holds a private key and no certificate; put the chain behind it, leaf first",
+        ));
     };
     let expires_at = check_dates(path, leaf, wall)?;
-    Ok(KeyAndChain { key, chain, expires_at })
+    Ok(KeyAndChain {
+        key,
+        chain,
+        expires_at,
+    })
 }
 
 /// Reads a trust store: the certificates of authorities.
@@ -67,23 +84,36 @@ pub fn read_trust_store(store: &Store) -> Result<RootCertStore> {
     let mut roots = RootCertStore::empty();
     let authorities = certificates(path, &text)?;
     if authorities.is_empty() {
-        return Err(file_error(path, "holds no certificate; a trust store names the authorities to trust"));
+        return Err(file_error(
+            path,
+            "holds no certificate; a trust store names the authorities to trust",
+        ));
     }
     if authorities.len() > AUTHORITIES_MAX {
-        return Err(file_error(path, format!("holds more than {AUTHORITIES_MAX} certificates")));
+        return Err(file_error(
+            path,
+            format!("holds more than {AUTHORITIES_MAX} certificates"),
+        ));
     }
     for authority in authorities {
-        roots
-            .add(authority)
-            .map_err(|error| file_error(path, format!("holds a certificate that cannot be an authority: {error}")))?;
+        roots.add(authority).map_err(|error| {
+            file_error(
+                path,
+                format!("holds a certificate that cannot be an authority: {error}"),
+            )
+        })?;
     }
     Ok(roots)
 }
 
 /// The DNS names that a certificate was given for.
 pub fn dns_names(certificate: &CertificateDer<'_>) -> Vec<String> {
-    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else { return Vec::new() };
-    let Ok(Some(names)) = parsed.subject_alternative_name() else { return Vec::new() };
+    let Ok((_, parsed)) = X509Certificate::from_der(certificate) else {
+        return Vec::new();
+    };
+    let Ok(Some(names)) = parsed.subject_alternative_name() else {
+        return Vec::new();
+    };
     let mut found = Vec::new();
     for name in &names.value.general_names {
         if let x509_parser::extensions::GeneralName::DNSName(name) = name {
@@ -97,19 +127,28 @@ fn read(store: &Store) -> Result<Vec<u8>> {
     let path = &store.path;
     if store.form != StoreType::Pem {
         let what = "only PEM is understood in this version; convert it, for example with openssl pkcs12 -nodes";
-        return Err(Error::new(ErrorKind::Unimplemented, format!("{}: {what}", path.display())));
+        return Err(Error::new(
+            ErrorKind::Unimplemented,
+            format!("{}: {what}", path.display()),
+        ));
     }
     let unreadable = |error: std::io::Error| file_error(path, format!("cannot be read: {error}"));
     let bytes = std::fs::metadata(path).map_err(unreadable)?.len();
     if bytes > FILE_BYTES_MAX {
-        return Err(file_error(path, format!("is larger than {FILE_BYTES_MAX} bytes")));
+        return Err(file_error(
+            path,
+            format!("is larger than {FILE_BYTES_MAX} bytes"),
+        ));
     }
     let text = std::fs::read(path).map_err(unreadable)?;
     if text.is_empty() {
         return Err(file_error(path, "is empty"));
     }
     if !contains(&text, b"-----BEGIN ") {
-        return Err(file_error(path, format!("is {}, not PEM as the settings say", form_of(&text))));
+        return Err(file_error(
+            path,
+            format!("is {}, not PEM as the settings say", form_of(&text)),
+        ));
     }
     Ok(text)
 }
@@ -137,15 +176,28 @@ fn certificates(path: &Path, text: &[u8]) -> Result<Vec<CertificateDer<'static>>
 }
 
 fn check_dates(path: &Path, leaf: &CertificateDer<'_>, wall: u64) -> Result<u64> {
-    let (_, parsed) = X509Certificate::from_der(leaf)
-        .map_err(|error| file_error(path, format!("holds a certificate that cannot be read: {error}")))?;
+    let (_, parsed) = X509Certificate::from_der(leaf).map_err(|error| {
+        file_error(
+            path,
+            format!("holds a certificate that cannot be read: {error}"),
+        )
+    })?;
     let validity = parsed.validity();
     let wall = i64::try_from(wall).unwrap_or(i64::MAX);
     if validity.not_after.timestamp() < wall {
-        return Err(file_error(path, format!("the certificate expired at {}", validity.not_after)));
+        return Err(file_error(
+            path,
+            format!("the certificate expired at {}", validity.not_after),
+        ));
     }
     if validity.not_before.timestamp() > wall {
-        return Err(file_error(path, format!("the certificate is not valid before {}", validity.not_before)));
+        return Err(file_error(
+            path,
+            format!(
+                "the certificate is not valid before {}",
+                validity.not_before
+            ),
+        ));
     }
     Ok(u64::try_from(validity.not_after.timestamp()).unwrap_or(0))
 }

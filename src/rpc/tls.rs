@@ -54,7 +54,9 @@ pub struct NodeCertificates {
 impl NodeCertificates {
     /// Whether a chain, leaf first, is that of a node of this cluster.
     pub fn admit(&self, chain: &[CertificateDer<'_>]) -> bool {
-        let Some((leaf, rest)) = chain.split_first() else { return false };
+        let Some((leaf, rest)) = chain.split_first() else {
+            return false;
+        };
         let names = dns_names(leaf);
         let now = UnixTime::since_unix_epoch(since_epoch());
         names.iter().any(|name| name == NODE_CERTIFICATE_NAME)
@@ -141,7 +143,9 @@ pub fn client_tls(settings: &TlsSettings) -> Result<Option<Arc<ClientConfig>>> {
 }
 
 fn since_epoch() -> std::time::Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 fn both_stores(settings: &TlsSettings) -> Result<(&Store, &Store)> {
@@ -149,7 +153,9 @@ fn both_stores(settings: &TlsSettings) -> Result<(&Store, &Store)> {
         (Some(key_store), Some(trust_store)) => Ok((key_store, trust_store)),
         (None, Some(_)) => Err(half("tls.key-store-file-path")),
         (Some(_), None) => Err(half("tls.trust-store-file-path")),
-        (None, None) => Err(half("tls.key-store-file-path and tls.trust-store-file-path")),
+        (None, None) => Err(half(
+            "tls.key-store-file-path and tls.trust-store-file-path",
+        )),
     }
 }
 
@@ -166,12 +172,17 @@ fn certified(
     own: KeyAndChain,
     provider: &CryptoProvider,
 ) -> Result<Arc<SingleCertAndKey>> {
-    let key = CertifiedKey::from_der(own.chain, own.key, provider).map_err(|error| match error {
-        rustls::Error::InconsistentKeys(_) => {
-            file_error(&store.path, "the private key does not belong to the first certificate")
-        }
-        error => file_error(&store.path, format!("the private key cannot be used: {error}")),
-    })?;
+    let key =
+        CertifiedKey::from_der(own.chain, own.key, provider).map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => file_error(
+                &store.path,
+                "the private key does not belong to the first certificate",
+            ),
+            error => file_error(
+                &store.path,
+                format!("the private key cannot be used: {error}"),
+            ),
+        })?;
     Ok(Arc::new(SingleCertAndKey::from(key)))
 }
 
@@ -193,16 +204,29 @@ fn check_own_chain(
     chain: &[CertificateDer<'_>],
     verifier: &dyn ClientCertVerifier,
 ) -> Result<()> {
-    let Some((leaf, rest)) = chain.split_first() else { return Ok(()) };
-    if !dns_names(leaf).iter().any(|name| name == NODE_CERTIFICATE_NAME) {
-        let what = format!("is not the certificate of a node: it lacks the DNS name {NODE_CERTIFICATE_NAME}");
+    let Some((leaf, rest)) = chain.split_first() else {
+        return Ok(());
+    };
+    if !dns_names(leaf)
+        .iter()
+        .any(|name| name == NODE_CERTIFICATE_NAME)
+    {
+        let what = format!(
+            "is not the certificate of a node: it lacks the DNS name {NODE_CERTIFICATE_NAME}"
+        );
         return Err(file_error(&key_store.path, what));
     }
     let now = UnixTime::since_unix_epoch(since_epoch());
-    verifier.verify_client_cert(leaf, rest, now).map(drop).map_err(|error| {
-        let what = format!("no node would accept the certificate, by {}: {error}", trust_store.path.display());
-        file_error(&key_store.path, what)
-    })
+    verifier
+        .verify_client_cert(leaf, rest, now)
+        .map(drop)
+        .map_err(|error| {
+            let what = format!(
+                "no node would accept the certificate, by {}: {error}",
+                trust_store.path.display()
+            );
+            file_error(&key_store.path, what)
+        })
 }
 
 fn versions(protocol: TlsProtocol) -> Vec<&'static SupportedProtocolVersion> {
@@ -248,5 +272,8 @@ fn client_config(
 }
 
 fn no_versions(error: rustls::Error) -> Error {
-    Error::new(ErrorKind::Internal, format!("TLS cannot be set up: {error}"))
+    Error::new(
+        ErrorKind::Internal,
+        format!("TLS cannot be set up: {error}"),
+    )
 }

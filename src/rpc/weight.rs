@@ -27,7 +27,11 @@ fn control_weight(control: &Control) -> usize {
 }
 
 fn view_weight(view: &View) -> usize {
-    let tables: usize = view.caches.values().map(|cache| BASE + cache.table.len() * 8).sum();
+    let tables: usize = view
+        .caches
+        .values()
+        .map(|cache| BASE + cache.table.len() * 8)
+        .sum();
     tables + (view.nodes.len() + view.dropped.len() + view.departed.len()) * BASE
 }
 
@@ -37,8 +41,11 @@ fn data_weight(data: &Data) -> usize {
         Body::Reset(reset) => updates_weight(&reset.updates),
         Body::Replicate(replicate) => updates_weight(&replicate.updates),
         Body::Chunk(chunk) => {
-            let entries: usize =
-                chunk.entries.iter().map(|(key, entry)| key.len() + entry_weight(entry)).sum();
+            let entries: usize = chunk
+                .entries
+                .iter()
+                .map(|(key, entry)| key.len() + entry_weight(entry))
+                .sum();
             let requests: usize = chunk
                 .requests
                 .iter()
@@ -46,9 +53,7 @@ fn data_weight(data: &Data) -> usize {
                 .sum();
             entries + requests
         }
-        Body::Touches { accesses } => {
-            accesses.iter().map(|(key, _, _)| key.len() + BASE).sum()
-        }
+        Body::Touches { accesses } => accesses.iter().map(|(key, _, _)| key.len() + BASE).sum(),
         Body::Events { events, .. } => events.iter().map(event_weight).sum(),
         _ => BASE,
     }
@@ -64,12 +69,18 @@ fn update_weight(update: &Update) -> usize {
         UpdateEffect::Expire { key, .. } => key.len(),
         _ => 0,
     };
-    let request = update.request.as_ref().map_or(0, |(_, record)| BASE + reply_weight(&record.reply));
+    let request = update
+        .request
+        .as_ref()
+        .map_or(0, |(_, record)| BASE + reply_weight(&record.reply));
     BASE + effect + request
 }
 
 fn entry_weight(entry: &Entry) -> usize {
-    BASE + entry.live.as_ref().map_or(0, |live| live.value.len() + BASE)
+    BASE + entry
+        .live
+        .as_ref()
+        .map_or(0, |live| live.value.len() + BASE)
 }
 
 fn event_weight(event: &Event) -> usize {
@@ -92,9 +103,13 @@ fn operation_weight(operation: &Operation) -> usize {
 
 fn key_operation_weight(operation: &KeyOperation) -> usize {
     match operation {
-        KeyOperation::Put { value, condition, .. } => value.len() + condition_weight(condition),
+        KeyOperation::Put {
+            value, condition, ..
+        } => value.len() + condition_weight(condition),
         KeyOperation::Remove { condition, .. } => condition_weight(condition),
-        KeyOperation::Modify { change, condition, .. } => {
+        KeyOperation::Modify {
+            change, condition, ..
+        } => {
             let change = match change {
                 Change::Append(value) | Change::Prepend(value) => value.len(),
                 Change::Increment { .. } => 0,
@@ -106,7 +121,11 @@ fn key_operation_weight(operation: &KeyOperation) -> usize {
 }
 
 fn condition_weight(condition: &Condition) -> usize {
-    if let Condition::Value(value) = condition { value.len() } else { 0 }
+    if let Condition::Value(value) = condition {
+        value.len()
+    } else {
+        0
+    }
 }
 
 fn reply_weight(reply: &Reply) -> usize {

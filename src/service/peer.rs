@@ -73,14 +73,18 @@ impl PeerService for PeerFront {
         &self,
         request: Request<Streaming<ControlFrame>>,
     ) -> Result<Response<Self::ControlStream>, Status> {
-        self.open(request, |theirs, number| self.handle.greet(theirs, number)).await
+        self.open(request, |theirs, number| self.handle.greet(theirs, number))
+            .await
     }
 
     async fn data(
         &self,
         request: Request<Streaming<DataFrame>>,
     ) -> Result<Response<Self::DataStream>, Status> {
-        self.open(request, |theirs, number| self.handle.open_data(theirs, number)).await
+        self.open(request, |theirs, number| {
+            self.handle.open_data(theirs, number)
+        })
+        .await
     }
 }
 
@@ -102,15 +106,19 @@ async fn take<F: Frame>(mut frames: Streaming<F>, session: &PeerSession) {
     }
 }
 
-#[expect(clippy::result_large_err, reason = "a status is what the generated code wants")]
 fn admit<T>(request: &Request<T>) -> Result<(), Status> {
-    if request.extensions().get::<Remote>().is_some_and(|remote| remote.is_node) {
+    if request
+        .extensions()
+        .get::<Remote>()
+        .is_some_and(|remote| remote.is_node)
+    {
         return Ok(());
     }
-    Err(Status::permission_denied("this service is for nodes; the certificate is not that of a node"))
+    Err(Status::permission_denied(
+        "this service is for nodes; the certificate is not that of a node",
+    ))
 }
 
-#[expect(clippy::result_large_err, reason = "a status is what the generated code wants")]
 fn link_number<T>(request: &Request<T>) -> Result<u64, Status> {
     request
         .metadata()

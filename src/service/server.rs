@@ -60,7 +60,12 @@ impl ServingNode {
         let stop = watch::Sender::new(false);
         let streams_max = settings.limits.streams_per_connection_max;
         let servers = spawn_servers(&handle, listening, public, streams_max, &stop);
-        Ok(Self { node, stop, servers, drain_time: settings.limits.drain_time })
+        Ok(Self {
+            node,
+            stop,
+            servers,
+            drain_time: settings.limits.drain_time,
+        })
     }
 
     /// The node as its users see it.
@@ -88,7 +93,10 @@ impl ServingNode {
         self.node.stop();
         let deadline = tokio::time::Instant::now() + self.drain_time;
         for mut server in self.servers.drain(..) {
-            if tokio::time::timeout_at(deadline, &mut server).await.is_err() {
+            if tokio::time::timeout_at(deadline, &mut server)
+                .await
+                .is_err()
+            {
                 tracing::warn!("calls were still in flight at the end of drain-time");
                 server.abort();
             }
@@ -116,7 +124,11 @@ fn spawn_servers(
 ) -> Vec<JoinHandle<()>> {
     let (control, control_incoming) = mpsc::channel(ACCEPTED_MAX);
     let (general, general_incoming) = mpsc::channel(ACCEPTED_MAX);
-    let Listening { listener, acceptor, control_runtime } = listening;
+    let Listening {
+        listener,
+        acceptor,
+        control_runtime,
+    } = listening;
     let accepting = acceptor.run(listener, Accepted { control, general }, told(stop));
     let peers = Routes::new(PeerFront::server(handle.clone()));
     let all = public.add_service(PeerFront::server(handle.clone()));

@@ -18,7 +18,10 @@ fn request(key: &str, operation: KeyOperation) -> Request {
     Request {
         cache: cache.id(),
         partition: partition_of(key.as_bytes(), cache.partitions),
-        operation: Operation::Key { key: Blob::from(key), operation },
+        operation: Operation::Key {
+            key: Blob::from(key),
+            operation,
+        },
         request_id: None,
     }
 }
@@ -35,7 +38,10 @@ fn put(value: &str) -> KeyOperation {
 
 /// Repeats an operation until it is carried out.
 fn execute(handle: &Handle, request: &Request) -> Reply {
-    let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime");
     let deadline = Instant::now() + PATIENCE;
     loop {
         match runtime.block_on(handle.execute(request.clone(), deadline)) {
@@ -46,7 +52,10 @@ fn execute(handle: &Handle, request: &Request) -> Reply {
 }
 
 fn holds(handle: &Handle, key: &str, value: &str) {
-    let get = KeyOperation::Get { touch: None, omit_value: false };
+    let get = KeyOperation::Get {
+        touch: None,
+        omit_value: false,
+    };
     let Reply::Got { entry } = execute(handle, &request(key, get)) else {
         panic!("another reply");
     };
@@ -91,23 +100,37 @@ fn three_nodes_keep_what_is_stored_when_one_is_killed_and_returns() {
     let mut nodes: Vec<TestNode> = ports
         .into_iter()
         .zip(["a", "b", "c"])
-        .map(|(port, name)| TestNode::start(&settings_of(&authorities, &list, name), port).expect("it starts"))
+        .map(|(port, name)| {
+            TestNode::start(&settings_of(&authorities, &list, name), port).expect("it starts")
+        })
         .collect();
     wait_until("all are in one view", || in_one_view(&nodes));
-    println!("three nodes, serving in one view after {:?}", started.elapsed());
+    println!(
+        "three nodes, serving in one view after {:?}",
+        started.elapsed()
+    );
     for number in 0..50 {
         let handle = nodes[number % 3].handle();
-        execute(&handle, &request(&format!("key-{number}"), put(&format!("value-{number}"))));
+        execute(
+            &handle,
+            &request(&format!("key-{number}"), put(&format!("value-{number}"))),
+        );
     }
     let mut killed = nodes.remove(0);
     killed.kill();
     let address = killed.address;
     let at = Instant::now();
-    wait_until("the others are in one view without it", || in_one_view(&nodes));
+    wait_until("the others are in one view without it", || {
+        in_one_view(&nodes)
+    });
     println!("a killed node was out of the view after {:?}", at.elapsed());
     for number in 0..50 {
         for node in &nodes {
-            holds(&node.handle(), &format!("key-{number}"), &format!("value-{number}"));
+            holds(
+                &node.handle(),
+                &format!("key-{number}"),
+                &format!("value-{number}"),
+            );
         }
     }
     let listener = TcpListener::bind(address).expect("the port is free again");
@@ -117,7 +140,11 @@ fn three_nodes_keep_what_is_stored_when_one_is_killed_and_returns() {
     wait_until("it is back", || in_one_view(&nodes));
     println!("a restarted node was in the view after {:?}", at.elapsed());
     for number in 0..50 {
-        holds(&nodes[2].handle(), &format!("key-{number}"), &format!("value-{number}"));
+        holds(
+            &nodes[2].handle(),
+            &format!("key-{number}"),
+            &format!("value-{number}"),
+        );
     }
 }
 
@@ -128,7 +155,9 @@ fn a_node_that_leaves_in_order_is_out_at_once() {
     let mut nodes: Vec<TestNode> = ports
         .into_iter()
         .zip(["a", "b"])
-        .map(|(port, name)| TestNode::start(&settings_of(&authorities, &list, name), port).expect("it starts"))
+        .map(|(port, name)| {
+            TestNode::start(&settings_of(&authorities, &list, name), port).expect("it starts")
+        })
         .collect();
     wait_until("both are in one view", || in_one_view(&nodes));
     execute(&nodes[0].handle(), &request("key", put("value")));

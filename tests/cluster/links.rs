@@ -31,7 +31,11 @@ fn a_node_of_another_authority_is_refused() {
     let second =
         TestNode::start(&settings(&list, theirs.node("second")), second_port).expect("it starts");
     wait_until("both were told what came of the other", || {
-        [&first, &second].iter().all(|node| node.handle().probe_report().contains("TLS handshake failed"))
+        [&first, &second].iter().all(|node| {
+            node.handle()
+                .probe_report()
+                .contains("TLS handshake failed")
+        })
     });
     assert_eq!(first.handle().stats().links_opened, 0);
     assert_eq!(second.handle().stats().links_opened, 0);

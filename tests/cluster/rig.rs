@@ -35,7 +35,10 @@ impl Authorities {
         let folder = tempfile::tempdir().expect("a folder");
         let authority = Authority::new(name, validity()).expect("an authority");
         let made = Self { folder, authority };
-        made.write("authority.pem", &made.authority.identity().certificate_pem.clone());
+        made.write(
+            "authority.pem",
+            &made.authority.identity().certificate_pem.clone(),
+        );
         made
     }
 
@@ -48,13 +51,19 @@ impl Authorities {
 
     /// The TLS settings of a node.
     pub fn node(&self, name: &str) -> TlsSettings {
-        let identity = self.authority.node(name, &[], validity()).expect("a certificate");
+        let identity = self
+            .authority
+            .node(name, &[], validity())
+            .expect("a certificate");
         self.tls(name, &identity)
     }
 
     /// The TLS settings of a client.
     pub fn client(&self, name: &str) -> TlsSettings {
-        let identity = self.authority.client(name, validity()).expect("a certificate");
+        let identity = self
+            .authority
+            .client(name, validity())
+            .expect("a certificate");
         self.tls(name, &identity)
     }
 
@@ -76,13 +85,17 @@ pub fn validity() -> Validity {
 
 /// A PEM file.
 pub fn pem(path: PathBuf) -> Store {
-    Store { path, form: StoreType::Pem }
+    Store {
+        path,
+        form: StoreType::Pem,
+    }
 }
 
 /// Listeners that were bound before the nodes are made, so that every address list can name all.
 pub fn listeners(count: usize) -> (Vec<TcpListener>, AddressList) {
-    let listeners: Vec<TcpListener> =
-        (0..count).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port")).collect();
+    let listeners: Vec<TcpListener> = (0..count)
+        .map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"))
+        .collect();
     let addresses: Vec<String> = listeners
         .iter()
         .map(|listener| listener.local_addr().expect("an address").to_string())
@@ -111,13 +124,20 @@ impl TestNode {
     /// Starts a node on a listener.
     pub fn start(settings: &Settings, listener: TcpListener) -> Result<Self> {
         let address = listener.local_addr().expect("an address");
-        let runtime =
-            Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .expect("a runtime");
         let node = {
             let _inside = runtime.enter();
             ServingNode::start_on(settings, listener)?
         };
-        Ok(Self { address, node: Some(node), runtime: Some(runtime) })
+        Ok(Self {
+            address,
+            node: Some(node),
+            runtime: Some(runtime),
+        })
     }
 
     /// The node as its users see it.
