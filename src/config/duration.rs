@@ -1,13 +1,11 @@
 //! Durations as people write them: `2s`, `500ms`, `1h 30m`, and ISO 8601 `PT2S`, `P2DT3H4M`.
-//! Bare numbers, months and years are refused: they are read differently by different people.
+//! Bare numbers but 0, months and years are refused: different people read them differently.
 
 use std::time::Duration;
 
 /// The longest duration that any setting may have: a hundred years. It keeps sums of points in
 /// time and durations far from overflow.
 pub const DURATION_MAX: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-
-const DAY_SECONDS: u64 = 24 * 3600;
 
 /// The longest text that is read as a duration, in bytes.
 const TEXT_MAX: usize = 64;
@@ -28,6 +26,9 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     if text.starts_with('-') || text.starts_with('\u{2212}') {
         return Err("a negative duration".to_owned());
     }
+    if text == "0" {
+        return Ok(Duration::ZERO); // The same in every unit.
+    }
     if text
         .bytes()
         .all(|byte| byte.is_ascii_digit() || byte == b'.')
@@ -47,14 +48,27 @@ pub fn parse(text: &str) -> Result<Duration, String> {
 
 /// How a setting's duration is shown; [`parse`] reads it back.
 pub fn show(duration: Duration) -> String {
-    use humantime_serde::re::humantime::format_duration;
-    let days = duration.as_secs() / DAY_SECONDS;
-    let rest = duration - Duration::from_secs(days * DAY_SECONDS);
-    match (days, rest.is_zero()) {
-        // Longer ones would be said in months and years, which are refused.
-        (30.., true) => format!("{days}days"),
-        (30.., false) => format!("{days}days {}", format_duration(rest)),
-        _ => format_duration(duration).to_string(),
+    const UNITS: [(&str, u128); 7] = [
+        ("d", 86_400_000_000_000),
+        ("h", 3_600_000_000_000),
+        ("m", 60_000_000_000),
+        ("s", 1_000_000_000),
+        ("ms", 1_000_000),
+        ("us", 1_000),
+        ("ns", 1),
+    ];
+    let mut left = duration.as_nanos();
+    let mut parts = Vec::new();
+    for (unit, length) in UNITS {
+        if left >= length {
+            parts.push(format!("{}{unit}", left / length));
+            left %= length;
+        }
+    }
+    if parts.is_empty() {
+        "0s".to_owned()
+    } else {
+        parts.join(" ")
     }
 }
 
@@ -124,6 +138,7 @@ mod tests {
             (" 1h 30m ", 5_400_000),
             ("1day", 86_400_000),
             ("0s", 0),
+            ("0", 0),
             ("PT2S", 2_000),
             ("pt2s", 2_000),
             ("PT0.5S", 500),

@@ -223,16 +223,12 @@ impl<'a> Reader<'a> {
         const FORM: &str = "write a number with a unit in quotation marks, such as \"2s\", \
                             \"500ms\" or \"PT2S\"";
         let given = self.given.get(name)?;
-        let Some(text) = given.value.text() else {
-            return match given.value {
-                Value::Integer(_) => {
-                    self.problem(name, "a bare number, which says no unit", FORM);
-                    None
-                }
-                _ => self.mismatch(name, given, "a duration", FORM),
-            };
+        let text = match &given.value {
+            Value::Text(text) | Value::Loose(text) => text.clone(),
+            Value::Integer(number) => number.to_string(),
+            _ => return self.mismatch(name, given, "a duration", FORM),
         };
-        match duration::parse(text) {
+        match duration::parse(&text) {
             Err(what) => self.problem(name, what, FORM),
             Ok(found) if bounds.contains(&found) => return Some(found),
             Ok(found) => {

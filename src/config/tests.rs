@@ -73,8 +73,7 @@ fn everything_is_read() {
         [[caches]]
         name = "other"
     "#;
-    let text = text.replace("join-timeout = 0", "join-timeout = \"0s\"");
-    let settings = load(&text, &[], &[]).expect("all of it is right");
+    let settings = load(text, &[], &[]).expect("all of it is right");
     assert_eq!(settings.cluster.name, "shop");
     assert_eq!(settings.cluster.node_name.as_deref(), Some("one"));
     assert_eq!(settings.cluster.attributes["Zone"], "a");
@@ -482,5 +481,34 @@ fn stores_are_found_beside_the_file_and_looked_at() {
             "{key}: {}",
             problems[0]
         );
+    }
+}
+
+#[test]
+fn the_examples_are_right() {
+    use crate::rpc::certificates::{Wanted, write_all};
+    let folder = tempfile::tempdir().expect("a folder");
+    let wanted = Wanted {
+        authority: "test".to_owned(),
+        nodes: vec![("node-1".to_owned(), Vec::new())],
+        clients: Vec::new(),
+        days: 1,
+    };
+    write_all(&folder.path().join("certs"), &wanted).expect("an empty folder");
+    std::fs::create_dir(folder.path().join("examples")).expect("a folder");
+    let key = folder.path().join("certs/node-1.key.pem");
+    let key = key.to_string_lossy();
+    let flags = [
+        ("tls.key-store-file-path", key.as_ref()),
+        ("tls.key-store-type", "PEM"),
+    ];
+    for (name, caches, flags) in [("one-node", 1, &[][..]), ("three-nodes", 3, &flags[..])] {
+        let name = format!("examples/{name}.toml");
+        let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&name))
+            .expect("an example");
+        let path = folder.path().join(&name);
+        let settings = Settings::from_toml(&path, &text, [], pairs(flags)).expect("no problems");
+        assert_eq!(settings.caches.len(), caches);
+        assert!(settings.warnings.is_empty() && settings.tls.enabled);
     }
 }
