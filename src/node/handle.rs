@@ -43,9 +43,9 @@ impl Handle {
         self.core.outside.views()
     }
 
-    /// Whether this node is in a view and may serve.
+    /// Whether this node is in a view, which [`Handle::view`] shows, and may serve.
     pub fn serving(&self) -> bool {
-        self.core.grid.serving(self.core.clock.now())
+        self.view().version.number > 0 && self.core.grid.serving(self.core.clock.now())
     }
 
     /// Both clocks.

@@ -23,6 +23,16 @@ use tower::Service;
 /// How long before its caller gives up a call is answered, where there is so much time.
 const AHEAD: Duration = Duration::from_millis(2);
 
+/// Parts of what the transport says of a body that holds no message it can read: it ends too
+/// early, is framed wrongly, is empty, or is no protobuf.
+const BAD_MESSAGE: [&str; 5] = [
+    "failed to decode Protobuf message",
+    "Unexpected EOF decoding stream",
+    "compressed-flag",
+    "compression flag",
+    "Missing request message",
+];
+
 /// A service behind its guard.
 #[derive(Clone, Debug)]
 pub struct Guarded<S> {
@@ -159,17 +169,80 @@ pub fn transport_error(status: &Status) -> Option<Error> {
     match status.code() {
         // Says how long the message is and how long it may be.
         Code::OutOfRange => Some(Error::invalid(text).because("MESSAGE_TOO_LARGE")),
-        Code::Internal if text.contains("failed to decode Protobuf message") => {
+        Code::Internal if BAD_MESSAGE.iter().any(|part| text.contains(part)) => {
             Some(Error::invalid(text).because("BAD_MESSAGE"))
-        }
-        // The body ended before its message did, or is framed wrongly.
-        Code::Internal if text.contains("Unexpected EOF") || text.contains("compression flag") => {
-            Some(Error::invalid(text).because("BAD_MESSAGE"))
-        }
-        Code::Internal if text == "Missing request message." => {
-            Some(Error::invalid("the call carries no message").because("BAD_MESSAGE"))
         }
         Code::Unimplemented => Some(Error::new(ErrorKind::Unimplemented, text)),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_of_the_transport_get_our_words() {
+        let error = |code, text| transport_error(&Status::new(code, text));
+        let long = error(Code::OutOfRange, "decoded message length too large").expect("ours");
+        assert_eq!(
+            (long.kind, long.reason.as_ref()),
+            (ErrorKind::InvalidArgument, "MESSAGE_TOO_LARGE")
+        );
+        for part in BAD_MESSAGE {
+            let bad = error(Code::Internal, part).expect("ours");
+            assert_eq!(
+                (bad.kind, bad.reason.as_ref()),
+                (ErrorKind::InvalidArgument, "BAD_MESSAGE")
+            );
+        }
+        assert_eq!(error(Code::Internal, "a bug"), None);
+        assert_eq!(error(Code::Unavailable, "gone"), None);
+        let said = to_status(&Error::new(ErrorKind::Internal, BAD_MESSAGE[0]));
+        assert_eq!(
+            transport_error(&said),
+            None,
+            "what has details is ours already"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_call_whose_time_is_over_never_reaches_the_service() {
+        let inner = tower::service_fn(|_: Request<Body>| {
+            Box::pin(async { Ok(Response::new(Body::empty())) })
+                as Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>
+        });
+        let mut guarded = Guarded::new(inner, Gate::new(1, "calls"));
+        let request = Request::builder()
+            .header("grpc-timeout", "0n")
+            .body(Body::empty());
+        let answer = guarded
+            .call(request.expect("a request"))
+            .await
+            .expect("an answer");
+        let status = Status::from_header_map(answer.headers()).expect("a status");
+        assert_eq!(status.code(), Code::DeadlineExceeded);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_takes_too_long_is_answered_for_its_service() {
+        let inner = tower::service_fn(|_: Request<Body>| {
+            Box::pin(std::future::pending())
+                as Pin<Box<dyn Future<Output = Result<Response<Body>, Infallible>> + Send>>
+        });
+        let mut guarded = Guarded::new(inner, Gate::new(1, "calls"));
+        let request = Request::builder()
+            .header("grpc-timeout", "20m")
+            .body(Body::empty());
+        let answer = guarded.call(request.expect("a request"));
+        let full = guarded
+            .call(Request::new(Body::empty()))
+            .await
+            .expect("an answer");
+        let status = Status::from_header_map(full.headers()).expect("a status");
+        assert_eq!(status.code(), Code::ResourceExhausted);
+        let answer = answer.await.expect("an answer");
+        let status = Status::from_header_map(answer.headers()).expect("a status");
+        assert_eq!(status.code(), Code::DeadlineExceeded);
     }
 }

@@ -72,7 +72,12 @@ impl Front {
         W: Future<Output = Result<()>> + Send + 'static,
     {
         let handle = self.handle.clone();
-        streams::start(&self.streams, time, async move { handle.stopped().await }, work)
+        streams::start(
+            &self.streams,
+            time,
+            async move { handle.stopped().await },
+            work,
+        )
     }
 }
 

@@ -4,6 +4,7 @@
 mod describe;
 mod settings;
 
+use super::deadline::CallTime;
 use super::decode;
 use super::streams::Answers;
 use super::{Front, time_of};
@@ -13,7 +14,7 @@ use crate::rpc::proto::cluster_service_server::ClusterService;
 use crate::rpc::status::to_status;
 use crate::types::hello::first_difference;
 use crate::types::time::SECOND;
-use crate::types::{CacheId, CacheSettings};
+use crate::types::{CacheId, CacheSettings, View};
 use std::time::Instant;
 use tonic::{Request, Response, Status};
 
@@ -78,10 +79,26 @@ impl ClusterFront {
                 }
                 other => other?,
             }
+            self.see(time, |view| view.cache_named(&name).is_some())
+                .await?;
         }
         Ok(pb::CreateCacheResponse {
             cache: Some(self.cache(&name)?),
         })
+    }
+
+    /// Waits until the calls that follow see what was changed: the answer of the engine may be a
+    /// moment ahead of the view.
+    async fn see(&self, time: CallTime, changed: impl Fn(&View) -> bool) -> Result<()> {
+        let mut views = self.front.handle.views();
+        let seen = views.wait_for(|view| changed(view));
+        match tokio::time::timeout_at(time.deadline.into(), seen).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(Error::unknown("this node stops")),
+            Err(_) => Err(Error::unknown(
+                "the change was not seen within the deadline",
+            )),
+        }
     }
 
     /// Whether a cache with these settings exists.
@@ -128,6 +145,8 @@ impl ClusterFront {
             self.front
                 .handle
                 .drop_cache(&message.name, time.deadline)
+                .await?;
+            self.see(time, |view| view.cache_named(&message.name).is_none())
                 .await?;
         }
         Ok(pb::DropCacheResponse {})
