@@ -12,4 +12,5 @@ mod links;
 mod process;
 mod python;
 mod rig;
+mod services;
 mod tls_files;

@@ -1,0 +1,10 @@
+//! The public services of a node, over mutual TLS: every call, and every bad one with its status.
+
+mod alone;
+mod bad_input;
+mod batches;
+mod cluster_calls;
+mod keys;
+mod pipeline;
+mod scans;
+mod watches;

@@ -1,0 +1,137 @@
+//! Pipeline: order per key, errors per request, many in flight.
+
+use super::alone::{ATOMIC, Alone, get, put, refused, soon};
+use embergrid::error::ErrorKind;
+use embergrid::rpc::proto as pb;
+use embergrid::rpc::status::from_proto;
+use pb::pipeline_request::Operation;
+use pb::pipeline_response::Result as Answer;
+use std::collections::BTreeMap;
+use tokio_stream::StreamExt;
+
+async fn send(node: &mut Alone, requests: Vec<pb::PipelineRequest>) -> Vec<pb::PipelineResponse> {
+    let stream = node
+        .cache
+        .pipeline(tokio_stream::iter(requests))
+        .await
+        .expect("a pipeline");
+    soon(
+        stream
+            .into_inner()
+            .map(|answer| answer.expect("an answer"))
+            .collect(),
+    )
+    .await
+}
+
+fn numbered(operations: impl IntoIterator<Item = Operation>) -> Vec<pb::PipelineRequest> {
+    let number = |(id, operation)| pb::PipelineRequest {
+        id,
+        operation: Some(operation),
+    };
+    (0..).zip(operations).map(number).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_of_one_key_are_carried_out_in_order() {
+    let mut node = Alone::start().await;
+    let append = |count: usize| {
+        Operation::Modify(pb::ModifyRequest {
+            cache: ATOMIC.into(),
+            key: format!("k{}", count % 10).into(),
+            change: Some(pb::modify_request::Change::Append(
+                format!("{},", count / 10).into(),
+            )),
+            ..Default::default()
+        })
+    };
+    let begin = (0..10).map(|count| Operation::Put(put(ATOMIC, &format!("k{count}"), "")));
+    let requests = numbered(begin.chain((0..1_000).map(append)));
+    let answers = send(&mut node, requests).await;
+    let by_id: BTreeMap<u64, Answer> = answers
+        .into_iter()
+        .map(|answer| (answer.id, answer.result.expect("a result")))
+        .collect();
+    assert_eq!(by_id.len(), 1_010);
+    for (id, answer) in by_id {
+        let applied = match &answer {
+            Answer::Put(put) => put.applied,
+            Answer::Modify(modify) => modify.applied,
+            _ => false,
+        };
+        assert!(applied, "{id}: {answer:?}");
+    }
+    let expected: String = (0..100).map(|count| format!("{count},")).collect();
+    for count in 0..10 {
+        let read = node
+            .cache
+            .get(get(ATOMIC, &format!("k{count}")))
+            .await
+            .expect("a read");
+        assert_eq!(read.into_inner().entry.expect("an entry").value, expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn errors_concern_their_own_request_only() {
+    let mut node = Alone::start().await;
+    let touch = pb::TouchRequest {
+        cache: ATOMIC.into(),
+        key: "k".into(),
+        ..Default::default()
+    };
+    let remove = pb::RemoveRequest {
+        cache: ATOMIC.into(),
+        key: "k".into(),
+        ..Default::default()
+    };
+    let mut requests = numbered([
+        Operation::Put(put(ATOMIC, "k", "v")),
+        Operation::Put(put("none", "k", "v")),
+        Operation::Put(put(ATOMIC, "", "v")),
+        Operation::Get(get(ATOMIC, "k")),
+        Operation::Touch(touch),
+        Operation::Remove(remove),
+    ]);
+    requests.push(pb::PipelineRequest {
+        id: 6,
+        operation: None,
+    });
+    let mut answers = send(&mut node, requests).await;
+    answers.sort_by_key(|answer| answer.id);
+    let results: Vec<_> = answers
+        .into_iter()
+        .filter_map(|answer| answer.result)
+        .collect();
+    let kind = |place: usize| match results[place].clone() {
+        Answer::Error(error) => Some(from_proto(error).kind),
+        _ => None,
+    };
+    assert!(matches!(&results[0], Answer::Put(put) if put.applied));
+    assert_eq!(kind(1), Some(ErrorKind::NotFound));
+    assert_eq!(kind(2), Some(ErrorKind::InvalidArgument));
+    assert!(matches!(&results[3], Answer::Get(get) if get.entry.is_some()));
+    assert!(matches!(&results[4], Answer::Touch(touch) if touch.applied));
+    assert!(matches!(&results[5], Answer::Remove(remove) if remove.applied));
+    assert_eq!(kind(6), Some(ErrorKind::InvalidArgument));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_deadline_of_the_stream_ends_it() {
+    let node = Alone::start().await;
+    let (_open, receiver) = tokio::sync::mpsc::channel::<pb::PipelineRequest>(1);
+    let stream = tokio_stream::wrappers::ReceiverStream::new(receiver);
+    let mut request = tonic::Request::new(stream);
+    request.set_timeout(std::time::Duration::from_millis(300));
+    let mut answers = node
+        .cache
+        .clone()
+        .pipeline(request)
+        .await
+        .expect("a pipeline")
+        .into_inner();
+    assert_eq!(
+        refused(soon(answers.message()).await).kind,
+        ErrorKind::DeadlineExceeded
+    );
+}
