@@ -6,9 +6,11 @@ use super::output;
 use crate::config::{self, Settings};
 use crate::node::Handle;
 use crate::service::server::ServingNode;
+use crate::types::{CacheSettings, View};
 use clap::Args;
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
@@ -126,7 +128,11 @@ fn log_to_standard_error() -> Result<(), Failure> {
 async fn serve(settings: &Settings, stop_with_stdin: bool) -> Outcome {
     let mut orders = Orders::listen(stop_with_stdin)?;
     let node = ServingNode::start(settings)?;
-    let announced = tokio::spawn(announce(node.handle()));
+    let announced = tokio::spawn(announce(
+        node.handle(),
+        settings.caches.clone(),
+        settings.discovery.network_timeout,
+    ));
     let ended = tokio::select! {
         ended = node.run_until_stopped() => Some(ended),
         () = orders.next() => None,
@@ -143,11 +149,28 @@ async fn serve(settings: &Settings, stop_with_stdin: bool) -> Outcome {
     }
 }
 
-/// Prints one line, for people and programs that wait for it, as soon as the node serves.
-async fn announce(handle: Handle) {
+/// Prints one line, for people and programs that wait for it, as soon as the node serves and the
+/// caches of its settings are known; for those it waits `limit` at most.
+async fn announce(handle: Handle, caches: Vec<CacheSettings>, limit: Duration) {
+    let mut views = handle.views();
+    // An error means that the node stops; then nobody waits for this line.
+    if views
+        .wait_for(|view| view.version.number > 0)
+        .await
+        .is_err()
+    {
+        return;
+    }
     while !handle.serving() {
         tokio::time::sleep(SERVING_POLL).await;
     }
+    let known = |view: &Arc<View>| {
+        caches
+            .iter()
+            .all(|cache| view.cache_named(&cache.name).is_some())
+    };
+    // At the end of the limit the node serves what there is; others answer NOT_FOUND.
+    let _ = tokio::time::timeout(limit, views.wait_for(known)).await;
     let me = handle.me();
     output::line(format_args!(
         "embergrid: node {} serving on {} (cluster of {})",

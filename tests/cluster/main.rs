@@ -9,6 +9,7 @@ mod demo;
 mod joining;
 mod killed_node;
 mod links;
+mod one_node;
 mod process;
 mod python;
 mod rig;

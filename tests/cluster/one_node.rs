@@ -1,0 +1,132 @@
+//! One node as a process, from a settings file: the line that says it serves, the caches of the
+//! file, and its end by a signal.
+
+use crate::commands::LIMIT;
+use crate::process::{embergrid, program};
+use std::io::{BufRead, BufReader, Read};
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+use std::time::Instant;
+
+/// Ends with the test.
+struct Node {
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Node {
+    fn start(settings: &Path) -> Self {
+        let mut child = Command::new(program())
+            .args(["node", "--stop-with-stdin", "--config"])
+            .arg(settings)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the program starts");
+        let output = BufReader::new(child.stdout.take().expect("its output is a pipe"));
+        Self { child, output }
+    }
+
+    /// The first line that it prints; empty where it ends before.
+    fn first_line(&mut self) -> String {
+        let mut line = String::new();
+        self.output
+            .read_line(&mut line)
+            .expect("its output can be read");
+        line
+    }
+
+    /// Waits until it ends and its output with it.
+    fn ended(&mut self) -> Option<i32> {
+        let mut rest = String::new();
+        self.output
+            .read_to_string(&mut rest)
+            .expect("its output can be read");
+        self.child.wait().expect("it can be waited for").code()
+    }
+
+    fn signal(&self, name: &str) {
+        let told = Command::new("kill")
+            .arg(name)
+            .arg(self.child.id().to_string())
+            .status();
+        assert!(told.expect("kill can be run").success());
+    }
+}
+
+fn file(folder: &Path, name: &str) -> String {
+    folder.join(name).to_string_lossy().into_owned()
+}
+
+#[test]
+fn a_node_says_that_it_serves_and_leaves_when_it_is_told() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path();
+    for arguments in [["node", "only"], ["client", "console"]] {
+        let place = path.to_str().expect("a plain path");
+        let made = embergrid(
+            &["certs", arguments[0], arguments[1], "--folder", place],
+            LIMIT,
+        );
+        assert_eq!(made.code, Some(0), "{made:?}");
+    }
+    // Free at this moment; the node says so where somebody took it since.
+    let port = TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port();
+    let settings = path.join("embergrid.toml");
+    let text = format!(
+        "[cluster]\nnode-name = \"only\"\n\n[discovery]\naddresses = [\"127.0.0.1:{port}\"]\n\
+         local-port = {port}\n\n[tls]\nkey-store-file-path = \"{}\"\nkey-store-type = \"PEM\"\n\
+         trust-store-file-path = \"{}\"\ntrust-store-type = \"PEM\"\n\n\
+         [[caches]]\nname = \"sessions\"\ntime-to-live = \"8h\"\ntime-to-idle = \"2h\"\n",
+        file(path, "only.key.pem"),
+        file(path, "authority.pem"),
+    );
+    std::fs::write(&settings, text).expect("a file is written");
+
+    let begin = Instant::now();
+    let mut node = Node::start(&settings);
+    let line = node.first_line();
+    println!(
+        "a node alone serves {} ms after its start",
+        begin.elapsed().as_millis()
+    );
+    let address = format!("127.0.0.1:{port}");
+    assert_eq!(
+        line,
+        format!("embergrid: node only serving on {address} (cluster of 1)\n")
+    );
+
+    let (key, trust) = (file(path, "console.key.pem"), file(path, "authority.pem"));
+    let flags = ["--address", &address, "--key", &key, "--trust", &trust];
+    let run = |arguments: &[&str]| embergrid(&[arguments, &flags].concat(), LIMIT);
+    let stored = run(&["put", "sessions", "TGT-1", "alice"]);
+    assert_eq!(stored.code, Some(0), "{stored:?}");
+    let read = run(&["get", "sessions", "TGT-1", "--output", "json"]);
+    let entry: serde_json::Value = serde_json::from_str(&read.output).expect("JSON");
+    assert_eq!(entry["value"], "alice");
+    assert!(
+        entry["expires-at"].is_string() && entry["idle-expires-at"].is_string(),
+        "{entry}"
+    );
+
+    let begin = Instant::now();
+    node.signal("-TERM");
+    assert_eq!(node.ended(), Some(0), "an orderly leave is a success");
+    println!(
+        "it left {} ms after the signal",
+        begin.elapsed().as_millis()
+    );
+    assert_eq!(run(&["get", "sessions", "TGT-1"]).code, Some(3));
+}
