@@ -1,15 +1,16 @@
-//! Watchers of the first node's life, and what they see.
+//! Watchers of every second node, and what they see.
 
 use crate::caches::Use;
-use crate::machine::Input;
 use crate::record::Seen;
 use crate::world::World;
 use embergrid::types::{CacheId, Member};
 
 impl World {
-    /// Watches every partition of the caches with conflicts, at every second node.
+    /// Watches every partition of the caches with conflicts, at every second node, once it knows
+    /// them.
     pub fn watch_from(&mut self, node: usize, member: Member) {
-        if node % 2 == 1 {
+        let begun = self.record.watched.contains_key(&(node, member));
+        if node % 2 == 1 || begun {
             return;
         }
         self.seen(node, member, Seen::Began);
@@ -20,7 +21,7 @@ impl World {
             let settings = &self.plan.caches[place];
             let (cache, partitions) = (settings.id(), settings.partitions);
             for partition in 0..partitions {
-                self.feed(node, Input::Watch { cache, partition });
+                self.watch_again(node, cache, partition);
             }
         }
     }

@@ -240,7 +240,6 @@ impl World {
             );
         }
         self.perform(node);
-        self.watch_from(node, member);
     }
 
     /// The process ends without a word.
@@ -476,6 +475,9 @@ impl World {
         };
         self.log
             .note(self.now, node, 5, format_args!("notices {words}"));
+        if let (Notice::View(_), Some(member)) = (&notice, self.nodes[node].member()) {
+            self.watch_from(node, member);
+        }
         let left = matches!(notice, Notice::Left);
         if !matches!(notice, Notice::View(_)) {
             self.record.notices.push((self.now, node, notice.clone()));
