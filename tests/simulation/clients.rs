@@ -10,6 +10,7 @@ use crate::rng::Rng;
 use crate::workload::{Workload, patience};
 use crate::world::{Happening, World};
 use embergrid::error::{Applied, Error, Result};
+use embergrid::types::cache::partition_of;
 use embergrid::types::message::CacheChange;
 use embergrid::types::{
     Blob, CacheMode, CacheSettings, Condition, Expiry, KeyOperation, Operation, Reply, Request,
@@ -140,7 +141,14 @@ impl World {
 
     fn attempt(&mut self, client: usize, call: usize, echo: bool) {
         let node = self.clients.clients[client].node;
-        let deadline = self.now + patience(&mut self.clients.rng);
+        // The last readers have all the time that a sound cluster needs.
+        let last = client >= self.plan.clients;
+        let patience = if last {
+            3 * SECOND
+        } else {
+            patience(&mut self.clients.rng)
+        };
+        let deadline = self.now + patience;
         let token = self.clients.token();
         let attempt = Attempt {
             client,
@@ -307,7 +315,7 @@ impl World {
             for node in 0..self.nodes.len() {
                 let settings = &self.plan.caches[cache];
                 let key = Blob::from(format!("z{node}").as_str());
-                let partition = embergrid::types::cache::partition_of(&key, settings.partitions);
+                let partition = partition_of(&key, settings.partitions);
                 let operation = KeyOperation::Put {
                     value: Blob::from("last"),
                     flags: 0,

@@ -90,6 +90,9 @@ fn simulate(plan: Plan, detail: Detail) -> (Record, Vec<String>) {
     let (compare, end) = (plan.compare, plan.end);
     let mut world = World::new(plan, detail);
     world.run_until(compare);
+    if !world.broken.is_empty() {
+        return (world.record, world.broken);
+    }
     for look in 1..=LOOKS_MAX {
         world.record.copies = world.collect_copies();
         if equal_copies::equal(&world.record) {

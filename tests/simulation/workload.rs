@@ -6,6 +6,7 @@ use crate::clock::{MS, SECOND};
 use crate::history::Call;
 use crate::plan::Plan;
 use crate::rng::Rng;
+use embergrid::types::cache::partition_of;
 use embergrid::types::{
     Blob, CacheSettings, Change, Condition, Expiry, KeyOperation, Operation, Reply, Request,
 };
@@ -77,7 +78,7 @@ impl Workload {
             id[8..].copy_from_slice(&rng.next().to_le_bytes());
             id
         });
-        let partition = embergrid::types::cache::partition_of(&key, settings.partitions);
+        let partition = partition_of(&key, settings.partitions);
         let operation = Operation::Key { key, operation };
         (
             cache,

@@ -419,6 +419,7 @@ impl World {
             machine.spins = 0;
         }
         if machine.spins > SPINS_MAX {
+            machine.spins = 0;
             self.broken.push(format!(
                 "n{node} asks for on_timeout again and again at {} µs",
                 self.now

@@ -86,7 +86,12 @@ fn join(stand: &mut Stand, delivery: &Delivery, node: usize, findings: &mut Find
             },
         );
         last = event.counter;
-        if matches!(event.kind, EventKind::Created | EventKind::Updated) {
+        // A touch updates the entry and leaves its value as it was.
+        let same = event
+            .previous
+            .as_ref()
+            .is_some_and(|old| old.version == event.entry.version);
+        if matches!(event.kind, EventKind::Created | EventKind::Updated) && !same {
             *stand
                 .values
                 .entry((event.entry.key.clone(), event.entry.value.clone()))
