@@ -54,6 +54,8 @@ pub struct Machine {
     pub wake: Option<Time>,
     /// Calls of `on_timeout` without virtual time passing: an engine that spins.
     pub spins: u32,
+    /// Whether the last input was such a call.
+    pub timed: bool,
     pub leaving: bool,
 }
 
@@ -68,6 +70,7 @@ impl Machine {
             inbox: VecDeque::new(),
             wake: None,
             spins: 0,
+            timed: false,
             leaving: false,
         }
     }

@@ -73,6 +73,8 @@ pub struct Record {
     /// Moments at which every node that runs was in one view of all of them, nothing loading,
     /// merging or cut.
     pub whole: Vec<Time>,
+    /// When two servers both served, each in a view without the other: (at, one, other).
+    pub divided: Vec<(Time, usize, usize)>,
     pub clocks: Vec<ClockSample>,
     /// By (node, its life): what its watchers saw.
     pub watched: BTreeMap<(usize, Member), Vec<(Time, Seen)>>,
@@ -111,7 +113,9 @@ impl Record {
 
     /// Whether what a cache promises while undivided may be asked of this run up to its end.
     pub fn undivided(&self, cache: usize) -> bool {
-        self.profile != Profile::Split && !self.excused.contains_key(&cache)
+        self.profile != Profile::Split
+            && self.divided.is_empty()
+            && !self.excused.contains_key(&cache)
     }
 }
 

@@ -57,6 +57,28 @@ impl World {
         self.after(SAMPLE_INTERVAL, Happening::Sample);
     }
 
+    /// Notes a split as promises.md defines it: two servers that serve, each in a view without
+    /// the other. It happens without a cut where a node stood still until all that it knew had
+    /// been replaced.
+    pub fn note_division(&mut self, node: usize) {
+        let serves = |index: usize| {
+            let machine = self.nodes.get(index).filter(|machine| machine.runs())?;
+            let mono = machine.clock.mono(self.now);
+            let grid = &machine.process.as_ref()?.grid;
+            grid.serving(mono).then(|| (grid.view(), grid.me().member))
+        };
+        let Some((view, member)) = serves(node) else {
+            return;
+        };
+        let apart = (0..self.nodes.len()).find(|other| {
+            serves(*other)
+                .is_some_and(|(theirs, them)| !view.contains(them) && !theirs.contains(member))
+        });
+        if let Some(other) = apart {
+            self.record.divided.push((self.now, node, other));
+        }
+    }
+
     /// One view of all that are up, all of them running, nothing on the move.
     fn is_whole(&self) -> bool {
         if !self.network.whole() || self.nodes.iter().any(|node| node.up() && node.paused) {

@@ -16,6 +16,8 @@ pub struct Totals {
     unknown: u64,
     failed: u64,
     messages: u64,
+    /// Runs without a cut in which two sides served.
+    divided: u64,
     events: u64,
     judged: BTreeMap<&'static str, (u64, u64)>,
     hashes: BTreeMap<u64, u64>,
@@ -42,6 +44,8 @@ impl Totals {
             }
         }
         self.messages += record.messages;
+        let whole = report.profile != Profile::Split;
+        self.divided += u64::from(whole && !record.divided.is_empty());
         self.events += record.events;
         self.hashes.insert(report.seed, record.hash);
         for (name, findings) in &report.findings {
@@ -115,6 +119,11 @@ impl fmt::Display for Totals {
             self.acknowledged, self.failed, self.unknown
         )?;
         writeln!(f, "messages: {}; events: {}", self.messages, self.events)?;
+        writeln!(
+            f,
+            "runs without a cut that divided all the same: {}",
+            self.divided
+        )?;
         for (name, (judged, undecided)) in &self.judged {
             writeln!(f, "  {name}: {judged} judged, {undecided} undecided")?;
         }

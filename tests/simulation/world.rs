@@ -341,6 +341,7 @@ impl World {
         }
         self.log
             .note(self.now, node, mark(&input), format_args!("{input:?}"));
+        self.nodes[node].timed = matches!(input, Input::Timeout);
         let mono = self.nodes[node].clock.mono(self.now);
         let clock = self.nodes[node].clock.clone();
         let Some(process) = &self.nodes[node].process else {
@@ -413,7 +414,7 @@ impl World {
         };
         let mut at = machine.clock.reached(point);
         if at <= self.now {
-            machine.spins += 1;
+            machine.spins += u32::from(machine.timed);
             at = self.now + 1;
         } else {
             machine.spins = 0;
@@ -478,6 +479,9 @@ impl World {
             .note(self.now, node, 5, format_args!("notices {words}"));
         if let (Notice::View(_), Some(member)) = (&notice, self.nodes[node].member()) {
             self.watch_from(node, member);
+        }
+        if matches!(notice, Notice::View(_) | Notice::Unfenced) {
+            self.note_division(node);
         }
         let left = matches!(notice, Notice::Left);
         if !matches!(notice, Notice::View(_)) {
