@@ -42,6 +42,7 @@ impl World {
                 continue;
             };
             let mono = node.clock.mono(self.now);
+            process.grid.check_invariants();
             let view = process.grid.view();
             self.record.clocks.push(ClockSample {
                 at: self.now,

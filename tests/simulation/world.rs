@@ -373,7 +373,6 @@ impl World {
             Input::Watch { cache, partition } => grid.watch(cache, partition, None, mono),
             Input::Leave => grid.leave(mono),
         }
-        grid.check_invariants();
         self.perform(node);
         if let Some((attempt, result)) = answered {
             self.completed(node, attempt, result);

@@ -79,7 +79,7 @@ fn returned(
 /// all servers hold it, and after some seconds.
 pub fn stays_removed(record: &Record, remove: &Call, write: &Call) -> bool {
     write.responded < Time::MAX
-        && (write.invoked < remove.responded + TOMBSTONE_LEAST
+        && (write.invoked < remove.responded.saturating_add(TOMBSTONE_LEAST)
             || !record.whole_between(remove.responded, write.responded))
 }
 
