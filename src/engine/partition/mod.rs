@@ -147,6 +147,8 @@ pub struct Partition {
     parked: VecDeque<Parked>,
     parked_until: Option<Monotonic>,
     waiters: BTreeMap<u64, Vec<primary::Waiter>>,
+    /// The earliest deadline among them, or earlier.
+    waiters_until: Option<Monotonic>,
     redirected: Vec<(Ask, Asker)>,
     reports: Vec<Report>,
     expiry: expiry::Schedule,
@@ -174,6 +176,7 @@ impl Partition {
             parked: VecDeque::new(),
             parked_until: None,
             waiters: BTreeMap::new(),
+            waiters_until: None,
             redirected: Vec::new(),
             reports: Vec::new(),
             expiry: expiry::Schedule::default(),
@@ -345,6 +348,9 @@ impl Partition {
         if self.parked_until.is_some_and(|until| now >= until) {
             self.unpark(cx);
         }
+        if self.waiters_until.is_some_and(|until| now >= until) {
+            self.give_up_late_waiters(cx);
+        }
         if self.settle_at.is_some_and(|at| now >= at) {
             self.settle(cx);
         }
@@ -359,6 +365,7 @@ impl Partition {
         let outgoing = self.outgoing.as_ref().and_then(|outgoing| outgoing.resend_at);
         [
             self.parked_until,
+            self.waiters_until.filter(|_| !self.waiters.is_empty()),
             self.settle_at,
             lead,
             outgoing,

@@ -3,12 +3,12 @@
 use super::evaluate::{Evaluated, Given, evaluate, view};
 use super::lead::Phase;
 use super::{Ask, Asker, Caller, Cx, Partition, Submitted};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::types::message::{
     Body, Event, EventKind, Replicate, RequestRecord, Reset, Update, UpdateEffect,
 };
 use crate::types::{
-    Blob, Entry, EntryVersion, KeyOperation, Member, Operation, Reply, RequestId, TopologyVersion,
+    Blob, Entry, EntryVersion, KeyOperation, Member, Monotonic, Operation, Reply, RequestId, TopologyVersion,
 };
 
 /// The most updates in one message that repeats them.
@@ -22,6 +22,8 @@ pub struct Waiter {
     pub reply: Reply,
     /// The topology of the update that is waited for.
     pub topology: TopologyVersion,
+    /// When it is told that nobody knows yet.
+    pub deadline: Monotonic,
 }
 
 impl Partition {
@@ -65,9 +67,31 @@ impl Partition {
         let update = self.log.find_request(&id)?;
         let (counter, topology) = (update.counter, update.topology);
         let reply = update.request.as_ref()?.1.reply.clone();
-        let waiter = Waiter { asker: caller.asker(), reply, topology };
-        self.waiters.entry(counter).or_default().push(waiter);
+        self.wait_for(counter, Waiter { asker: caller.asker(), reply, topology, deadline: ask.deadline });
         Some(Submitted::Pending)
+    }
+
+    fn wait_for(&mut self, counter: u64, waiter: Waiter) {
+        let until = self.waiters_until.map_or(waiter.deadline, |until| until.min(waiter.deadline));
+        self.waiters_until = Some(until);
+        self.waiters.entry(counter).or_default().push(waiter);
+    }
+
+    /// Answers "unknown" to those whose time is up: their writes are on their way to the owners.
+    pub(super) fn give_up_late_waiters(&mut self, cx: &Cx<'_>) {
+        let now = cx.now.mono;
+        let mut late = Vec::new();
+        self.waiters.retain(|_, waiters| {
+            late.extend(waiters.extract_if(.., |waiter| now >= waiter.deadline));
+            !waiters.is_empty()
+        });
+        let left = self.waiters.values().flatten().map(|waiter| waiter.deadline);
+        self.waiters_until = left.min();
+        for waiter in late {
+            let context = "the write was not confirmed by every owner within the deadline";
+            let error = Error::new(ErrorKind::DeadlineExceeded, context);
+            self.answer(waiter.asker, Err(error), cx);
+        }
     }
 
     fn decide_key(
@@ -103,7 +127,7 @@ impl Partition {
             None if request.is_some() => UpdateEffect::Nothing,
             None => return Submitted::Done(Ok(reply)),
         };
-        self.write(effect, request, reply, caller, cx)
+        self.write(effect, (request, ask.deadline), reply, caller, cx)
     }
 
     fn evaluate_key(
@@ -137,14 +161,15 @@ impl Partition {
             removed += u64::from(entry.live.as_ref().is_some_and(lives));
         }
         let effect = UpdateEffect::Clear { at, version: self.next_version() };
-        self.write(effect, ask.request_id, Reply::Cleared { removed }, caller, cx)
+        let request = (ask.request_id, ask.deadline);
+        self.write(effect, request, Reply::Cleared { removed }, caller, cx)
     }
 
     /// Streams an update and answers when the write synchronization mode allows it.
     fn write(
         &mut self,
         effect: UpdateEffect,
-        request: Option<RequestId>,
+        (request, deadline): (Option<RequestId>, Monotonic),
         reply: Reply,
         caller: &mut Caller<'_>,
         cx: &Cx<'_>,
@@ -158,8 +183,7 @@ impl Partition {
             return Submitted::Done(Ok(reply));
         }
         let topology = self.place.topology;
-        let waiter = Waiter { asker: caller.asker(), reply, topology };
-        self.waiters.entry(counter).or_default().push(waiter);
+        self.wait_for(counter, Waiter { asker: caller.asker(), reply, topology, deadline });
         Submitted::Pending
     }
 
