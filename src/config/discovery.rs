@@ -90,15 +90,8 @@ impl DiscoverySettings {
         settings.read_addresses(reader);
         settings.read_timeouts(reader);
         settings.read_lease(reader);
-        if reader
-            .integer("thread-priority", 1..=10)
-            .is_some_and(|priority| priority != 10)
-        {
-            reader.not_yet(
-                "thread-priority",
-                "a priority of its own for heartbeats is",
-                "take it out; heartbeats run on threads of their own",
-            );
+        if let Some(priority) = reader.count("thread-priority", 1..=10) {
+            settings.thread_priority = u8::try_from(priority).unwrap_or(10);
         }
         if reader.boolean("client-mode") == Some(true) {
             reader.not_yet(

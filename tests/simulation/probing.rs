@@ -201,10 +201,10 @@ impl World {
     }
 
     pub fn link_reset(&mut self, dead: usize, survivor: usize, link: u64, gone: Member) {
-        if !self
+        if self
             .network
             .link(dead, survivor)
-            .is_some_and(|now| now.id == link)
+            .is_none_or(|now| now.id != link)
         {
             return;
         }

@@ -26,7 +26,7 @@ impl Rng {
         if bound == 0 {
             0
         } else {
-            (u128::from(self.next()) * u128::from(bound) >> 64) as u64
+            ((u128::from(self.next()) * u128::from(bound)) >> 64) as u64
         }
     }
 

@@ -38,7 +38,7 @@ pub struct Recorder {
 impl Recorder {
     /// What was asked for since the last time, in order.
     pub fn drain(&self) -> Vec<Effect> {
-        std::mem::take(&mut *self.effects.lock().unwrap())
+        std::mem::take(&mut *self.effects.lock().expect("nobody panicked"))
     }
 
     /// Whether all queues to peers say that they are full.
@@ -47,7 +47,7 @@ impl Recorder {
     }
 
     fn push(&self, effect: Effect) {
-        self.effects.lock().unwrap().push(effect);
+        self.effects.lock().expect("nobody panicked").push(effect);
     }
 }
 

@@ -116,7 +116,7 @@ pub fn words<'a>(code: &'a str, word: &'a str) -> impl Iterator<Item = usize> + 
         .filter(move |at| {
             let before = code[..*at].chars().next_back();
             let after = code[at + word.len()..].chars().next();
-            !(begins && before.is_some_and(is_name)) && !(ends && after.is_some_and(is_name))
+            !(begins && before.is_some_and(is_name) || ends && after.is_some_and(is_name))
         })
 }
 

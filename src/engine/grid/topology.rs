@@ -105,7 +105,7 @@ impl Grid {
         for (id, cache) in &view.caches {
             let same = old.get(id).filter(|old| {
                 *old.settings == cache.settings
-                    && !view.dropped.get(id).is_some_and(|at| old.created_at <= *at)
+                    && view.dropped.get(id).is_none_or(|at| old.created_at > *at)
             });
             let kept = same.cloned().unwrap_or_else(|| Arc::new(self.new_cache(*id, cache)));
             next.insert(*id, kept);

@@ -129,7 +129,7 @@ impl Membership {
             .join_timeout
             .is_some_and(|timeout| mono.since(self.started) >= timeout);
         let listed = self.probes.is_empty()
-            || self.probes.iter().any(|outcome| *outcome == Some(ProbeOutcome::Myself));
+            || self.probes.contains(&Some(ProbeOutcome::Myself));
         if !listed {
             // Every probe has its own time limit, so that this wait has an end.
             if late && self.probes.iter().all(Option::is_some) {
