@@ -124,8 +124,10 @@ fn too_long(source: &Source) -> Vec<String> {
             source.path
         ));
     }
+    // A test outside of `src/` tells a story from its beginning to its end.
+    let counted = !source.path.starts_with("tests/");
     for function in source.functions() {
-        if function.lines > FUNCTION_LINES_MAX {
+        if counted && function.lines > FUNCTION_LINES_MAX {
             found.push(format!(
                 "{}:{}: `{}` has {} lines, {FUNCTION_LINES_MAX} at most",
                 source.path, function.line, function.name, function.lines
@@ -312,9 +314,6 @@ fn continuous_integration_runs_what_readme_says() {
         .expect("the mark in .ci/run");
     let command = after.lines().next().expect("the command");
     let readme = read(&root().join("README.md"));
-    if !readme.contains("## ") {
-        return; // Not written yet.
-    }
     assert!(
         readme.lines().any(|line| line.trim() == command),
         "README does not tell people to run `{command}`"
