@@ -98,7 +98,8 @@ impl Alone {
     }
 }
 
-fn cache(name: &str, atomicity: AtomicityMode) -> CacheSettings {
+/// A small cache.
+pub fn cache(name: &str, atomicity: AtomicityMode) -> CacheSettings {
     let entry_bytes_max = VALUE_MAX as u64;
     CacheSettings {
         partitions: 16,
@@ -108,7 +109,8 @@ fn cache(name: &str, atomicity: AtomicityMode) -> CacheSettings {
     }
 }
 
-fn channel(port: u16, tls: Arc<ClientConfig>) -> Channel {
+/// A connection to a node, made when it is needed.
+pub fn channel(port: u16, tls: Arc<ClientConfig>) -> Channel {
     let connector = tower::service_fn(move |_: Uri| {
         let tls = Arc::clone(&tls);
         async move { dial(port, tls).await.map(TokioIo::new) }

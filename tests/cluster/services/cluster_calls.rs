@@ -97,7 +97,7 @@ async fn the_topology_is_told_and_watched() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn caches_are_created_described_and_dropped() {
+async fn caches_are_created_and_described() {
     let mut node = Alone::start().await;
     let made = node
         .cluster
@@ -139,6 +139,17 @@ async fn caches_are_created_described_and_dropped() {
         .expect("a cache")
         .into_inner();
     assert_eq!(said.cache.expect("a cache").settings, Some(settings));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cache_is_dropped_once() {
+    let mut node = Alone::start().await;
+    node.cluster
+        .create_cache(create(named("new")))
+        .await
+        .expect("a cache");
+    node.cache.put(put("new", "k", "v")).await.expect("a write");
+    let describe = pb::DescribeCacheRequest { name: "new".into() };
     let request_id = vec![3; 16].into();
     let drop = pb::DropCacheRequest {
         name: "new".into(),

@@ -207,6 +207,44 @@ async fn values_change_in_place() {
     assert_eq!(error.applied, Applied::NotApplied, "{error}");
 }
 
+fn expiry(time_to_live: Option<prost_types::Duration>, keep: bool) -> Option<pb::Expiry> {
+    Some(pb::Expiry {
+        time_to_live,
+        time_to_idle: None,
+        keep,
+    })
+}
+
+/// When the entry ends, after a look that it is still of this version.
+async fn expires(node: &mut Alone, version: u64) -> Option<prost_types::Timestamp> {
+    let entry = node
+        .cache
+        .get(get(ATOMIC, "k"))
+        .await
+        .expect("a read")
+        .into_inner()
+        .entry;
+    let entry = entry.expect("an entry");
+    assert_eq!(entry.version, version, "a touch gives no new version");
+    entry.expires_at
+}
+
+async fn touch(node: &mut Alone, key: &'static str, expiry: Option<pb::Expiry>) -> bool {
+    let key = key.into();
+    let request = pb::TouchRequest {
+        cache: ATOMIC.into(),
+        key,
+        expiry,
+        ..Default::default()
+    };
+    node.cache
+        .touch(request)
+        .await
+        .expect("an answer")
+        .into_inner()
+        .applied
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_expiry_is_set_kept_and_taken_away() {
     let mut node = Alone::start().await;
@@ -214,78 +252,30 @@ async fn an_expiry_is_set_kept_and_taken_away() {
         seconds: 3_600,
         nanos: 0,
     });
-    let expiry = |time_to_live, keep| {
-        Some(pb::Expiry {
-            time_to_live,
-            time_to_idle: None,
-            keep,
-        })
-    };
     let request = pb::PutRequest {
         expiry: expiry(hour, false),
         ..put(ATOMIC, "k", "v")
     };
-    let stored = node.cache.put(request).await.expect("a write").into_inner();
-    let expires = async |node: &mut Alone| {
-        let entry = node
-            .cache
-            .get(get(ATOMIC, "k"))
-            .await
-            .expect("a read")
-            .into_inner()
-            .entry;
-        let entry = entry.expect("an entry");
-        assert_eq!(
-            entry.version, stored.version,
-            "a touch gives no new version"
-        );
-        entry.expires_at
-    };
-    let touch = |expiry| pb::TouchRequest {
-        cache: ATOMIC.into(),
-        key: "k".into(),
-        expiry,
-        ..Default::default()
-    };
-    let first = expires(&mut node).await;
+    let version = node
+        .cache
+        .put(request)
+        .await
+        .expect("a write")
+        .into_inner()
+        .version;
+    let first = expires(&mut node, version).await;
     assert!(first.is_some());
-    assert!(
-        node.cache
-            .touch(touch(expiry(None, true)))
-            .await
-            .expect("a touch")
-            .into_inner()
-            .applied
-    );
-    assert_eq!(expires(&mut node).await, first);
-    assert!(
-        node.cache
-            .touch(touch(expiry(None, false)))
-            .await
-            .expect("a touch")
-            .into_inner()
-            .applied
-    );
-    assert_eq!(expires(&mut node).await, None);
+    assert!(touch(&mut node, "k", expiry(None, true)).await);
+    assert_eq!(expires(&mut node, version).await, first);
+    assert!(touch(&mut node, "k", expiry(None, false)).await);
+    assert_eq!(expires(&mut node, version).await, None);
     let request = pb::GetRequest {
         touch: expiry(hour, false),
         ..get(ATOMIC, "k")
     };
     node.cache.get(request).await.expect("a read");
-    assert!(expires(&mut node).await.is_some());
-    let missing = pb::TouchRequest {
-        key: "none".into(),
-        ..touch(None)
-    };
-    assert!(
-        !node
-            .cache
-            .touch(missing)
-            .await
-            .expect("an answer")
-            .into_inner()
-            .applied
-    );
+    assert!(expires(&mut node, version).await.is_some());
+    assert!(!touch(&mut node, "none", None).await);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,4 +7,5 @@ mod cluster_calls;
 mod keys;
 mod pipeline;
 mod scans;
+mod several;
 mod watches;

@@ -3,9 +3,11 @@
 use super::alone::{ATOMIC, Alone, put, refused, soon};
 use embergrid::error::ErrorKind;
 use embergrid::rpc::proto as pb;
+use pb::cache_service_client::CacheServiceClient;
 use pb::watch_event::Type;
 use std::collections::BTreeMap;
 use tonic::Streaming;
+use tonic::transport::Channel;
 
 /// The last value that is written, greater than all others.
 const LAST: &str = "1000000";
@@ -97,6 +99,66 @@ async fn events_come_in_order_and_can_be_resumed() {
     assert!(third.counter > second.counter);
 }
 
+/// What a watcher knows: of each key the last number written and its version.
+#[derive(Default)]
+struct Known {
+    keys: BTreeMap<String, (usize, u64)>,
+    current: usize,
+}
+
+impl Known {
+    /// Takes the next event; each key is told once as it is, and from then on without a gap.
+    fn take(&mut self, event: pb::WatchEvent) {
+        let version = event.entry.as_ref().expect("an entry").version;
+        let (kind, key, value) = told(&event);
+        let value: usize = value.parse().expect("a number");
+        let before = self.keys.insert(key.clone(), (value, version));
+        if event.counter == 0 {
+            assert_eq!(kind, Type::Created);
+            assert_eq!(before, None, "{key} came twice");
+            self.current += 1;
+            return;
+        }
+        let (number, version) = before.expect("told before");
+        assert!(value > number, "{key}: {value} came behind {number}");
+        let previous = event.previous.expect("what was there").version;
+        assert_eq!(previous, version, "a gap before {key} = {value}");
+    }
+
+    /// Takes events until all keys have their last value.
+    async fn take_all(&mut self, stream: &mut Streaming<pb::WatchEvent>, keys: usize) {
+        let mut ended = 0;
+        while ended < keys {
+            let event = next(stream, false).await;
+            ended += usize::from(told(&event).2 == LAST);
+            self.take(event);
+        }
+    }
+}
+
+/// Writes rising numbers to so many keys in turn until it is stopped, then the last one to all.
+async fn write_on(
+    mut writer: CacheServiceClient<Channel>,
+    keys: usize,
+    mut stop: tokio::sync::oneshot::Receiver<()>,
+) {
+    let mut count = 0usize;
+    while stop.try_recv().is_err() {
+        count += 1;
+        let key = format!("k{:03}", count % keys);
+        writer
+            .put(put(ATOMIC, &key, &count.to_string()))
+            .await
+            .expect("a write");
+    }
+    for number in 0..keys {
+        writer
+            .put(put(ATOMIC, &format!("k{number:03}"), LAST))
+            .await
+            .expect("a write");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn current_entries_come_first_and_once() {
     let mut node = Alone::start().await;
@@ -107,19 +169,8 @@ async fn current_entries_come_first_and_once() {
             .expect("a write");
     }
     // Written without pause while the watch begins.
-    let mut writer = node.cache.clone();
-    let (stop, mut stopped) = tokio::sync::oneshot::channel::<()>();
-    let writing = tokio::spawn(async move {
-        let mut count = 0usize;
-        while stopped.try_recv().is_err() {
-            let key = format!("k{:03}", count % 200);
-            count += 1;
-            writer
-                .put(put(ATOMIC, &key, &count.to_string()))
-                .await
-                .expect("a write");
-        }
-    });
+    let (stop, stopped) = tokio::sync::oneshot::channel();
+    let writing = tokio::spawn(write_on(node.cache.clone(), 200, stopped));
     let request = pb::WatchRequest {
         with_current: true,
         with_previous: true,
@@ -131,31 +182,7 @@ async fn current_entries_come_first_and_once() {
         .await
         .expect("a watch")
         .into_inner();
-    let mut seen: BTreeMap<String, (usize, u64)> = BTreeMap::new();
-    let mut current = 0;
-    let mut take = |event: pb::WatchEvent| {
-        let version = event.entry.as_ref().expect("an entry").version;
-        let (kind, key, value) = told(&event);
-        let value: usize = value.parse().expect("a number");
-        if event.counter == 0 {
-            assert_eq!(kind, Type::Created);
-            current += 1;
-            assert!(
-                seen.insert(key, (value, version)).is_none(),
-                "an entry came twice"
-            );
-            return;
-        }
-        let (before, told) = seen
-            .insert(key.clone(), (value, version))
-            .expect("told before");
-        assert!(value > before, "{key}: {value} came behind {before}");
-        assert_eq!(
-            event.previous.expect("what was there").version,
-            told,
-            "a gap before {key}"
-        );
-    };
+    let mut known = Known::default();
     loop {
         let event = soon(stream.message())
             .await
@@ -164,23 +191,12 @@ async fn current_entries_come_first_and_once() {
         if event.r#type() == Type::Checkpoint {
             break;
         }
-        take(event);
+        known.take(event);
     }
+    assert_eq!(known.current, 200);
     stop.send(()).expect("it still writes");
+    known.take_all(&mut stream, 200).await;
     soon(writing).await.expect("no panic");
-    for number in 0..200 {
-        node.cache
-            .put(put(ATOMIC, &format!("k{number:03}"), LAST))
-            .await
-            .expect("a write");
-    }
-    let mut ended = 0;
-    while ended < 200 {
-        let event = next(&mut stream, false).await;
-        ended += usize::from(told(&event).2 == LAST);
-        take(event);
-    }
-    assert_eq!(current, 200);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
