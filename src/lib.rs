@@ -1,4 +1,54 @@
 //! embergrid: a peer-to-peer distributed cache cluster.
+//!
+//! Nodes find each other from one address list, form a mesh over mutual TLS, spread the
+//! partitions of their caches over the servers among them, and keep copies. Any node answers any
+//! request. The parts, from the bottom up:
+//!
+//! * [`types`], [`error`], [`config`]: the vocabulary, what a caller should do about an error,
+//!   and the settings.
+//! * [`engine`]: decides. Pure state machines without input, output or clocks: one for membership,
+//!   placement and views on each node, one for each partition. [`engine::Grid`] holds them with
+//!   their locks; [`engine::Shell`] is their one way out.
+//! * [`rpc`]: speaks. TLS, links, protobuf and statuses.
+//! * [`node`]: runs the engine: clocks, links, tasks. The only place where engine and rpc meet.
+//! * [`service`]: the gRPC services, which decode, ask the node and encode.
+//! * [`client`], [`cli`]: what people touch.
+//!
+//! # Decisions
+//!
+//! **What does a view rest on?** On what every server of it says it holds, so a proposal first
+//! *collects*: who answers promises to take no lower version, and tells which partitions it holds
+//! completely as of which topology version. The table is made of that, prepared on all, and then
+//! committed. Rejected: a table made from the last view and mended afterwards, since the last view
+//! does not know who finished loading, and a node that missed a commit would be taken for an owner.
+//!
+//! **How do two histories meet?** A complete copy is complete as of one topology version. The
+//! copies of the greatest version own the partition; any other is a *source*: it sends all it has
+//! to the primary, which streams to the owners what it did not know, under its own versions, and
+//! only then serves. The source drops its copy once all owners hold it, and loads anew if it shall
+//! own the partition. A halted node that comes back takes the same way, so there is one mechanism
+//! and not two. Rejected: fetching single keys on demand; a partition holds a thousandth of a
+//! cache, is merged in milliseconds, and needs no second state for each of its keys.
+//!
+//! **How many writes of one key may be under way?** One, under FULL_SYNC: a write that meets a
+//! pending one waits for it, whether it has a condition or not. So the committed state is the only
+//! one that an operation is ever decided on. Rejected: a chain of pending states for each key, for
+//! throughput on one hot key that tickets do not have.
+//!
+//! **What does a range tombstone leave behind?** One point in time for each partition. All that
+//! was created at or before it is gone, also what arrives later from another history, so a cleared
+//! key needs no tombstone of its own.
+//!
+//! **Where does the lease of a new view come from?** From the heartbeats before it: what a lease
+//! says is that a peer heard this node a moment ago and had not let go of it, and that does not
+//! change with a view that contains both. Only a proposal that leaves a peer out ends it.
+//!
+//! **Who is silent during a standstill?** The node that stood still. It forgets what it thought of
+//! its peers' silence, and serves again only when each of them has confirmed its view or has been
+//! found failed since.
+//!
+//! **When may a partition's machine be made?** With its cache. An empty one is a few hundred
+//! bytes; made on first use, each would have to be told apart from one that is lost.
 
 pub mod cli;
 pub mod client;
