@@ -80,7 +80,12 @@ impl Error {
             }
             _ => Applied::NotApplied,
         };
-        Self { kind, context: context.into(), reason: Cow::Borrowed(kind.reason()), applied }
+        Self {
+            kind,
+            context: context.into(),
+            reason: Cow::Borrowed(kind.reason()),
+            applied,
+        }
     }
 
     /// The same error with another reason.

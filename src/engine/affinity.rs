@@ -34,7 +34,9 @@ pub fn eligible(settings: &CacheSettings, nodes: &[NodeInfo]) -> Vec<u16> {
         node.role == Role::Server && settings.node_filter.iter().all(has)
     };
     let places = nodes.iter().enumerate().filter(|(_, node)| admitted(node));
-    places.filter_map(|(place, _)| u16::try_from(place).ok()).collect()
+    places
+        .filter_map(|(place, _)| u16::try_from(place).ok())
+        .collect()
 }
 
 /// The owners that each partition should have, the primary first, given the present ones (the
@@ -105,19 +107,32 @@ impl Ring {
         let mut ring: HashRing<VirtualNode> = HashRing::new();
         let points = servers.iter().flat_map(|index| {
             let node = nodes[usize::from(*index)].member.id.0;
-            (0..VIRTUAL_NODES).map(move |replica| VirtualNode { node, replica, index: *index })
+            (0..VIRTUAL_NODES).map(move |replica| VirtualNode {
+                node,
+                replica,
+                index: *index,
+            })
         });
         ring.batch_add(points.collect());
         let firsts: Vec<Option<(u64, u32)>> = (0..partitions as u64)
-            .map(|partition| ring.get(&partition).map(|point| (point.node, point.replica)))
+            .map(|partition| {
+                ring.get(&partition)
+                    .map(|point| (point.node, point.replica))
+            })
             .collect();
         let points: Vec<VirtualNode> = ring.into_iter().collect();
-        let places: BTreeMap<(u64, u32), usize> =
-            points.iter().enumerate().map(|(at, point)| ((point.node, point.replica), at)).collect();
+        let places: BTreeMap<(u64, u32), usize> = points
+            .iter()
+            .enumerate()
+            .map(|(at, point)| ((point.node, point.replica), at))
+            .collect();
         let place = |first: Option<(u64, u32)>| first.and_then(|first| places.get(&first).copied());
         Self {
             order: points.iter().map(|point| point.index).collect(),
-            starts: firsts.into_iter().map(|first| place(first).unwrap_or_default()).collect(),
+            starts: firsts
+                .into_iter()
+                .map(|first| place(first).unwrap_or_default())
+                .collect(),
         }
     }
 }
@@ -134,7 +149,10 @@ fn fill(
     load: &mut Load,
 ) {
     let zone = |index: u16| {
-        settings.backup_zone.as_ref().and_then(|name| nodes[usize::from(index)].attributes.get(name))
+        settings
+            .backup_zone
+            .as_ref()
+            .and_then(|name| nodes[usize::from(index)].attributes.get(name))
     };
     let start = ring.starts[partition];
     for pass in 0..3 {
@@ -176,7 +194,8 @@ fn choose_primaries(owners: &mut [Vec<u16>], present: &[Vec<u16>], load: &mut Lo
     }
     for partition in open {
         let own = &mut owners[partition];
-        let least = (0..own.len()).min_by_key(|place| (load.primaries[usize::from(own[*place])], *place));
+        let least =
+            (0..own.len()).min_by_key(|place| (load.primaries[usize::from(own[*place])], *place));
         if let Some(place) = least {
             load.primaries[usize::from(own[place])] += 1;
             own.swap(0, place);
@@ -191,14 +210,20 @@ mod tests {
 
     fn nodes(count: u16) -> Vec<NodeInfo> {
         let node = |index: u16| NodeInfo {
-            member: Member { id: NodeId::of(&format!("node-{index}")), ..Member::default() },
+            member: Member {
+                id: NodeId::of(&format!("node-{index}")),
+                ..Member::default()
+            },
             ..NodeInfo::default()
         };
         (0..count).map(node).collect()
     }
 
     fn cache(mode: CacheMode) -> CacheSettings {
-        CacheSettings { mode, ..CacheSettings::named("test") }
+        CacheSettings {
+            mode,
+            ..CacheSettings::named("test")
+        }
     }
 
     fn check_bounds(settings: &CacheSettings, count: u16, owners: &[Vec<u16>], copies: usize) {
@@ -206,8 +231,14 @@ mod tests {
         for node in 0..count {
             let held = owners.iter().filter(|own| own.contains(&node)).count();
             let led = owners.iter().filter(|own| own[0] == node).count();
-            assert!(held <= bound(owners.len() * copies), "{settings:?}: {node} holds {held}");
-            assert!(led <= bound(owners.len()) + 1, "{settings:?}: {node} leads {led}");
+            assert!(
+                held <= bound(owners.len() * copies),
+                "{settings:?}: {node} holds {held}"
+            );
+            assert!(
+                led <= bound(owners.len()) + 1,
+                "{settings:?}: {node} leads {led}"
+            );
         }
         for own in owners {
             let mut distinct = own.clone();
@@ -240,7 +271,11 @@ mod tests {
 
     #[test]
     fn every_server_owns_a_replicated_partition() {
-        let owners = assign(&cache(CacheMode::Replicated), &nodes(3), &vec![Vec::new(); 64]);
+        let owners = assign(
+            &cache(CacheMode::Replicated),
+            &nodes(3),
+            &vec![Vec::new(); 64],
+        );
         assert!(owners.iter().all(|own| own.len() == 3));
         check_bounds(&cache(CacheMode::Replicated), 3, &owners, 3);
     }
@@ -251,11 +286,14 @@ mod tests {
         settings.backup_zone = Some("zone".to_owned());
         let mut nodes = nodes(4);
         for (index, node) in nodes.iter_mut().enumerate() {
-            node.attributes.insert("zone".to_owned(), format!("z{}", index % 2));
+            node.attributes
+                .insert("zone".to_owned(), format!("z{}", index % 2));
         }
         let owners = assign(&settings, &nodes, &vec![Vec::new(); 256]);
         assert!(owners.iter().all(|own| own[0] % 2 != own[1] % 2));
-        settings.node_filter.insert("zone".to_owned(), "z1".to_owned());
+        settings
+            .node_filter
+            .insert("zone".to_owned(), "z1".to_owned());
         let owners = assign(&settings, &nodes, &owners);
         assert!(owners.iter().flatten().all(|owner| owner % 2 == 1));
     }

@@ -25,11 +25,14 @@ pub fn largest(servers: &[Member], broken: &BTreeSet<(Member, Member)>) -> Vec<M
             .filter(|place| bits & (1 << place) != 0)
             .map(|place| servers[place])
             .collect();
-        let whole = set.iter().enumerate().all(|(place, a)| {
-            set.iter().skip(place + 1).all(|b| !apart(*a, *b))
-        });
+        let whole = set
+            .iter()
+            .enumerate()
+            .all(|(place, a)| set.iter().skip(place + 1).all(|b| !apart(*a, *b)));
         let older = |set: &[Member], than: &[Member]| {
-            servers.iter().find(|server| set.contains(server) != than.contains(server))
+            servers
+                .iter()
+                .find(|server| set.contains(server) != than.contains(server))
                 .is_some_and(|server| set.contains(server))
         };
         if whole && (set.len() > best.len() || (set.len() == best.len() && older(&set, &best))) {
@@ -45,7 +48,10 @@ mod tests {
     use crate::types::NodeId;
 
     fn member(id: u64) -> Member {
-        Member { id: NodeId(id), ..Member::default() }
+        Member {
+            id: NodeId(id),
+            ..Member::default()
+        }
     }
 
     #[test]

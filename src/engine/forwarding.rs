@@ -97,7 +97,9 @@ impl Forwards {
             .filter(|(_, forwarded)| lost(forwarded.to))
             .map(|(id, _)| *id)
             .collect();
-        ids.into_iter().filter_map(|id| Some((id, self.take(id)?))).collect()
+        ids.into_iter()
+            .filter_map(|id| Some((id, self.take(id)?)))
+            .collect()
     }
 
     pub fn next(&self) -> Option<Monotonic> {

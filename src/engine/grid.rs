@@ -103,7 +103,10 @@ impl Grid {
     /// Both clocks at a moment.
     pub fn now(&self, mono: Monotonic) -> Now {
         let offset = self.offset.load(Ordering::Relaxed);
-        Now { mono, cluster: ClusterTime(mono.0).shifted(offset) }
+        Now {
+            mono,
+            cluster: ClusterTime(mono.0).shifted(offset),
+        }
     }
 
     fn cx(&self, mono: Monotonic) -> Cx<'_> {
@@ -125,7 +128,9 @@ impl Grid {
 
     /// An endpoint of the address list was probed.
     pub fn on_probe(&self, endpoint: usize, outcome: ProbeOutcome, mono: Monotonic) {
-        self.with_membership(mono, |membership| membership.on_probe(endpoint, outcome, mono));
+        self.with_membership(mono, |membership| {
+            membership.on_probe(endpoint, outcome, mono)
+        });
     }
 
     /// Hello was exchanged with a peer.
@@ -135,7 +140,9 @@ impl Grid {
 
     /// The connection to a peer ended; `refused`: and its port refuses new ones.
     pub fn on_link_down(&self, peer: Member, refused: bool, mono: Monotonic) {
-        self.with_membership(mono, |membership| membership.on_link_down(peer, refused, mono));
+        self.with_membership(mono, |membership| {
+            membership.on_link_down(peer, refused, mono)
+        });
         self.lose_ways(|to| to == peer, mono);
     }
 
@@ -149,7 +156,9 @@ impl Grid {
                 });
             }
             Message::Control(control) => {
-                self.with_membership(mono, |membership| membership.on_control(from, control, mono));
+                self.with_membership(mono, |membership| {
+                    membership.on_control(from, control, mono)
+                });
             }
             Message::Data(data) => self.on_data(from, data, mono),
             Message::Forward(forward) => self.on_forward(from, forward, mono),
@@ -162,7 +171,9 @@ impl Grid {
             self.keep_early(from, data);
             return;
         };
-        let Some(slot) = cache.slots.get(data.partition as usize) else { return };
+        let Some(slot) = cache.slots.get(data.partition as usize) else {
+            return;
+        };
         let mut slot = slot.lock();
         match data.topology.cmp(&slot.partition.topology()) {
             std::cmp::Ordering::Equal => {
@@ -209,7 +220,9 @@ impl Grid {
         for (ask, asker) in redirected {
             self.route(cache, index, ask, asker, mono);
         }
-        self.reports.lock().extend(reports.into_iter().map(|report| (cache.id, index, report)));
+        self.reports
+            .lock()
+            .extend(reports.into_iter().map(|report| (cache.id, index, report)));
     }
 
     /// Works with membership, does what it wants done, and publishes what others read.
@@ -224,12 +237,19 @@ impl Grid {
         if cfg!(debug_assertions) {
             membership.check_invariants();
         }
-        self.offset.store(membership.clock_offset(), Ordering::Relaxed);
-        self.lease_until.store(membership.lease_until().0, Ordering::Release);
-        self.membership_due.store(membership.next_timeout().0, Ordering::Relaxed);
+        self.offset
+            .store(membership.clock_offset(), Ordering::Relaxed);
+        self.lease_until
+            .store(membership.lease_until().0, Ordering::Release);
+        self.membership_due
+            .store(membership.next_timeout().0, Ordering::Relaxed);
         let serves = self.serving(mono);
         if serves != self.served.swap(serves, Ordering::Relaxed) {
-            self.shell.notice(if serves { Notice::Unfenced } else { Notice::Fenced });
+            self.shell.notice(if serves {
+                Notice::Unfenced
+            } else {
+                Notice::Fenced
+            });
             if serves {
                 self.for_each_partition(mono, |partition, cx| partition.unpark(cx));
             }
@@ -252,7 +272,11 @@ impl Grid {
     fn report(&self, membership: &mut Membership, mono: Monotonic) {
         for (cache, partition, report) in std::mem::take(&mut *self.reports.lock()) {
             if let Report::WritesLost(at_most) = report {
-                self.shell.notice(Notice::WritesLost { cache, partition, at_most });
+                self.shell.notice(Notice::WritesLost {
+                    cache,
+                    partition,
+                    at_most,
+                });
             }
             membership.report(cache, partition, report, mono);
         }
@@ -265,8 +289,16 @@ impl Grid {
     }
 
     /// Creates or drops a cache; `Shell::cache_changed` is called when every node knows.
-    pub fn change_cache(&self, change: CacheChange, token: u64, deadline: Monotonic, mono: Monotonic) {
-        self.with_membership(mono, |membership| membership.change(change, token, deadline, mono));
+    pub fn change_cache(
+        &self,
+        change: CacheChange,
+        token: u64,
+        deadline: Monotonic,
+        mono: Monotonic,
+    ) {
+        self.with_membership(mono, |membership| {
+            membership.change(change, token, deadline, mono)
+        });
     }
 
     /// Leaves the cluster in order; `Notice::Left` tells when it is done.
@@ -277,8 +309,16 @@ impl Grid {
     /// Starts (or goes on) delivering the events of one partition to `Shell::events`: those
     /// behind `after`, or from now on. A position that cannot be resumed leads to
     /// `Shell::watch_lost`.
-    pub fn watch(&self, cache: CacheId, partition: u32, after: Option<WatchPosition>, mono: Monotonic) {
-        self.with_partition(cache, partition, mono, |partition, cx| partition.watch(after, cx));
+    pub fn watch(
+        &self,
+        cache: CacheId,
+        partition: u32,
+        after: Option<WatchPosition>,
+        mono: Monotonic,
+    ) {
+        self.with_partition(cache, partition, mono, |partition, cx| {
+            partition.watch(after, cx)
+        });
     }
 
     /// No watcher of this node needs the partition any longer.
@@ -293,8 +333,12 @@ impl Grid {
         mono: Monotonic,
         input: impl FnOnce(&mut Partition, &Cx<'_>),
     ) {
-        let Some(cache) = self.cache(cache) else { return };
-        let Some(slot) = cache.slots.get(partition as usize) else { return };
+        let Some(cache) = self.cache(cache) else {
+            return;
+        };
+        let Some(slot) = cache.slots.get(partition as usize) else {
+            return;
+        };
         let mut slot = slot.lock();
         input(&mut slot.partition, &self.cx(mono));
         self.settle(&cache, partition, slot, mono);
@@ -307,10 +351,16 @@ impl Grid {
         }
         let due: Vec<(Monotonic, CacheId, u32)> = {
             let timers = self.timers.lock();
-            timers.iter().take_while(|(at, _, _)| *at <= mono).copied().collect()
+            timers
+                .iter()
+                .take_while(|(at, _, _)| *at <= mono)
+                .copied()
+                .collect()
         };
         for (_, cache, partition) in due {
-            self.with_partition(cache, partition, mono, |partition, cx| partition.on_timeout(cx));
+            self.with_partition(cache, partition, mono, |partition, cx| {
+                partition.on_timeout(cx)
+            });
         }
         self.forward_timeout(mono);
         self.flush_reports(mono);
@@ -321,7 +371,10 @@ impl Grid {
         let membership = Monotonic(self.membership_due.load(Ordering::Relaxed));
         let partition = self.timers.lock().first().map(|(at, _, _)| *at);
         let forward = self.forwards.lock().next();
-        [Some(membership), partition, forward].into_iter().flatten().min()
+        [Some(membership), partition, forward]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The committed view; number 0 before the first.
@@ -338,7 +391,9 @@ impl Grid {
     /// comparing copies.
     pub fn contents(&self, cache: CacheId, partition: u32) -> Vec<(Blob, Entry)> {
         let cache = self.cache(cache);
-        let slot = cache.as_ref().and_then(|cache| cache.slots.get(partition as usize));
+        let slot = cache
+            .as_ref()
+            .and_then(|cache| cache.slots.get(partition as usize));
         slot.map_or_else(Vec::new, |slot| slot.lock().partition.contents())
     }
 
@@ -358,7 +413,10 @@ impl Grid {
     pub fn check_invariants(&self) {
         self.membership.lock().check_invariants();
         for cache in self.caches.read().values() {
-            cache.slots.iter().for_each(|slot| slot.lock().partition.check_invariants());
+            cache
+                .slots
+                .iter()
+                .for_each(|slot| slot.lock().partition.check_invariants());
         }
     }
 }

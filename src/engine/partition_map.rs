@@ -7,7 +7,9 @@
 
 use super::affinity;
 use crate::types::message::Holdings;
-use crate::types::{CacheId, CacheMode, CacheSettings, NodeInfo, PartitionOwners, Table, TopologyVersion};
+use crate::types::{
+    CacheId, CacheMode, CacheSettings, NodeInfo, PartitionOwners, Table, TopologyVersion,
+};
 
 /// What is known of one cache when a view is made.
 pub struct CacheInput<'a> {
@@ -29,7 +31,9 @@ type Copies = Vec<Vec<(u16, TopologyVersion)>>;
 fn copies(input: &CacheInput<'_>) -> Copies {
     let mut copies: Copies = vec![Vec::new(); input.settings.partitions as usize];
     for (place, holdings) in (0u16..).zip(input.holdings) {
-        let own = holdings.iter().filter(|holdings| holdings.cache == input.id);
+        let own = holdings
+            .iter()
+            .filter(|holdings| holdings.cache == input.id);
         for (first, count, version) in own.flat_map(|holdings| &holdings.complete) {
             let from = (*first as usize).min(copies.len());
             let to = from.saturating_add(*count as usize).min(copies.len());
@@ -54,7 +58,11 @@ pub fn next(input: &CacheInput<'_>) -> Table {
         let newest = held.iter().map(|(_, version)| *version).max();
         let (mut owners, mut others) = (Vec::new(), Vec::new());
         for (holder, version) in held {
-            if Some(*version) == newest { owners.push(*holder) } else { others.push(*holder) }
+            if Some(*version) == newest {
+                owners.push(*holder)
+            } else {
+                others.push(*holder)
+            }
         }
         let primary = input.primaries.get(partition).copied().flatten();
         owners.sort_by_key(|owner| (Some(*owner) != primary, !eligible.contains(owner), *owner));
@@ -63,7 +71,9 @@ pub fn next(input: &CacheInput<'_>) -> Table {
     }
     let wanted = affinity::assign(input.settings, input.nodes, &present);
     let parts = present.into_iter().zip(sources).zip(wanted);
-    parts.map(|((present, sources), wanted)| place(present, sources, wanted, input.fresh)).collect()
+    parts
+        .map(|((present, sources), wanted)| place(present, sources, wanted, input.fresh))
+        .collect()
 }
 
 fn place(
@@ -75,17 +85,33 @@ fn place(
     if present.is_empty() {
         // Without `fresh` the partition is Lost until an owner returns with data.
         let owners = if fresh { wanted } else { Vec::new() };
-        return PartitionOwners { owners, ..PartitionOwners::default() };
+        return PartitionOwners {
+            owners,
+            ..PartitionOwners::default()
+        };
     }
-    let loading: Vec<u16> =
-        wanted.iter().filter(|owner| !present.contains(owner)).copied().collect();
+    let loading: Vec<u16> = wanted
+        .iter()
+        .filter(|owner| !present.contains(owner))
+        .copied()
+        .collect();
     if loading.is_empty() && sources.is_empty() && !wanted.is_empty() {
-        return PartitionOwners { owners: wanted, loading, sources };
+        return PartitionOwners {
+            owners: wanted,
+            loading,
+            sources,
+        };
     }
-    if let Some(place) = wanted.first().and_then(|first| present.iter().position(|own| own == first))
+    if let Some(place) = wanted
+        .first()
+        .and_then(|first| present.iter().position(|own| own == first))
         && sources.is_empty()
     {
         present.swap(0, place);
     }
-    PartitionOwners { owners: present, loading, sources }
+    PartitionOwners {
+        owners: present,
+        loading,
+        sources,
+    }
 }

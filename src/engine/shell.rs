@@ -14,8 +14,8 @@
 
 use crate::error::{Error, Result};
 use crate::types::message::{Event, Message, WatchPosition};
-use crate::types::{CacheId, Member, NodeInfo, Reply, TopologyVersion};
 use crate::types::view::View;
+use crate::types::{CacheId, Member, NodeInfo, Reply, TopologyVersion};
 use std::sync::Arc;
 
 /// What whoever runs the engine does for it.
@@ -32,7 +32,14 @@ pub trait Shell: Send + Sync {
     fn dial(&self, peer: &NodeInfo);
     /// Events of one partition for the watchers of this node, without gaps: they follow the
     /// counter `after` and reach up to `upto`.
-    fn events(&self, cache: CacheId, partition: u32, after: u64, upto: WatchPosition, events: &[Event]);
+    fn events(
+        &self,
+        cache: CacheId,
+        partition: u32,
+        after: u64,
+        upto: WatchPosition,
+        events: &[Event],
+    );
     /// The watchers of this partition cannot go on from where they were.
     fn watch_lost(&self, cache: CacheId, partition: u32);
     /// Something that an operator or a test wants to know.
@@ -55,9 +62,17 @@ pub enum Notice {
     /// It serves again.
     Unfenced,
     /// Writes of a cache that does not wait for every owner may have been lost: at most so many.
-    WritesLost { cache: CacheId, partition: u32, at_most: u64 },
+    WritesLost {
+        cache: CacheId,
+        partition: u32,
+        at_most: u64,
+    },
     /// All owners of a partition are gone.
-    Lost { cache: CacheId, partition: u32, topology: TopologyVersion },
+    Lost {
+        cache: CacheId,
+        partition: u32,
+        topology: TopologyVersion,
+    },
     /// This node has left the cluster and may stop.
     Left,
 }

@@ -34,12 +34,19 @@ impl Hello {
         let differ = |what: &str, mine: &dyn std::fmt::Display, theirs: &dyn std::fmt::Display| {
             Error::new(
                 ErrorKind::FailedPrecondition,
-                format!("{what} differs: {mine} here, {theirs} at {}", peer.info.address),
+                format!(
+                    "{what} differs: {mine} here, {theirs} at {}",
+                    peer.info.address
+                ),
             )
             .because("SETTINGS_DIFFER")
         };
         if self.cluster_name != peer.cluster_name {
-            return Err(differ("cluster name", &self.cluster_name, &peer.cluster_name));
+            return Err(differ(
+                "cluster name",
+                &self.cluster_name,
+                &peer.cluster_name,
+            ));
         }
         if self.protocol < peer.protocol_min || peer.protocol < self.protocol_min {
             return Err(differ("protocol version", &self.protocol, &peer.protocol));
@@ -48,7 +55,11 @@ impl Hello {
             let theirs = peer.caches.iter().find(|cache| cache.name == mine.name);
             if let Some(theirs) = theirs.filter(|theirs| *theirs != mine) {
                 let (name, here, there) = first_difference(mine, theirs);
-                return Err(differ(&format!("setting {name} of cache {}", mine.name), &here, &there));
+                return Err(differ(
+                    &format!("setting {name} of cache {}", mine.name),
+                    &here,
+                    &there,
+                ));
             }
         }
         Ok(())

@@ -31,34 +31,56 @@ pub enum Message {
 pub enum Control {
     Heartbeat(Heartbeat),
     /// "Do you hear this peer?", asked while it is suspected.
-    AskReach { suspect: Member },
+    AskReach {
+        suspect: Member,
+    },
     /// The answer: how long ago the suspect was last heard; absent: no link to it.
-    Reach { suspect: Member, heard_ago: Option<Micros> },
+    Reach {
+        suspect: Member,
+        heard_ago: Option<Micros>,
+    },
     /// To the coordinator of another cluster, or from a node without one: take us in.
     Join(Join),
     /// Before a view: who would belong to it, asking each what it holds. Who answers takes no
     /// lower version any more.
-    Collect { version: TopologyVersion, nodes: Vec<NodeInfo> },
+    Collect {
+        version: TopologyVersion,
+        nodes: Vec<NodeInfo>,
+    },
     /// The answer to it.
     Collected(Collected),
     /// First phase of a view, whose table rests on what was collected.
-    Prepare { view: View },
+    Prepare {
+        view: View,
+    },
     /// The answer to it.
-    Prepared { version: TopologyVersion },
+    Prepared {
+        version: TopologyVersion,
+    },
     /// The proposal was not taken, in whichever phase.
     Refused(Refused),
     /// Second phase of a view.
-    Commit { version: TopologyVersion },
+    Commit {
+        version: TopologyVersion,
+    },
     /// This node leaves in order.
     Leave,
     /// To the coordinator: what changed in the partitions that this node holds.
     Progress(Progress),
     /// To the coordinator: create or drop a cache. Repeated until answered.
-    ChangeCache { id: u64, change: CacheChange },
+    ChangeCache {
+        id: u64,
+        change: CacheChange,
+    },
     /// The answer, sent when the view with the change is committed.
-    CacheChanged { id: u64, result: Result<(), Error> },
+    CacheChanged {
+        id: u64,
+        result: Result<(), Error>,
+    },
     /// To the coordinator: peers of the view that this node cannot reach.
-    Unreachable { peers: Vec<Member> },
+    Unreachable {
+        peers: Vec<Member>,
+    },
 }
 
 /// Says that its sender lives, what it knows and what time it is.
@@ -175,20 +197,37 @@ pub enum Body {
     /// Part of a transfer: primary → loading owner, or source → primary.
     Chunk(Chunk),
     /// The receiver of a transfer has taken chunks up to this one.
-    ChunkAck { kind: TransferKind, session: u64, seq: u32 },
+    ChunkAck {
+        kind: TransferKind,
+        session: u64,
+        seq: u32,
+    },
     /// Owner → other owners: last accesses.
-    Touches { accesses: Vec<(Blob, EntryVersion, ClusterTime)> },
+    Touches {
+        accesses: Vec<(Blob, EntryVersion, ClusterTime)>,
+    },
     /// Primary → owners: when was this key, in this life, last accessed?
-    AskIdle { key: Blob, incarnation: EntryVersion },
+    AskIdle {
+        key: Blob,
+        incarnation: EntryVersion,
+    },
     /// Owner → primary: the answer; absent where the owner does not hold that life.
-    Idle { key: Blob, incarnation: EntryVersion, last_access: Option<ClusterTime> },
+    Idle {
+        key: Blob,
+        incarnation: EntryVersion,
+        last_access: Option<ClusterTime>,
+    },
     /// A node that serves watchers → primary: send events behind this counter. Repeated until
     /// events or an error come.
     Subscribe { after: Option<WatchPosition> },
     /// No watcher is left there.
     Unsubscribe,
     /// Primary → such a node.
-    Events { after: u64, upto: WatchPosition, events: Vec<Event> },
+    Events {
+        after: u64,
+        upto: WatchPosition,
+        events: Vec<Event>,
+    },
     /// The position cannot be resumed.
     Stale,
 }
@@ -251,9 +290,16 @@ pub enum UpdateEffect {
     /// The key has this state, unless a greater one is known.
     Set { key: Blob, entry: Entry },
     /// The key's life ended by time.
-    Expire { key: Blob, incarnation: EntryVersion, tombstone: bool },
+    Expire {
+        key: Blob,
+        incarnation: EntryVersion,
+        tombstone: bool,
+    },
     /// All that was created at or before this point is removed.
-    Clear { at: ClusterTime, version: EntryVersion },
+    Clear {
+        at: ClusterTime,
+        version: EntryVersion,
+    },
     /// Tombstones up to this version are dropped.
     RaiseFloor { floor: EntryVersion },
 }

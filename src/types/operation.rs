@@ -104,7 +104,11 @@ impl KeyOperation {
     pub fn is_blind(&self) -> bool {
         matches!(
             self,
-            Self::Put { condition: Condition::Any, return_previous: false, .. }
+            Self::Put {
+                condition: Condition::Any,
+                return_previous: false,
+                ..
+            }
         )
     }
 }
@@ -165,13 +169,35 @@ pub struct EntryView {
 /// a result and not an error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
-    Got { entry: Option<EntryView> },
-    Put { applied: bool, version: u64, previous: Option<EntryView> },
-    Removed { applied: bool, previous: Option<EntryView> },
-    Touched { applied: bool },
-    Modified { applied: bool, version: u64, value: Blob },
+    Got {
+        entry: Option<EntryView>,
+    },
+    Put {
+        applied: bool,
+        version: u64,
+        previous: Option<EntryView>,
+    },
+    Removed {
+        applied: bool,
+        previous: Option<EntryView>,
+    },
+    Touched {
+        applied: bool,
+    },
+    Modified {
+        applied: bool,
+        version: u64,
+        value: Blob,
+    },
     /// Entries in order; `more` when the limit ended the page.
-    Scanned { entries: Vec<EntryView>, more: bool },
-    Size { live: u64 },
-    Cleared { removed: u64 },
+    Scanned {
+        entries: Vec<EntryView>,
+        more: bool,
+    },
+    Size {
+        live: u64,
+    },
+    Cleared {
+        removed: u64,
+    },
 }

@@ -15,7 +15,10 @@ fn cursors_come_back_and_damaged_ones_are_refused() {
             prefix: &prefix,
             partition: random.maybe(partition),
         };
-        let place = ScanPlace { partition: partition(random), after: key(random) };
+        let place = ScanPlace {
+            partition: partition(random),
+            after: key(random),
+        };
         let cursor = identity.cursor(place.partition, &place.after);
         assert_eq!(identity.place(&cursor), Ok(place));
         let spoiled = damaged(random, cursor.clone());

@@ -35,10 +35,14 @@ impl Grid {
             forwarded: false,
         };
         if mono >= deadline {
-            let error = Error::new(ErrorKind::DeadlineExceeded, "the deadline has passed already");
+            let error = Error::new(
+                ErrorKind::DeadlineExceeded,
+                "the deadline has passed already",
+            );
             return Some(Err(error.not_applied()));
         }
-        let submitted = self.at_partition(&cache, request.partition, ask, Caller::Local(token), mono);
+        let submitted =
+            self.at_partition(&cache, request.partition, ask, Caller::Local(token), mono);
         self.flush_reports(mono);
         match submitted {
             Submitted::Done(result) => Some(result),
@@ -59,7 +63,9 @@ impl Grid {
 
     fn target(&self, id: CacheId, partition: u32) -> Result<std::sync::Arc<Cache>> {
         if self.view.read().version.number == 0 {
-            return Err(Error::unavailable("this node has not found its cluster yet"));
+            return Err(Error::unavailable(
+                "this node has not found its cluster yet",
+            ));
         }
         let Some(cache) = self.cache(id) else {
             return Err(Error::new(ErrorKind::NotFound, "the cache does not exist"));
@@ -95,7 +101,9 @@ impl Grid {
         ask: &Ask,
         mono: Monotonic,
     ) -> Option<Reply> {
-        let Operation::Key { operation, .. } = &ask.operation else { return None };
+        let Operation::Key { operation, .. } = &ask.operation else {
+            return None;
+        };
         let blind = cache.settings.write_synchronization == WriteSynchronizationMode::FullAsync
             && operation.is_blind()
             && ask.request_id.is_none()
@@ -106,12 +114,18 @@ impl Grid {
         }
         let id = self.forwards.lock().id();
         self.send_forward(id, cache.id, partition, to, ask, mono);
-        Some(Reply::Put { applied: true, version: 0, previous: None })
+        Some(Reply::Put {
+            applied: true,
+            version: 0,
+            previous: None,
+        })
     }
 
     fn may_forward(&self, to: Member) -> Result<()> {
         if self.forwards.lock().is_full() {
-            return Err(Error::overloaded("too many requests are under way to other nodes"));
+            return Err(Error::overloaded(
+                "too many requests are under way to other nodes",
+            ));
         }
         if !self.shell.has_room(to) {
             return Err(Error::overloaded("the queue to the primary is full"));
@@ -136,25 +150,59 @@ impl Grid {
         };
         let topology = self.view.read().version;
         let time_left = ask.deadline.since(mono);
-        self.shell.send(to, Message::Forward(Forward { id, topology, time_left, request }));
+        self.shell.send(
+            to,
+            Message::Forward(Forward {
+                id,
+                topology,
+                time_left,
+                request,
+            }),
+        );
     }
 
-    fn forward(&self, cache: CacheId, partition: u32, to: Member, ask: Ask, asker: Asker, mono: Monotonic) {
+    fn forward(
+        &self,
+        cache: CacheId,
+        partition: u32,
+        to: Member,
+        ask: Ask,
+        asker: Asker,
+        mono: Monotonic,
+    ) {
         let id = self.forwards.lock().id();
         self.send_forward(id, cache, partition, to, &ask, mono);
-        let forwarded = Forwarded { asker, ask, cache, partition, to, due: mono };
+        let forwarded = Forwarded {
+            asker,
+            ask,
+            cache,
+            partition,
+            to,
+            due: mono,
+        };
         self.forwards.lock().begin(id, forwarded, mono);
     }
 
     /// Routes a request of this node, or answers a peer that it must route its own anew.
-    pub(super) fn route(&self, cache: &Cache, partition: u32, ask: Ask, asker: Asker, mono: Monotonic) {
+    pub(super) fn route(
+        &self,
+        cache: &Cache,
+        partition: u32,
+        ask: Ask,
+        asker: Asker,
+        mono: Monotonic,
+    ) {
         if let Asker::Remote { .. } = asker {
             let error = Error::new(ErrorKind::WrongOwner, "the primary changed");
             answer(asker, Err(error), &*self.shell);
             return;
         }
         if mono >= ask.deadline {
-            answer(asker, Err(super::super::partition::late(&ask)), &*self.shell);
+            answer(
+                asker,
+                Err(super::super::partition::late(&ask)),
+                &*self.shell,
+            );
             return;
         }
         match self.at_partition(cache, partition, ask, Caller::Known(asker), mono) {
@@ -169,7 +217,12 @@ impl Grid {
 
     /// A peer's request for an operation of which this node is the primary.
     pub(super) fn on_forward(&self, from: Member, forward: Forward, mono: Monotonic) {
-        let Forward { id, time_left, request, .. } = forward;
+        let Forward {
+            id,
+            time_left,
+            request,
+            ..
+        } = forward;
         let asker = Asker::Remote { node: from, id };
         let repeatable = request.operation.is_read() || request.request_id.is_some();
         if !repeatable && !self.forwards.lock().arrives(from, id) {
@@ -207,7 +260,9 @@ impl Grid {
         let again = matches!(&reply.result, Err(error) if error.kind == ErrorKind::WrongOwner);
         if again && mono < forwarded.ask.deadline {
             let id = self.forwards.lock().id();
-            self.forwards.lock().pause(id, forwarded, mono.after(REROUTE));
+            self.forwards
+                .lock()
+                .pause(id, forwarded, mono.after(REROUTE));
         } else {
             answer(forwarded.asker, reply.result, &*self.shell);
         }
@@ -219,7 +274,9 @@ impl Grid {
         for (_, forwarded) in taken {
             if forwarded.repeatable() {
                 let id = self.forwards.lock().id();
-                self.forwards.lock().pause(id, forwarded, mono.after(REROUTE));
+                self.forwards
+                    .lock()
+                    .pause(id, forwarded, mono.after(REROUTE));
             } else {
                 let context = "the way to the primary was lost while the write was under way";
                 answer(forwarded.asker, Err(Error::unknown(context)), &*self.shell);
@@ -231,7 +288,13 @@ impl Grid {
     pub(super) fn forward_timeout(&self, mono: Monotonic) {
         let due = self.forwards.lock().take_due(mono);
         for (_, forwarded) in due {
-            let Forwarded { asker, ask, cache, partition, .. } = forwarded;
+            let Forwarded {
+                asker,
+                ask,
+                cache,
+                partition,
+                ..
+            } = forwarded;
             if mono >= ask.deadline {
                 let context = "no answer from the primary within the deadline";
                 let error = Error::new(ErrorKind::DeadlineExceeded, context);

@@ -35,7 +35,8 @@ impl Grid {
                 if to == self.options.me.member {
                     membership.on_collected(to, collected, mono);
                 } else {
-                    self.shell.send(to, Message::Control(Control::Collected(collected)));
+                    self.shell
+                        .send(to, Message::Control(Control::Collected(collected)));
                 }
             }
             Action::Prepare(view) => self.prepare(&view),
@@ -49,11 +50,15 @@ impl Grid {
     /// What this node holds completely, in runs.
     fn holdings(&self) -> Vec<Holdings> {
         let caches = self.caches.read().clone();
-        let replicated = caches.values().filter(|cache| cache.settings.mode != CacheMode::Local);
+        let replicated = caches
+            .values()
+            .filter(|cache| cache.settings.mode != CacheMode::Local);
         let of_cache = |cache: &Arc<Cache>| {
             let mut complete: Vec<(u32, u32, crate::types::TopologyVersion)> = Vec::new();
             for (index, slot) in (0u32..).zip(&cache.slots) {
-                let Some(version) = slot.lock().partition.complete() else { continue };
+                let Some(version) = slot.lock().partition.complete() else {
+                    continue;
+                };
                 match complete.last_mut() {
                     Some((first, count, same)) if *first + *count == index && *same == version => {
                         *count += 1;
@@ -61,7 +66,10 @@ impl Grid {
                     _ => complete.push((index, 1, version)),
                 }
             }
-            Holdings { cache: cache.id, complete }
+            Holdings {
+                cache: cache.id,
+                complete,
+            }
         };
         replicated.map(of_cache).collect()
     }
@@ -72,7 +80,9 @@ impl Grid {
             let table = view.caches.get(&cache.id).map(|cache| &cache.table);
             for (index, slot) in cache.slots.iter().enumerate() {
                 let owners = table.and_then(|table| table.get(index));
-                let owner = owners.zip(me).is_some_and(|(owners, me)| owners.owners.contains(&me));
+                let owner = owners
+                    .zip(me)
+                    .is_some_and(|(owners, me)| owners.owners.contains(&me));
                 slot.lock().partition.on_prepare(owner);
             }
         }
@@ -80,13 +90,20 @@ impl Grid {
 
     fn install(&self, membership: &Membership, view: &Arc<View>, shift: i64, mono: Monotonic) {
         let old = std::mem::replace(&mut *self.view.write(), view.clone());
-        let departed = view.departed.iter().map(|departed| departed.at.0.max(1)).max();
-        self.departed.store(departed.unwrap_or_default(), Ordering::Relaxed);
+        let departed = view
+            .departed
+            .iter()
+            .map(|departed| departed.at.0.max(1))
+            .max();
+        self.departed
+            .store(departed.unwrap_or_default(), Ordering::Relaxed);
         self.publish(membership, mono);
         let caches = self.next_caches(view, mono);
         *self.caches.write() = caches.clone();
         for cache in caches.values() {
-            let Some(table) = view.caches.get(&cache.id) else { continue };
+            let Some(table) = view.caches.get(&cache.id) else {
+                continue;
+            };
             self.install_cache(cache, table, &old, view, shift, mono);
         }
         let early = std::mem::take(&mut *self.early.lock());
@@ -107,7 +124,9 @@ impl Grid {
                 *old.settings == cache.settings
                     && view.dropped.get(id).is_none_or(|at| old.created_at > *at)
             });
-            let kept = same.cloned().unwrap_or_else(|| Arc::new(self.new_cache(*id, cache)));
+            let kept = same
+                .cloned()
+                .unwrap_or_else(|| Arc::new(self.new_cache(*id, cache)));
             next.insert(*id, kept);
         }
         for (id, cache) in old.iter() {
@@ -123,10 +142,18 @@ impl Grid {
         let slot = |index| {
             let me = self.options.me.member;
             let partition = Partition::new(id, index, settings.clone(), me);
-            Mutex::new(Slot { partition, armed: None })
+            Mutex::new(Slot {
+                partition,
+                armed: None,
+            })
         };
         let slots = (0..cache.settings.partitions).map(slot).collect();
-        Cache { id, settings: settings.clone(), created_at: cache.created_at, slots }
+        Cache {
+            id,
+            settings: settings.clone(),
+            created_at: cache.created_at,
+            slots,
+        }
     }
 
     fn end_cache(&self, cache: &Cache, mono: Monotonic) {
@@ -152,7 +179,10 @@ impl Grid {
         let me = self.options.me.member;
         let old_table = old.caches.get(&cache.id).map(|cache| &cache.table);
         let members = |places: &[u16]| -> Vec<Member> {
-            places.iter().filter_map(|place| view.member(*place)).collect()
+            places
+                .iter()
+                .filter_map(|place| view.member(*place))
+                .collect()
         };
         let cx = self.cx(mono);
         for (index, slot) in (0u32..).zip(&cache.slots) {
@@ -168,11 +198,18 @@ impl Grid {
                     place.loading = members(&owners.loading);
                     place.sources = members(&owners.sources);
                     let before = old_table.and_then(|table| table.get(index as usize));
-                    let gone = |owner: &u16| old.member(*owner).is_some_and(|old| !view.contains(old));
+                    let gone =
+                        |owner: &u16| old.member(*owner).is_some_and(|old| !view.contains(old));
                     place.owner_lost = before.is_some_and(|before| before.owners.iter().any(gone));
-                    if place.owners.is_empty() && before.is_some_and(|before| !before.owners.is_empty()) {
+                    if place.owners.is_empty()
+                        && before.is_some_and(|before| !before.owners.is_empty())
+                    {
                         let (cache, partition, topology) = (cache.id, index, view.version);
-                        self.shell.notice(Notice::Lost { cache, partition, topology });
+                        self.shell.notice(Notice::Lost {
+                            cache,
+                            partition,
+                            topology,
+                        });
                     }
                 }
                 None => place.owners = vec![me],
@@ -186,7 +223,10 @@ impl Grid {
     fn peer_gone(&self, peer: Member) {
         self.forwards.lock().forget(peer);
         for cache in self.caches.read().values() {
-            cache.slots.iter().for_each(|slot| slot.lock().partition.on_peer_gone(peer));
+            cache
+                .slots
+                .iter()
+                .for_each(|slot| slot.lock().partition.on_peer_gone(peer));
         }
     }
 }

@@ -37,12 +37,20 @@ impl Membership {
         let mut catalogue = unite(nodes, answers, now);
         self.apply_changes(&mut catalogue, now);
         while catalogue.dropped.len() > DROPPED_MAX {
-            let oldest = catalogue.dropped.iter().min_by_key(|(_, at)| **at).map(|(id, _)| *id);
+            let oldest = catalogue
+                .dropped
+                .iter()
+                .min_by_key(|(_, at)| **at)
+                .map(|(id, _)| *id);
             oldest.map(|id| catalogue.dropped.remove(&id));
         }
         let holdings: Vec<&[Holdings]> = nodes
             .iter()
-            .map(|node| answers.get(&node.member).map_or(&[][..], |answer| &answer.holdings))
+            .map(|node| {
+                answers
+                    .get(&node.member)
+                    .map_or(&[][..], |answer| &answer.holdings)
+            })
             .collect();
         let mut caches = BTreeMap::new();
         for (id, (settings, created_at)) in catalogue.caches {
@@ -55,7 +63,14 @@ impl Membership {
                 primaries: &primaries,
                 fresh: catalogue.fresh.contains(&id),
             });
-            caches.insert(id, ViewCache { settings, created_at, table });
+            caches.insert(
+                id,
+                ViewCache {
+                    settings,
+                    created_at,
+                    table,
+                },
+            );
         }
         View {
             version,
@@ -73,9 +88,16 @@ impl Membership {
             u16::try_from(place).ok()
         };
         let primary = |owners: &crate::types::PartitionOwners| {
-            owners.owners.first().and_then(|first| self.view.member(*first)).and_then(place)
+            owners
+                .owners
+                .first()
+                .and_then(|first| self.view.member(*first))
+                .and_then(place)
         };
-        self.view.caches.get(&id).map_or_else(Vec::new, |cache| cache.table.iter().map(primary).collect())
+        self.view
+            .caches
+            .get(&id)
+            .map_or_else(Vec::new, |cache| cache.table.iter().map(primary).collect())
     }
 
     /// Servers that are out and may return with data. One whose process is known to have ended,
@@ -102,8 +124,10 @@ impl Membership {
             };
             !self.left.contains(member) && !nodes.iter().any(back)
         });
-        let mut departed: Vec<Departed> =
-            out.into_iter().map(|(member, at)| Departed { member, at }).collect();
+        let mut departed: Vec<Departed> = out
+            .into_iter()
+            .map(|(member, at)| Departed { member, at })
+            .collect();
         departed.sort_by_key(|departed| (std::cmp::Reverse(departed.at), departed.member));
         departed.truncate(DEPARTED_MAX);
         departed
@@ -131,12 +155,20 @@ fn unite(nodes: &[NodeInfo], answers: &BTreeMap<Member, Collected>, now: Cluster
             if clustered {
                 known.insert(id);
             }
-            let entry = united.caches.entry(id).or_insert_with(|| (settings.clone(), created));
+            let entry = united
+                .caches
+                .entry(id)
+                .or_insert_with(|| (settings.clone(), created));
             if clustered && created < entry.1 && entry.0 == *settings {
                 entry.1 = created;
             }
         }
     }
-    united.fresh = united.caches.keys().filter(|id| !known.contains(id)).copied().collect();
+    united.fresh = united
+        .caches
+        .keys()
+        .filter(|id| !known.contains(id))
+        .copied()
+        .collect();
     united
 }

@@ -85,13 +85,20 @@ impl Membership {
     }
 
     /// This node was asked to create or drop a cache.
-    pub fn change(&mut self, change: CacheChange, token: u64, deadline: Monotonic, mono: Monotonic) {
+    pub fn change(
+        &mut self,
+        change: CacheChange,
+        token: u64,
+        deadline: Monotonic,
+        mono: Monotonic,
+    ) {
         if self.own_changes.len() >= CHANGES_MAX {
             let result = Err(Error::overloaded("too many changes of caches wait"));
             self.actions.push(Action::CacheChanged { token, result });
             return;
         }
-        self.own_changes.insert(token, OwnChange { change, deadline });
+        self.own_changes
+            .insert(token, OwnChange { change, deadline });
         if let Some(coordinator) = self.acting_coordinator() {
             self.repeat_changes(coordinator, mono);
         }
@@ -117,19 +124,37 @@ impl Membership {
         }
     }
 
-    pub(super) fn on_change(&mut self, from: Member, id: u64, change: CacheChange, mono: Monotonic) {
-        let known = self.changes.iter().any(|other| (other.from, other.id) == (from, id))
-            || self.unanswered.iter().any(|other| (other.from, other.id) == (from, id));
+    pub(super) fn on_change(
+        &mut self,
+        from: Member,
+        id: u64,
+        change: CacheChange,
+        mono: Monotonic,
+    ) {
+        let known = self
+            .changes
+            .iter()
+            .any(|other| (other.from, other.id) == (from, id))
+            || self
+                .unanswered
+                .iter()
+                .any(|other| (other.from, other.id) == (from, id));
         if !self.coordinates() || known || self.changes.len() >= CHANGES_MAX {
             return;
         }
-        self.changes.push_back(Change { from, id, change, result: None });
+        self.changes.push_back(Change {
+            from,
+            id,
+            change,
+            result: None,
+        });
         self.consider(mono);
     }
 
     pub(super) fn on_changed(&mut self, id: u64, result: Result<()>) {
         if self.own_changes.remove(&id).is_some() {
-            self.actions.push(Action::CacheChanged { token: id, result });
+            self.actions
+                .push(Action::CacheChanged { token: id, result });
         }
     }
 
@@ -145,7 +170,11 @@ impl Membership {
         for waiting in std::mem::take(&mut self.changes) {
             match waiting.result {
                 Some(result) => {
-                    self.unanswered.push(Answer { from: waiting.from, id: waiting.id, result });
+                    self.unanswered.push(Answer {
+                        from: waiting.from,
+                        id: waiting.id,
+                        result,
+                    });
                 }
                 None => self.changes.push_back(waiting),
             }
@@ -167,10 +196,17 @@ impl Membership {
             return;
         }
         let version = self.view.version;
-        let known = self.view.nodes.iter().map(|node| node.member).all(|member| {
-            let view = self.links.get(&member).and_then(|link| link.view());
-            member == self.me || !self.stands_by(member) || view.is_some_and(|view| view >= version)
-        });
+        let known = self
+            .view
+            .nodes
+            .iter()
+            .map(|node| node.member)
+            .all(|member| {
+                let view = self.links.get(&member).and_then(|link| link.view());
+                member == self.me
+                    || !self.stands_by(member)
+                    || view.is_some_and(|view| view >= version)
+            });
         if known {
             for Answer { from, id, result } in std::mem::take(&mut self.unanswered) {
                 if from == self.me {
@@ -191,7 +227,10 @@ fn apply(change: &CacheChange, catalogue: &mut Catalogue, now: ClusterTime) -> R
                 Some((existing, _)) if existing == &**settings => Ok(()),
                 Some((existing, _)) if existing.name != settings.name => Err(Error::new(
                     ErrorKind::AlreadyExists,
-                    format!("cache {} has the same id as {}", existing.name, settings.name),
+                    format!(
+                        "cache {} has the same id as {}",
+                        existing.name, settings.name
+                    ),
                 )
                 .because("ID_COLLISION")),
                 Some((existing, _)) => {
@@ -202,13 +241,15 @@ fn apply(change: &CacheChange, catalogue: &mut Catalogue, now: ClusterTime) -> R
                     );
                     Err(Error::new(ErrorKind::AlreadyExists, context))
                 }
-                None if catalogue.caches.len() >= CACHES_MAX => {
-                    Err(Error::overloaded(format!("the cluster has {CACHES_MAX} caches, the limit")))
-                }
+                None if catalogue.caches.len() >= CACHES_MAX => Err(Error::overloaded(format!(
+                    "the cluster has {CACHES_MAX} caches, the limit"
+                ))),
                 None => {
                     let after = catalogue.dropped.get(&id).map(|at| at.after(1));
                     let created_at = after.map_or(now, |after| now.max(after));
-                    catalogue.caches.insert(id, (CacheSettings::clone(settings), created_at));
+                    catalogue
+                        .caches
+                        .insert(id, (CacheSettings::clone(settings), created_at));
                     catalogue.fresh.insert(id);
                     Ok(())
                 }
@@ -246,7 +287,9 @@ impl Membership {
             .collect();
         let gone_on = others.iter().any(|member| !self.stands_by(*member));
         let patience = self.options.ack_timeout;
-        let late = self.leaving.is_some_and(|since| mono.since(since) > patience);
+        let late = self
+            .leaving
+            .is_some_and(|since| mono.since(since) > patience);
         if others.is_empty() || gone_on || late {
             if !self.done {
                 self.done = true;

@@ -18,7 +18,12 @@ pub struct Sample {
 impl Sample {
     pub fn new(heartbeat: &Heartbeat, round_trip: Micros, mono: Monotonic) -> Self {
         let then = heartbeat.cluster_time.0.saturating_add(round_trip / 2);
-        Self { base: heartbeat.time_base, round_trip, offset: difference(then, mono.0), taken: mono }
+        Self {
+            base: heartbeat.time_base,
+            round_trip,
+            offset: difference(then, mono.0),
+            taken: mono,
+        }
     }
 }
 
@@ -43,7 +48,13 @@ impl Clock {
     /// Before there is a cluster: the wall clock.
     pub fn new(mono: Monotonic, wall: u64, me: Member) -> Self {
         let offset = difference(wall, mono.0);
-        Self { offset, base: me, leader: me, error: 0, error_at: mono }
+        Self {
+            offset,
+            base: me,
+            leader: me,
+            error: 0,
+            error_at: mono,
+        }
     }
 
     pub fn at(&self, mono: Monotonic) -> ClusterTime {
@@ -79,13 +90,20 @@ impl Clock {
 impl Membership {
     /// Follows the coordinator's clock.
     pub(super) fn follow_clock(&mut self, from: Member, mono: Monotonic) {
-        let leads = self.view.coordinator().is_some_and(|node| node.member == from);
+        let leads = self
+            .view
+            .coordinator()
+            .is_some_and(|node| node.member == from);
         if !leads || self.acting_coordinator() != Some(from) {
             return;
         }
-        let sample = self.links.get(&from).and_then(|link| link.sample(self.clock.base));
+        let sample = self
+            .links
+            .get(&from)
+            .and_then(|link| link.sample(self.clock.base));
         if let Some(sample) = sample {
-            self.clock.take(sample, from, self.options.clock_error_max, mono);
+            self.clock
+                .take(sample, from, self.options.clock_error_max, mono);
         }
     }
 
@@ -93,7 +111,11 @@ impl Membership {
     pub(super) fn knows_time_of(&self, peer: Member, base: Member) -> bool {
         let exact = |sample: Sample| sample.round_trip / 2 <= self.options.clock_error_max / 2;
         base == self.clock.base
-            || self.links.get(&peer).and_then(|link| link.sample(base)).is_some_and(exact)
+            || self
+                .links
+                .get(&peer)
+                .and_then(|link| link.sample(base))
+                .is_some_and(exact)
     }
 
     /// Takes the time of the view over; returns by how much stored points move.

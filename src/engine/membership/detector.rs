@@ -36,7 +36,8 @@ impl Membership {
                 link.info = peer;
             }
             None => {
-                self.links.insert(member, super::link::Link::new(peer, mono));
+                self.links
+                    .insert(member, super::link::Link::new(peer, mono));
             }
         }
         self.heard(member, mono);
@@ -45,7 +46,9 @@ impl Membership {
     }
 
     pub fn on_link_down(&mut self, peer: Member, refused: bool, mono: Monotonic) {
-        let Some(link) = self.links.get_mut(&peer) else { return };
+        let Some(link) = self.links.get_mut(&peer) else {
+            return;
+        };
         link.connected = false;
         if refused {
             self.links.remove(&peer);
@@ -60,7 +63,9 @@ impl Membership {
 
     /// Something came from a peer: it lives.
     pub fn heard(&mut self, peer: Member, mono: Monotonic) {
-        let Some(link) = self.links.get_mut(&peer) else { return };
+        let Some(link) = self.links.get_mut(&peer) else {
+            return;
+        };
         link.heard = mono;
         if link.connected {
             link.suspected = None;
@@ -72,7 +77,9 @@ impl Membership {
 
     /// Calls a suspect once more on a fresh connection, and asks the others.
     fn call_again(&mut self, suspect: Member) {
-        let Some(info) = self.links.get(&suspect).map(|link| link.info.clone()) else { return };
+        let Some(info) = self.links.get(&suspect).map(|link| link.info.clone()) else {
+            return;
+        };
         self.actions.push(Action::Dial(info));
         let others: Vec<Member> = self.connected().filter(|peer| *peer != suspect).collect();
         for peer in others {
@@ -97,8 +104,12 @@ impl Membership {
         let silent = |link: &super::link::Link| {
             link.suspected.is_none() && mono.since(link.heard) >= self.options.ack_timeout
         };
-        let suspects: Vec<Member> =
-            self.links.iter().filter(|(_, link)| silent(link)).map(|(peer, _)| *peer).collect();
+        let suspects: Vec<Member> = self
+            .links
+            .iter()
+            .filter(|(_, link)| silent(link))
+            .map(|(peer, _)| *peer)
+            .collect();
         for suspect in suspects {
             if let Some(link) = self.links.get_mut(&suspect) {
                 link.suspected = Some(mono);
@@ -106,9 +117,8 @@ impl Membership {
             }
             self.call_again(suspect);
         }
-        let over = |link: &super::link::Link| {
-            link.suspected.is_some_and(|at| mono.since(at) >= CONFIRM)
-        };
+        let over =
+            |link: &super::link::Link| link.suspected.is_some_and(|at| mono.since(at) >= CONFIRM);
         let dead: Vec<Member> = self
             .links
             .iter()
@@ -188,6 +198,9 @@ impl Membership {
                 .copied()
                 .collect();
         }
-        servers.into_iter().filter(|member| !kept.contains(member)).collect()
+        servers
+            .into_iter()
+            .filter(|member| !kept.contains(member))
+            .collect()
     }
 }

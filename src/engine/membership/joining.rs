@@ -33,7 +33,10 @@ impl Asked {
 type Rank = (u32, Reverse<(u64, u64)>);
 
 fn rank(servers: u32, coordinator: Member) -> Rank {
-    (servers, Reverse((coordinator.incarnation.0, coordinator.id.0)))
+    (
+        servers,
+        Reverse((coordinator.incarnation.0, coordinator.id.0)),
+    )
 }
 
 impl Membership {
@@ -60,7 +63,12 @@ impl Membership {
             .filter_map(|link| link.last())
             .filter(foreign)
             .filter(|heartbeat| self.stale || !self.view.contains(heartbeat.coordinator))
-            .map(|heartbeat| (rank(heartbeat.servers, heartbeat.coordinator), heartbeat.coordinator))
+            .map(|heartbeat| {
+                (
+                    rank(heartbeat.servers, heartbeat.coordinator),
+                    heartbeat.coordinator,
+                )
+            })
             .filter(|(theirs, _)| !self.has_view() || self.stale || *theirs > mine)
             .filter(|(_, target)| self.links.get(target).is_some_and(|link| link.connected))
             .max()
@@ -69,7 +77,11 @@ impl Membership {
 
     /// How many servers of the view stand by it.
     fn standing(&self) -> u32 {
-        let standing = self.view.servers().filter(|node| self.stands_by(node.member)).count();
+        let standing = self
+            .view
+            .servers()
+            .filter(|node| self.stands_by(node.member))
+            .count();
         u32::try_from(standing).unwrap_or(u32::MAX)
     }
 
@@ -79,15 +91,27 @@ impl Membership {
         if !speaks || self.leaving.is_some() || self.done {
             return;
         }
-        let Some(target) = self.better_cluster() else { return };
+        let Some(target) = self.better_cluster() else {
+            return;
+        };
         let nodes = if self.has_view() && !self.stale {
-            let standing = self.view.nodes.iter().filter(|node| self.stands_by(node.member));
+            let standing = self
+                .view
+                .nodes
+                .iter()
+                .filter(|node| self.stands_by(node.member));
             standing.cloned().collect()
         } else {
             vec![self.options.me.clone()]
         };
-        let view = View { version: self.view.version, ..View::default() };
-        self.send(target, crate::types::message::Control::Join(Join { view, nodes }));
+        let view = View {
+            version: self.view.version,
+            ..View::default()
+        };
+        self.send(
+            target,
+            crate::types::message::Control::Join(Join { view, nodes }),
+        );
         let patience = self.options.network_timeout.saturating_mul(3);
         if let Some(timeout) = self.options.join_timeout.filter(|_| !self.has_view())
             && mono.since(self.started) > timeout.saturating_add(patience)
@@ -101,12 +125,19 @@ impl Membership {
         if !self.coordinates() || self.joins.len() >= JOINS_MAX {
             return;
         }
-        let new: Vec<NodeInfo> =
-            join.nodes.into_iter().filter(|node| self.may_enter(node.member)).collect();
+        let new: Vec<NodeInfo> = join
+            .nodes
+            .into_iter()
+            .filter(|node| self.may_enter(node.member))
+            .collect();
         if new.is_empty() {
             return;
         }
-        let asked = Asked { nodes: new, number: join.view.version.number, at: mono };
+        let asked = Asked {
+            nodes: new,
+            number: join.view.version.number,
+            at: mono,
+        };
         self.joins.insert(from, asked);
         self.propose_at = self.propose_at.max(Some(mono.after(GATHER)));
     }
@@ -121,15 +152,18 @@ impl Membership {
 
     /// Forms a cluster where there is none to join.
     pub(super) fn consider_forming(&mut self, mono: Monotonic) {
-        if self.links.values().any(|link| link.view().is_some_and(|view| view.number > 0)) {
+        if self
+            .links
+            .values()
+            .any(|link| link.view().is_some_and(|view| view.number > 0))
+        {
             return;
         }
         let late = self
             .options
             .join_timeout
             .is_some_and(|timeout| mono.since(self.started) >= timeout);
-        let listed = self.probes.is_empty()
-            || self.probes.contains(&Some(ProbeOutcome::Myself));
+        let listed = self.probes.is_empty() || self.probes.contains(&Some(ProbeOutcome::Myself));
         if !listed {
             // Every probe has its own time limit, so that this wait has an end.
             if late && self.probes.iter().all(Option::is_some) {
@@ -137,7 +171,10 @@ impl Membership {
             }
             return;
         }
-        let clear = self.probes.iter().all(|outcome| self.is_clear(outcome.as_ref()));
+        let clear = self
+            .probes
+            .iter()
+            .all(|outcome| self.is_clear(outcome.as_ref()));
         if clear || late {
             self.propose(mono);
         }
@@ -149,7 +186,10 @@ impl Membership {
         match outcome {
             Some(ProbeOutcome::Refused | ProbeOutcome::Myself) => true,
             Some(ProbeOutcome::Peer(peer)) => {
-                let heard = self.links.get(peer).is_some_and(|link| link.view().is_some());
+                let heard = self
+                    .links
+                    .get(peer)
+                    .is_some_and(|link| link.view().is_some());
                 let older = (self.me.incarnation, self.me.id) < (peer.incarnation, peer.id);
                 older && heard
             }

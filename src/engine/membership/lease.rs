@@ -15,7 +15,9 @@ impl Membership {
         if fenced {
             return Monotonic::default();
         }
-        let Some(confirmed) = self.confirmed_at() else { return Monotonic::default() };
+        let Some(confirmed) = self.confirmed_at() else {
+            return Monotonic::default();
+        };
         confirmed.min(self.last_tick).after(self.options.lease)
     }
 

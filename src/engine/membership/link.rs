@@ -47,12 +47,17 @@ impl Link {
     /// Takes a heartbeat; whether the peer's view is another one than before.
     pub fn take_heartbeat(&mut self, heartbeat: Heartbeat, mono: Monotonic) -> bool {
         // A late one, overtaken by a younger.
-        if self.heartbeat.as_ref().is_some_and(|(old, _)| old.sent >= heartbeat.sent) {
+        if self
+            .heartbeat
+            .as_ref()
+            .is_some_and(|(old, _)| old.sent >= heartbeat.sent)
+        {
             return false;
         }
-        let news = self.heartbeat.as_ref().is_none_or(|(old, _)| {
-            old.view != heartbeat.view || old.in_view != heartbeat.in_view
-        });
+        let news = self
+            .heartbeat
+            .as_ref()
+            .is_none_or(|(old, _)| old.view != heartbeat.view || old.in_view != heartbeat.in_view);
         if news {
             self.behind_since = mono;
         }
@@ -82,7 +87,9 @@ impl Link {
 
     /// What an own heartbeat says of the last one heard: its sending, and its age.
     pub fn echo(&self, mono: Monotonic) -> (u64, Micros) {
-        self.heartbeat.as_ref().map_or((0, 0), |(heartbeat, at)| (heartbeat.sent, mono.since(*at)))
+        self.heartbeat
+            .as_ref()
+            .map_or((0, 0), |(heartbeat, at)| (heartbeat.sent, mono.since(*at)))
     }
 
     /// The peer's committed view, once heard; number 0: none.
@@ -97,8 +104,8 @@ impl Link {
     /// Whether the peer is a member of this view and has gone on to a later one without this
     /// node.
     pub fn went_on(&self, view: &View) -> bool {
-        self.heartbeat.as_ref().is_some_and(|(heartbeat, _)| {
-            heartbeat.view > view.version && !heartbeat.in_view
-        })
+        self.heartbeat
+            .as_ref()
+            .is_some_and(|(heartbeat, _)| heartbeat.view > view.version && !heartbeat.in_view)
     }
 }

@@ -40,9 +40,15 @@ pub enum Action {
     /// A view was acknowledged: partitions that this node does not own in it stop serving.
     Prepare(Arc<View>),
     /// A view was committed; cluster time moves by so much.
-    Install { view: Arc<View>, shift: i64 },
+    Install {
+        view: Arc<View>,
+        shift: i64,
+    },
     /// A change of the catalogue is answered.
-    CacheChanged { token: u64, result: crate::error::Result<()> },
+    CacheChanged {
+        token: u64,
+        result: crate::error::Result<()>,
+    },
     /// A peer is gone for good.
     PeerGone(Member),
     Notice(Notice),
@@ -141,7 +147,10 @@ impl Membership {
     }
 
     pub fn now(&self, mono: Monotonic) -> Now {
-        Now { mono, cluster: self.clock.at(mono) }
+        Now {
+            mono,
+            cluster: self.clock.at(mono),
+        }
     }
 
     /// The difference of cluster time to the monotonic clock.
@@ -170,12 +179,18 @@ impl Membership {
     fn stands_by(&self, member: Member) -> bool {
         member == self.me
             || (!self.failed.contains(&member)
-                && self.links.get(&member).is_some_and(|link| !link.went_on(&self.view)))
+                && self
+                    .links
+                    .get(&member)
+                    .is_some_and(|link| !link.went_on(&self.view)))
     }
 
     /// The oldest server of the view that still stands by it.
     fn acting_coordinator(&self) -> Option<Member> {
-        self.view.servers().map(|node| node.member).find(|member| self.stands_by(*member))
+        self.view
+            .servers()
+            .map(|node| node.member)
+            .find(|member| self.stands_by(*member))
     }
 
     fn coordinates(&self) -> bool {
@@ -212,7 +227,9 @@ impl Membership {
     fn on_heartbeat(&mut self, from: Member, heartbeat: Heartbeat, mono: Monotonic) {
         let version = heartbeat.view;
         let stands_in = heartbeat.in_view && !heartbeat.renounced;
-        let Some(link) = self.links.get_mut(&from) else { return };
+        let Some(link) = self.links.get_mut(&from) else {
+            return;
+        };
         let news = link.take_heartbeat(heartbeat, mono);
         let confirmed = link.acked.filter(|_| stands_in);
         if confirmed.is_some_and(|sent| sent >= self.last_still()) {
@@ -246,7 +263,10 @@ impl Membership {
         // What starts a proposal waits while one is under way, or for the end of a pause.
         let start = proposal.or(self.propose_at).or(self.progress.due);
         let moments = [start, self.next_suspicion()];
-        moments.into_iter().flatten().fold(self.next_heartbeat, Monotonic::min)
+        moments
+            .into_iter()
+            .flatten()
+            .fold(self.next_heartbeat, Monotonic::min)
     }
 
     fn tick(&mut self, mono: Monotonic) {
@@ -259,19 +279,29 @@ impl Membership {
         }
         self.banned.retain(|_, until| *until > mono);
         let broken_for = self.options.ack_timeout;
-        self.broken.retain(|_, (_, last)| mono.since(*last) < broken_for);
+        self.broken
+            .retain(|_, (_, last)| mono.since(*last) < broken_for);
         self.repeat(mono);
         self.answer_changes(mono);
     }
 
     fn connected(&self) -> impl Iterator<Item = Member> {
-        self.links.iter().filter(|(_, link)| link.connected).map(|(member, _)| *member)
+        self.links
+            .iter()
+            .filter(|(_, link)| link.connected)
+            .map(|(member, _)| *member)
     }
 
     fn send_heartbeat(&mut self, to: Member, mono: Monotonic) {
-        let Some(link) = self.links.get(&to) else { return };
+        let Some(link) = self.links.get(&to) else {
+            return;
+        };
         let (echo, echo_age) = link.echo(mono);
-        let alive = self.view.servers().filter(|node| self.stands_by(node.member)).count();
+        let alive = self
+            .view
+            .servers()
+            .filter(|node| self.stands_by(node.member))
+            .count();
         let heartbeat = Heartbeat {
             sent: mono.0,
             echo,
@@ -289,7 +319,10 @@ impl Membership {
 
     /// Whether a proposal that leaves a peer out has been acknowledged.
     fn renounces(&self, peer: Member) -> bool {
-        let prepared = self.prepared.as_ref().is_some_and(|view| !view.contains(peer));
+        let prepared = self
+            .prepared
+            .as_ref()
+            .is_some_and(|view| !view.contains(peer));
         prepared && self.view.contains(peer)
     }
 
@@ -299,12 +332,18 @@ impl Membership {
             self.repeat_leave(mono);
         }
         self.ask_to_join(mono);
-        let Some(coordinator) = self.acting_coordinator() else { return };
+        let Some(coordinator) = self.acting_coordinator() else {
+            return;
+        };
         if coordinator == self.me {
             return;
         }
-        let peers: Vec<Member> =
-            self.failed.iter().filter(|member| self.view.contains(**member)).copied().collect();
+        let peers: Vec<Member> = self
+            .failed
+            .iter()
+            .filter(|member| self.view.contains(**member))
+            .copied()
+            .collect();
         if !peers.is_empty() {
             self.send(coordinator, Control::Unreachable { peers });
         }
@@ -319,7 +358,8 @@ impl Membership {
         self.stale = self.leaving.is_none()
             && self.view.nodes.iter().any(|node| {
                 let link = self.links.get(&node.member).filter(|link| link.connected);
-                !self.failed.contains(&node.member) && link.is_some_and(|link| link.went_on(&self.view))
+                !self.failed.contains(&node.member)
+                    && link.is_some_and(|link| link.went_on(&self.view))
             });
         if !self.coordinates() {
             self.progress.due = None;
@@ -365,12 +405,22 @@ impl Membership {
     }
 
     pub fn check_invariants(&self) {
-        assert!(self.view.version <= self.promised, "a view was installed that was not promised");
+        assert!(
+            self.view.version <= self.promised,
+            "a view was installed that was not promised"
+        );
         let mut members: Vec<Member> = self.view.nodes.iter().map(|node| node.member).collect();
         members.sort_unstable();
         members.dedup();
-        assert_eq!(members.len(), self.view.nodes.len(), "a member is twice in the view");
-        assert!(!self.has_view() || self.view.contains(self.me), "installed a view without itself");
+        assert_eq!(
+            members.len(),
+            self.view.nodes.len(),
+            "a member is twice in the view"
+        );
+        assert!(
+            !self.has_view() || self.view.contains(self.me),
+            "installed a view without itself"
+        );
         for cache in self.view.caches.values() {
             for owners in &cache.table {
                 let mut all = owners.owners.clone();

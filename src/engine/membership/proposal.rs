@@ -11,7 +11,9 @@ use super::{Action, Membership};
 use crate::engine::shell::Notice;
 use crate::types::message::{Collected, Control, Refused};
 use crate::types::time::MILLISECOND;
-use crate::types::{CacheId, ClusterTime, Member, Micros, Monotonic, NodeInfo, TopologyVersion, View};
+use crate::types::{
+    CacheId, ClusterTime, Member, Micros, Monotonic, NodeInfo, TopologyVersion, View,
+};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -37,7 +39,10 @@ pub struct Proposal {
 
 enum Phase {
     Collecting(BTreeMap<Member, Collected>),
-    Preparing { view: Arc<View>, accepted: BTreeSet<Member> },
+    Preparing {
+        view: Arc<View>,
+        accepted: BTreeSet<Member>,
+    },
 }
 
 impl Proposal {
@@ -51,7 +56,11 @@ impl Proposal {
             Phase::Collecting(answers) => answers.contains_key(member),
             Phase::Preparing { accepted, .. } => accepted.contains(member),
         };
-        self.nodes.iter().map(|node| node.member).filter(|member| !answered(member)).collect()
+        self.nodes
+            .iter()
+            .map(|node| node.member)
+            .filter(|member| !answered(member))
+            .collect()
     }
 }
 
@@ -73,16 +82,27 @@ impl Membership {
         for asked in self.joins.values().filter(|asked| asked.is_fresh(mono)) {
             number = number.max(asked.number);
             for node in &asked.nodes {
-                let linked = self.links.get(&node.member).is_some_and(|link| link.connected);
+                let linked = self
+                    .links
+                    .get(&node.member)
+                    .is_some_and(|link| link.connected);
                 let twice = nodes.iter().any(|other| other.member.id == node.member.id);
                 if linked && !twice && self.may_enter(node.member) {
                     nodes.push(node.clone());
                 }
             }
         }
-        let seen = self.links.values().filter_map(|link| link.view()).map(|view| view.number).max();
+        let seen = self
+            .links
+            .values()
+            .filter_map(|link| link.view())
+            .map(|view| view.number)
+            .max();
         number = number.max(seen.unwrap_or_default());
-        let version = TopologyVersion { number: number + 1, coordinator: self.me };
+        let version = TopologyVersion {
+            number: number + 1,
+            coordinator: self.me,
+        };
         self.promised = version;
         self.propose_at = None;
         self.progress.due = None;
@@ -96,7 +116,13 @@ impl Membership {
         });
         for node in &nodes {
             if node.member != self.me {
-                self.send(node.member, Control::Collect { version, nodes: nodes.clone() });
+                self.send(
+                    node.member,
+                    Control::Collect {
+                        version,
+                        nodes: nodes.clone(),
+                    },
+                );
             }
         }
         let own = self.collected(version);
@@ -107,13 +133,20 @@ impl Membership {
     fn collected(&self, version: TopologyVersion) -> Collected {
         let caches = if self.has_view() {
             let known = self.view.caches.values();
-            known.map(|cache| (cache.settings.clone(), cache.created_at)).collect()
+            known
+                .map(|cache| (cache.settings.clone(), cache.created_at))
+                .collect()
         } else {
             let own = self.options.caches.iter();
-            own.map(|settings| (settings.clone(), ClusterTime::default())).collect()
+            own.map(|settings| (settings.clone(), ClusterTime::default()))
+                .collect()
         };
-        let dropped: Vec<(CacheId, ClusterTime)> =
-            self.view.dropped.iter().map(|(id, at)| (*id, *at)).collect();
+        let dropped: Vec<(CacheId, ClusterTime)> = self
+            .view
+            .dropped
+            .iter()
+            .map(|(id, at)| (*id, *at))
+            .collect();
         Collected {
             version,
             committed: self.view.version,
@@ -136,23 +169,38 @@ impl Membership {
             return;
         }
         if version < self.promised || (version == self.promised && version == self.view.version) {
-            let refused = Refused { version, promised: self.promised, unreachable: Vec::new() };
+            let refused = Refused {
+                version,
+                promised: self.promised,
+                unreachable: Vec::new(),
+            };
             self.send(from, Control::Refused(refused));
             return;
         }
         let mut unreachable = Vec::new();
         for node in nodes.iter().filter(|node| node.member != self.me) {
-            if !self.links.get(&node.member).is_some_and(|link| link.connected) {
+            if !self
+                .links
+                .get(&node.member)
+                .is_some_and(|link| link.connected)
+            {
                 unreachable.push(node.member);
                 self.actions.push(Action::Dial(node.clone()));
             }
         }
-        let base = self.links.get(&from).and_then(|link| Some(link.last()?.time_base));
+        let base = self
+            .links
+            .get(&from)
+            .and_then(|link| Some(link.last()?.time_base));
         if base.is_none_or(|base| !self.knows_time_of(from, base)) {
             unreachable.push(from);
         }
         if !unreachable.is_empty() {
-            let refused = Refused { version, promised: self.promised, unreachable };
+            let refused = Refused {
+                version,
+                promised: self.promised,
+                unreachable,
+            };
             self.send(from, Control::Refused(refused));
             return;
         }
@@ -164,16 +212,22 @@ impl Membership {
 
     /// An answer to the own proposal; a doubled or late one changes nothing.
     pub fn on_collected(&mut self, from: Member, collected: Collected, mono: Monotonic) {
-        let Some(proposal) = &mut self.proposal else { return };
+        let Some(proposal) = &mut self.proposal else {
+            return;
+        };
         if proposal.version != collected.version || proposal.broken {
             return;
         }
-        let Phase::Collecting(answers) = &mut proposal.phase else { return };
+        let Phase::Collecting(answers) = &mut proposal.phase else {
+            return;
+        };
         answers.insert(from, collected);
         if !proposal.missing().is_empty() {
             return;
         }
-        let Phase::Collecting(answers) = &mut proposal.phase else { return };
+        let Phase::Collecting(answers) = &mut proposal.phase else {
+            return;
+        };
         let answers = std::mem::take(answers);
         let (version, nodes) = (proposal.version, proposal.nodes.clone());
         let view = Arc::new(self.build(version, &nodes, &answers, mono));
@@ -185,7 +239,10 @@ impl Membership {
         }
         if let Some(proposal) = &mut self.proposal {
             let accepted = BTreeSet::from([self.me]);
-            proposal.phase = Phase::Preparing { view: view.clone(), accepted };
+            proposal.phase = Phase::Preparing {
+                view: view.clone(),
+                accepted,
+            };
             proposal.since = mono;
             proposal.due = mono.after(RESEND);
         }
@@ -202,11 +259,19 @@ impl Membership {
             return;
         }
         if version != self.promised || !view.contains(self.me) {
-            let refused = Refused { version, promised: self.promised, unreachable: Vec::new() };
+            let refused = Refused {
+                version,
+                promised: self.promised,
+                unreachable: Vec::new(),
+            };
             self.send(from, Control::Refused(refused));
             return;
         }
-        if self.prepared.as_ref().is_none_or(|prepared| prepared.version != version) {
+        if self
+            .prepared
+            .as_ref()
+            .is_none_or(|prepared| prepared.version != version)
+        {
             let view = Arc::new(view);
             self.prepared = Some(view.clone());
             self.actions.push(Action::Prepare(view));
@@ -224,8 +289,12 @@ impl Membership {
     }
 
     fn commit_if_accepted(&mut self, mono: Monotonic) {
-        let Some(proposal) = &self.proposal else { return };
-        let Phase::Preparing { view, .. } = &proposal.phase else { return };
+        let Some(proposal) = &self.proposal else {
+            return;
+        };
+        let Phase::Preparing { view, .. } = &proposal.phase else {
+            return;
+        };
         if proposal.broken || !proposal.missing().is_empty() {
             return;
         }
@@ -242,7 +311,11 @@ impl Membership {
 
     /// The proposal was not taken: back off, and leave out who cannot be linked.
     pub(super) fn on_refused(&mut self, from: Member, refused: &Refused, mono: Monotonic) {
-        if self.proposal.as_ref().is_none_or(|own| own.version != refused.version) {
+        if self
+            .proposal
+            .as_ref()
+            .is_none_or(|own| own.version != refused.version)
+        {
             return;
         }
         self.proposal = None;
@@ -255,7 +328,11 @@ impl Membership {
             if self.view.contains(from) && self.view.contains(*peer) {
                 self.note_broken(from, *peer, mono);
             } else {
-                let newcomer = if self.view.contains(from) { *peer } else { from };
+                let newcomer = if self.view.contains(from) {
+                    *peer
+                } else {
+                    from
+                };
                 self.banned.insert(newcomer, mono.after(BAN));
             }
         }
@@ -263,7 +340,10 @@ impl Membership {
 
     /// Second phase: only the view that was prepared last, under the version promised last.
     pub(super) fn on_commit(&mut self, version: TopologyVersion, mono: Monotonic) {
-        let prepared = self.prepared.as_ref().filter(|view| view.version == version);
+        let prepared = self
+            .prepared
+            .as_ref()
+            .filter(|view| view.version == version);
         if let Some(view) = prepared.filter(|_| self.promised == version).cloned() {
             self.install(view, mono);
         }
@@ -274,19 +354,22 @@ impl Membership {
         self.view = view.clone();
         self.prepared = None;
         self.stale = false;
-        self.joins.retain(|_, asked| {
-            asked.nodes.iter().any(|node| !view.contains(node.member))
-        });
+        self.joins
+            .retain(|_, asked| asked.nodes.iter().any(|node| !view.contains(node.member)));
         self.unconfirmed.retain(|member| view.contains(*member));
         self.failed.retain(|member| view.contains(*member));
         self.broken.clear();
         let links = &self.links;
-        self.left.retain(|member| links.contains_key(member) || view.contains(*member));
+        self.left
+            .retain(|member| links.contains_key(member) || view.contains(*member));
         self.progress.clear();
         for link in self.links.values_mut() {
             link.behind_since = mono;
         }
-        self.actions.push(Action::Install { view: view.clone(), shift });
+        self.actions.push(Action::Install {
+            view: view.clone(),
+            shift,
+        });
         self.notice(Notice::View(view));
         let peers: Vec<Member> = self.connected().collect();
         for peer in peers {
@@ -297,23 +380,40 @@ impl Membership {
 
     /// Repeats what is not answered, and leaves out who stays silent.
     pub(super) fn proposal_timeout(&mut self, mono: Monotonic) {
-        if self.proposal.as_ref().is_some_and(|proposal| proposal.broken) {
+        if self
+            .proposal
+            .as_ref()
+            .is_some_and(|proposal| proposal.broken)
+        {
             self.proposal = None;
             self.restore_changes();
         }
-        let Some(proposal) = self.proposal.as_mut().filter(|own| mono >= own.due) else { return };
+        let Some(proposal) = self.proposal.as_mut().filter(|own| mono >= own.due) else {
+            return;
+        };
         proposal.due = mono.after(RESEND);
         let waited = mono.since(proposal.since);
         let missing = proposal.missing();
         let version = proposal.version;
         let message = match &proposal.phase {
-            Phase::Collecting(_) => Control::Collect { version, nodes: proposal.nodes.clone() },
-            Phase::Preparing { view, .. } => Control::Prepare { view: View::clone(view) },
+            Phase::Collecting(_) => Control::Collect {
+                version,
+                nodes: proposal.nodes.clone(),
+            },
+            Phase::Preparing { view, .. } => Control::Prepare {
+                view: View::clone(view),
+            },
         };
         for member in missing {
-            let suspected =
-                self.links.get(&member).is_none_or(|link| link.suspected.is_some());
-            let patience = if suspected { SUSPECT_DELAY } else { self.options.ack_timeout };
+            let suspected = self
+                .links
+                .get(&member)
+                .is_none_or(|link| link.suspected.is_some());
+            let patience = if suspected {
+                SUSPECT_DELAY
+            } else {
+                self.options.ack_timeout
+            };
             if waited < patience {
                 self.send(member, message.clone());
             } else if self.view.contains(member) {
@@ -325,7 +425,11 @@ impl Membership {
                 }
             }
         }
-        if self.proposal.as_ref().is_some_and(|proposal| proposal.broken) {
+        if self
+            .proposal
+            .as_ref()
+            .is_some_and(|proposal| proposal.broken)
+        {
             self.proposal = None;
             self.restore_changes();
         }

@@ -3,8 +3,8 @@
 
 use super::{Cx, Partition};
 use crate::error::Error;
-use crate::types::message::{Body, Replicate, Reset};
 use crate::types::Member;
+use crate::types::message::{Body, Replicate, Reset};
 
 impl Partition {
     /// Updates of the stream. Doubled ones are skipped, a gap is reported, another stream than
@@ -34,9 +34,23 @@ impl Partition {
         self.commit_to(replicate.committed, cx);
         let stream = self.log.stream;
         if gap {
-            self.send(from, Body::Gap { stream, have: self.log.applied }, cx);
+            self.send(
+                from,
+                Body::Gap {
+                    stream,
+                    have: self.log.applied,
+                },
+                cx,
+            );
         } else if told {
-            self.send(from, Body::Ack { stream, upto: self.log.applied }, cx);
+            self.send(
+                from,
+                Body::Ack {
+                    stream,
+                    upto: self.log.applied,
+                },
+                cx,
+            );
         }
         self.watch_settling(cx);
         self.unpark(cx);
@@ -72,7 +86,9 @@ impl Partition {
             .waiters
             .iter()
             .filter(|(counter, waiters)| {
-                !waiters.iter().all(|waiter| log.holds(**counter, waiter.topology))
+                !waiters
+                    .iter()
+                    .all(|waiter| log.holds(**counter, waiter.topology))
             })
             .map(|(counter, _)| *counter)
             .collect();

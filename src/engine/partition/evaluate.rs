@@ -39,7 +39,11 @@ pub fn view(key: &Blob, entry: &Entry, omit_value: bool) -> Option<EntryView> {
     let live = entry.live.as_ref()?;
     Some(EntryView {
         key: key.clone(),
-        value: if omit_value { Blob::default() } else { live.value.clone() },
+        value: if omit_value {
+            Blob::default()
+        } else {
+            live.value.clone()
+        },
         flags: live.flags,
         version: live.value_version,
         created_at: entry.created_at,
@@ -57,26 +61,51 @@ pub fn view(key: &Blob, entry: &Entry, omit_value: bool) -> Option<EntryView> {
 /// `AlreadyExists` where removes are final and the key was removed.
 pub fn evaluate(given: &Given<'_>, operation: &KeyOperation) -> Result<Evaluated> {
     match operation {
-        KeyOperation::Get { touch: None, omit_value } => Ok(get(given, *omit_value)),
-        KeyOperation::Get { touch: Some(expiry), omit_value } => {
+        KeyOperation::Get {
+            touch: None,
+            omit_value,
+        } => Ok(get(given, *omit_value)),
+        KeyOperation::Get {
+            touch: Some(expiry),
+            omit_value,
+        } => {
             let entry = touch(given, *expiry);
-            let shown = entry.as_ref().or_else(|| given.entry.filter(|entry| entry.live.is_some()));
+            let shown = entry
+                .as_ref()
+                .or_else(|| given.entry.filter(|entry| entry.live.is_some()));
             let seen = shown.and_then(|entry| view(given.key, entry, *omit_value));
-            Ok(Evaluated { reply: Reply::Got { entry: seen }, entry, touched: false })
+            Ok(Evaluated {
+                reply: Reply::Got { entry: seen },
+                entry,
+                touched: false,
+            })
         }
-        KeyOperation::Put { value, flags, expiry, condition, return_previous } => {
-            put(given, value, *flags, *expiry, condition, *return_previous)
-        }
-        KeyOperation::Remove { condition, return_previous } => {
-            Ok(remove(given, condition, *return_previous))
-        }
+        KeyOperation::Put {
+            value,
+            flags,
+            expiry,
+            condition,
+            return_previous,
+        } => put(given, value, *flags, *expiry, condition, *return_previous),
+        KeyOperation::Remove {
+            condition,
+            return_previous,
+        } => Ok(remove(given, condition, *return_previous)),
         KeyOperation::Touch { expiry } => {
             let entry = touch(given, *expiry);
-            Ok(Evaluated { reply: Reply::Touched { applied: entry.is_some() }, entry, touched: false })
+            Ok(Evaluated {
+                reply: Reply::Touched {
+                    applied: entry.is_some(),
+                },
+                entry,
+                touched: false,
+            })
         }
-        KeyOperation::Modify { change, expiry, condition } => {
-            modify(given, change, *expiry, condition)
-        }
+        KeyOperation::Modify {
+            change,
+            expiry,
+            condition,
+        } => modify(given, change, *expiry, condition),
     }
 }
 
@@ -99,7 +128,11 @@ fn holds(given: &Given<'_>, condition: &Condition) -> bool {
 fn get(given: &Given<'_>, omit_value: bool) -> Evaluated {
     let entry = live(given).and_then(|(entry, _)| view(given.key, entry, omit_value));
     let touched = entry.is_some() && given.settings.touch_on_read;
-    Evaluated { reply: Reply::Got { entry }, entry: None, touched }
+    Evaluated {
+        reply: Reply::Got { entry },
+        entry: None,
+        touched,
+    }
 }
 
 /// The expiry of a life: (absolute point, time to idle).
@@ -107,10 +140,17 @@ fn expiry_of(given: &Given<'_>, expiry: Expiry) -> (Option<ClusterTime>, Option<
     let from_now = |ttl: Option<Micros>| ttl.map(|ttl| given.now.after(ttl));
     match (expiry, live(given)) {
         (Expiry::Keep, Some((_, live))) => (live.expires_at, live.time_to_idle),
-        (Expiry::Keep | Expiry::Default, _) => {
-            (from_now(given.settings.time_to_live), given.settings.time_to_idle)
-        }
-        (Expiry::Set { time_to_live, time_to_idle }, _) => (from_now(time_to_live), time_to_idle),
+        (Expiry::Keep | Expiry::Default, _) => (
+            from_now(given.settings.time_to_live),
+            given.settings.time_to_idle,
+        ),
+        (
+            Expiry::Set {
+                time_to_live,
+                time_to_idle,
+            },
+            _,
+        ) => (from_now(time_to_live), time_to_idle),
     }
 }
 
@@ -130,7 +170,9 @@ fn stored(given: &Given<'_>, value: &Blob, flags: u32, expiry: Expiry) -> Result
         return Err(Error::new(ErrorKind::AlreadyExists, context).because(REMOVED));
     }
     let (expires_at, time_to_idle) = expiry_of(given, expiry);
-    let created = given.created_after.map_or(given.now, |after| given.now.max(after.after(1)));
+    let created = given
+        .created_after
+        .map_or(given.now, |after| given.now.max(after.after(1)));
     Ok(Entry {
         incarnation: existing.map_or(given.version, |entry| entry.incarnation),
         version: given.version,
@@ -161,16 +203,34 @@ fn put(
         .and_then(|(entry, _)| view(given.key, entry, false));
     if !applied {
         let version = previous.as_ref().map_or(0, |entry| entry.version);
-        let reply = Reply::Put { applied, version, previous };
-        return Ok(Evaluated { reply, entry: None, touched: false });
+        let reply = Reply::Put {
+            applied,
+            version,
+            previous,
+        };
+        return Ok(Evaluated {
+            reply,
+            entry: None,
+            touched: false,
+        });
     }
     let entry = stored(given, value, flags, expiry)?;
-    let reply = Reply::Put { applied, version: given.version.digest(), previous };
-    Ok(Evaluated { reply, entry: Some(entry), touched: false })
+    let reply = Reply::Put {
+        applied,
+        version: given.version.digest(),
+        previous,
+    };
+    Ok(Evaluated {
+        reply,
+        entry: Some(entry),
+        touched: false,
+    })
 }
 
 fn remove(given: &Given<'_>, condition: &Condition, return_previous: bool) -> Evaluated {
-    let existing = live(given).filter(|_| holds(given, condition)).map(|(entry, _)| entry);
+    let existing = live(given)
+        .filter(|_| holds(given, condition))
+        .map(|(entry, _)| entry);
     let applied = existing.is_some();
     let previous = live(given)
         .filter(|_| return_previous || (!applied && *condition != Condition::Any))
@@ -182,7 +242,11 @@ fn remove(given: &Given<'_>, condition: &Condition, return_previous: bool) -> Ev
         removed_by_key: true,
         live: None,
     });
-    Evaluated { reply: Reply::Removed { applied, previous }, entry, touched: false }
+    Evaluated {
+        reply: Reply::Removed { applied, previous },
+        entry,
+        touched: false,
+    }
 }
 
 fn touch(given: &Given<'_>, expiry: Expiry) -> Option<Entry> {
@@ -190,7 +254,12 @@ fn touch(given: &Given<'_>, expiry: Expiry) -> Option<Entry> {
     let (expires_at, time_to_idle) = expiry_of(given, expiry);
     let mut touched = entry.clone();
     touched.version = given.version;
-    touched.live = Some(Live { expires_at, time_to_idle, last_access: given.now, ..live.clone() });
+    touched.live = Some(Live {
+        expires_at,
+        time_to_idle,
+        last_access: given.now,
+        ..live.clone()
+    });
     Some(touched)
 }
 
@@ -205,7 +274,12 @@ fn modify(
         _ if !holds(given, condition) => None,
         Change::Append(bytes) => existing.map(|live| [&live.value[..], &bytes[..]].concat()),
         Change::Prepend(bytes) => existing.map(|live| [&bytes[..], &live.value[..]].concat()),
-        Change::Increment { delta, initial, at_least_zero, wrap } => match existing {
+        Change::Increment {
+            delta,
+            initial,
+            at_least_zero,
+            wrap,
+        } => match existing {
             Some(live) => {
                 let sum = increment(&live.value, *delta, *at_least_zero, *wrap)?;
                 Some(sum.to_string().into_bytes())
@@ -214,21 +288,42 @@ fn modify(
         },
     };
     let Some(value) = changed.map(Blob::from) else {
-        let (version, value) =
-            existing.map_or((0, Blob::default()), |live| (live.value_version, live.value.clone()));
-        let reply = Reply::Modified { applied: false, version, value };
-        return Ok(Evaluated { reply, entry: None, touched: false });
+        let (version, value) = existing.map_or((0, Blob::default()), |live| {
+            (live.value_version, live.value.clone())
+        });
+        let reply = Reply::Modified {
+            applied: false,
+            version,
+            value,
+        };
+        return Ok(Evaluated {
+            reply,
+            entry: None,
+            touched: false,
+        });
     };
     let flags = existing.map_or(0, |live| live.flags);
     let entry = stored(given, &value, flags, expiry)?;
-    let reply = Reply::Modified { applied: true, version: given.version.digest(), value };
-    Ok(Evaluated { reply, entry: Some(entry), touched: false })
+    let reply = Reply::Modified {
+        applied: true,
+        version: given.version.digest(),
+        value,
+    };
+    Ok(Evaluated {
+        reply,
+        entry: Some(entry),
+        touched: false,
+    })
 }
 
 fn increment(value: &[u8], delta: i64, at_least_zero: bool, wrap: bool) -> Result<i64> {
-    let number = std::str::from_utf8(value).ok().and_then(|text| text.trim().parse::<i64>().ok());
+    let number = std::str::from_utf8(value)
+        .ok()
+        .and_then(|text| text.trim().parse::<i64>().ok());
     let Some(number) = number else {
-        return Err(Error::invalid("increment of a value that is not a 64-bit decimal number"));
+        return Err(Error::invalid(
+            "increment of a value that is not a 64-bit decimal number",
+        ));
     };
     let sum = match number.checked_add(delta) {
         Some(sum) => sum,

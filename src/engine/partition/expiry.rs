@@ -43,7 +43,10 @@ impl Schedule {
             self.floor_due.get_or_insert(Monotonic::default());
             return;
         };
-        for point in [live.expires_at, live.idle_expires_at()].into_iter().flatten() {
+        for point in [live.expires_at, live.idle_expires_at()]
+            .into_iter()
+            .flatten()
+        {
             self.earliest = Some(self.earliest.map_or(point, |earliest| earliest.min(point)));
         }
     }
@@ -64,14 +67,19 @@ impl Schedule {
         let sweep = sweep.map(|at| at.max(self.sweep_not_before));
         let requests = self.requests_end.map(on_mono);
         let floor = self.floor_due.filter(|_| primary);
-        [sweep, requests, self.touches_due, floor].into_iter().flatten().min()
+        [sweep, requests, self.touches_due, floor]
+            .into_iter()
+            .flatten()
+            .min()
     }
 }
 
 impl Partition {
     pub(super) fn note_all_expiries(&mut self) {
         let schedule = &mut self.expiry;
-        self.store.entries().for_each(|(_, entry)| schedule.note(entry));
+        self.store
+            .entries()
+            .for_each(|(_, entry)| schedule.note(entry));
         let window = self.settings.request_id_window;
         if let Some(at) = self.store.oldest_request() {
             self.expiry.note_request(at.after(window));
@@ -79,14 +87,18 @@ impl Partition {
     }
 
     fn touch_batch(&self, idle: Option<Micros>) -> Micros {
-        let idle = idle.or(self.settings.time_to_idle).unwrap_or(20 * TOUCH_BATCH_MAX);
+        let idle = idle
+            .or(self.settings.time_to_idle)
+            .unwrap_or(20 * TOUCH_BATCH_MAX);
         (idle / 20).clamp(1, TOUCH_BATCH_MAX)
     }
 
     /// The last access of a key moves; the other owners hear of it with the next batch.
     pub(super) fn touch(&mut self, key: &Blob, cx: &Cx<'_>) {
         let now = cx.now.cluster;
-        let Some(entry) = self.store.get_mut(key) else { return };
+        let Some(entry) = self.store.get_mut(key) else {
+            return;
+        };
         let incarnation = entry.incarnation;
         let Some(live) = &mut entry.live else { return };
         let idle = live.time_to_idle;
@@ -107,10 +119,18 @@ impl Partition {
     fn send_touches(&mut self, cx: &Cx<'_>) {
         self.expiry.touches_due = None;
         let touched = std::mem::take(&mut self.expiry.touched);
-        let accesses: Vec<_> =
-            touched.into_iter().map(|(key, (version, at))| (key, version, at)).collect();
+        let accesses: Vec<_> = touched
+            .into_iter()
+            .map(|(key, (version, at))| (key, version, at))
+            .collect();
         for owner in self.others() {
-            self.send(owner, Body::Touches { accesses: accesses.clone() }, cx);
+            self.send(
+                owner,
+                Body::Touches {
+                    accesses: accesses.clone(),
+                },
+                cx,
+            );
         }
     }
 
@@ -128,7 +148,10 @@ impl Partition {
     }
 
     fn access(&mut self, key: &Blob, incarnation: EntryVersion, at: ClusterTime) {
-        let entry = self.store.get_mut(key).filter(|entry| entry.incarnation == incarnation);
+        let entry = self
+            .store
+            .get_mut(key)
+            .filter(|entry| entry.incarnation == incarnation);
         if let Some(live) = entry.and_then(|entry| entry.live.as_mut()) {
             live.last_access = live.last_access.max(at);
         }
@@ -156,14 +179,24 @@ impl Partition {
     /// Asks the other owners for the last access of a key; false where there is nobody to ask.
     pub(super) fn ask_idle(&mut self, key: &Blob, cx: &Cx<'_>) -> bool {
         let others = self.others();
-        let Some(entry) = self.store.get(key) else { return false };
-        let Some(live) = &entry.live else { return false };
+        let Some(entry) = self.store.get(key) else {
+            return false;
+        };
+        let Some(live) = &entry.live else {
+            return false;
+        };
         let (incarnation, latest) = (entry.incarnation, live.last_access);
-        let Some(lead) = &mut self.lead else { return false };
+        let Some(lead) = &mut self.lead else {
+            return false;
+        };
         if others.is_empty() {
             return false;
         }
-        if let Some(ask) = lead.idle_asks.get(key).filter(|ask| ask.incarnation == incarnation) {
+        if let Some(ask) = lead
+            .idle_asks
+            .get(key)
+            .filter(|ask| ask.incarnation == incarnation)
+        {
             if !ask.missing.is_empty() {
                 return true;
             }
@@ -171,10 +204,24 @@ impl Partition {
             return false;
         }
         let missing: BTreeSet<Member> = others.iter().copied().collect();
-        lead.idle_asks.insert(key.clone(), IdleAsk { incarnation, missing, latest });
+        lead.idle_asks.insert(
+            key.clone(),
+            IdleAsk {
+                incarnation,
+                missing,
+                latest,
+            },
+        );
         lead.resend_at.get_or_insert(cx.now.mono.after(cx.resend));
         for owner in others {
-            self.send(owner, Body::AskIdle { key: key.clone(), incarnation }, cx);
+            self.send(
+                owner,
+                Body::AskIdle {
+                    key: key.clone(),
+                    incarnation,
+                },
+                cx,
+            );
         }
         true
     }
@@ -187,9 +234,20 @@ impl Partition {
         incarnation: EntryVersion,
         cx: &Cx<'_>,
     ) {
-        let entry = self.store.get(&key).filter(|entry| entry.incarnation == incarnation);
+        let entry = self
+            .store
+            .get(&key)
+            .filter(|entry| entry.incarnation == incarnation);
         let last_access = entry.and_then(|entry| Some(entry.live.as_ref()?.last_access));
-        self.send(from, Body::Idle { key, incarnation, last_access }, cx);
+        self.send(
+            from,
+            Body::Idle {
+                key,
+                incarnation,
+                last_access,
+            },
+            cx,
+        );
     }
 
     /// An owner's answer. Once all have answered, the life goes on or ends.
@@ -202,7 +260,9 @@ impl Partition {
         cx: &Cx<'_>,
     ) {
         let Some(lead) = &mut self.lead else { return };
-        let Some(ask) = lead.idle_asks.get_mut(key) else { return };
+        let Some(ask) = lead.idle_asks.get_mut(key) else {
+            return;
+        };
         if ask.incarnation != incarnation {
             return;
         }
@@ -235,23 +295,43 @@ impl Partition {
 
     /// Ends a life by time, through the stream. False where that is under way, or has no room.
     pub(super) fn expire(&mut self, key: &Blob, cx: &Cx<'_>) -> bool {
-        let Some(entry) = self.store.get(key) else { return false };
-        let Some(live) = &entry.live else { return false };
+        let Some(entry) = self.store.get(key) else {
+            return false;
+        };
+        let Some(live) = &entry.live else {
+            return false;
+        };
         if self.log.is_pending(key) || self.log.is_full() {
             return self.log.is_pending(key);
         }
         // Another copy can be alive still where its last access was later: it needs a tombstone.
         let tombstone = !live.expired(cx.now.cluster);
         let incarnation = entry.incarnation;
-        self.append(UpdateEffect::Expire { key: key.clone(), incarnation, tombstone }, None, cx);
+        self.append(
+            UpdateEffect::Expire {
+                key: key.clone(),
+                incarnation,
+                tombstone,
+            },
+            None,
+            cx,
+        );
         true
     }
 
     pub(super) fn on_expiry_timeout(&mut self, cx: &Cx<'_>) {
-        if self.expiry.touches_due.is_some_and(|due| cx.now.mono >= due) {
+        if self
+            .expiry
+            .touches_due
+            .is_some_and(|due| cx.now.mono >= due)
+        {
             self.send_touches(cx);
         }
-        if self.expiry.requests_end.is_some_and(|end| cx.now.cluster > end) {
+        if self
+            .expiry
+            .requests_end
+            .is_some_and(|end| cx.now.cluster > end)
+        {
             self.forget_requests(cx.now.cluster);
         }
         let active = self.lead.as_ref().is_some_and(|lead| lead.is_active());
@@ -271,7 +351,8 @@ impl Partition {
 
     fn forget_requests(&mut self, now: ClusterTime) {
         let window = self.settings.request_id_window;
-        self.store.forget_requests(ClusterTime(now.0.saturating_sub(window)));
+        self.store
+            .forget_requests(ClusterTime(now.0.saturating_sub(window)));
         let next = self.store.oldest_request();
         self.expiry.requests_end = next.map(|at| at.after(window.max(SECOND)));
     }
@@ -282,7 +363,10 @@ impl Partition {
         let (mut expired, mut idle, mut earliest) = (Vec::new(), Vec::new(), None);
         for (key, entry) in self.store.entries() {
             let Some(live) = &entry.live else { continue };
-            for point in [live.expires_at, live.idle_expires_at()].into_iter().flatten() {
+            for point in [live.expires_at, live.idle_expires_at()]
+                .into_iter()
+                .flatten()
+            {
                 earliest = Some(earliest.map_or(point, |old: ClusterTime| old.min(point)));
             }
             if live.expired(now) {
@@ -313,10 +397,11 @@ impl Partition {
         let has = self.store.tombstones() > 0;
         self.expiry.floor_due = has.then(|| cx.now.mono.after(FLOOR_PAUSE));
         let retention = self.settings.tombstone_retention;
-        let all_here = cx.departed.is_none_or(|at| cx.now.cluster > at.after(retention));
-        let settled = self.place.sources.is_empty()
-            && self.place.loading.is_empty()
-            && self.log.is_settled();
+        let all_here = cx
+            .departed
+            .is_none_or(|at| cx.now.cluster > at.after(retention));
+        let settled =
+            self.place.sources.is_empty() && self.place.loading.is_empty() && self.log.is_settled();
         if !(has && active && all_here && settled) {
             self.expiry.floor_mark = None;
             return;

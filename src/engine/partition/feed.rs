@@ -39,11 +39,20 @@ impl Feed {
     }
 
     fn keep(&mut self, position: WatchPosition, events: Vec<Event>) {
-        let bytes = events.iter().map(|event| event.entry.key.len() + event.entry.value.len()).sum();
+        let bytes = events
+            .iter()
+            .map(|event| event.entry.key.len() + event.entry.value.len())
+            .sum();
         self.recent_bytes += bytes;
-        self.recent.push_back(Recent { position, events, bytes });
+        self.recent.push_back(Recent {
+            position,
+            events,
+            bytes,
+        });
         while self.recent.len() > RECENT_MAX || self.recent_bytes > RECENT_BYTES_MAX {
-            let Some(oldest) = self.recent.pop_front() else { break };
+            let Some(oldest) = self.recent.pop_front() else {
+                break;
+            };
             self.recent_bytes -= oldest.bytes;
         }
     }
@@ -53,8 +62,17 @@ impl Feed {
         if position == end {
             return Some(Vec::new());
         }
-        let place = self.recent.iter().position(|recent| recent.position == position)?;
-        Some(self.recent.iter().skip(place + 1).flat_map(|recent| recent.events.clone()).collect())
+        let place = self
+            .recent
+            .iter()
+            .position(|recent| recent.position == position)?;
+        Some(
+            self.recent
+                .iter()
+                .skip(place + 1)
+                .flat_map(|recent| recent.events.clone())
+                .collect(),
+        )
     }
 }
 
@@ -62,16 +80,24 @@ impl Partition {
     /// The last update whose events are out: the committed one, or under the other modes the
     /// last applied.
     fn visible_end(&self) -> WatchPosition {
-        if self.settings.full_sync() { self.log.committed } else { self.log.end() }
+        if self.settings.full_sync() {
+            self.log.committed
+        } else {
+            self.log.end()
+        }
     }
 
     /// An update became visible.
     pub(super) fn publish(&mut self, update: &Update, events: Vec<Event>, cx: &Cx<'_>) {
-        let position = WatchPosition { counter: update.counter, topology: update.topology };
+        let position = WatchPosition {
+            counter: update.counter,
+            topology: update.topology,
+        };
         let after = update.counter - 1;
         if self.is_owner() && self.feed.watched.is_some() {
             self.feed.watched = Some(Some(position));
-            cx.shell.events(self.cache, self.index, after, position, &events);
+            cx.shell
+                .events(self.cache, self.index, after, position, &events);
         }
         let mut fresh = Vec::new();
         if let Some(lead) = &mut self.lead {
@@ -84,7 +110,15 @@ impl Partition {
         }
         for node in fresh {
             let events = events.clone();
-            self.send(node, Body::Events { after, upto: position, events }, cx);
+            self.send(
+                node,
+                Body::Events {
+                    after,
+                    upto: position,
+                    events,
+                },
+                cx,
+            );
         }
         self.feed.keep(position, events);
     }
@@ -106,7 +140,9 @@ impl Partition {
 
     /// Goes on delivering under the roles of the current view.
     pub(super) fn feed_on_view(&mut self, cx: &Cx<'_>) {
-        let Some(position) = self.feed.watched else { return };
+        let Some(position) = self.feed.watched else {
+            return;
+        };
         if !self.is_owner() {
             self.subscribe(cx);
             return;
@@ -117,7 +153,8 @@ impl Partition {
         match self.feed.behind(from, end) {
             Some(events) => {
                 self.feed.watched = Some(Some(end));
-                cx.shell.events(self.cache, self.index, from.counter, end, &events);
+                cx.shell
+                    .events(self.cache, self.index, from.counter, end, &events);
             }
             None => self.lose_watch(cx),
         }
@@ -130,7 +167,9 @@ impl Partition {
     }
 
     fn subscribe(&mut self, cx: &Cx<'_>) {
-        let Some(after) = self.feed.watched else { return };
+        let Some(after) = self.feed.watched else {
+            return;
+        };
         self.feed.subscribe_at = Some(cx.now.mono.after(SECOND));
         if let Some(primary) = self.primary() {
             self.send(primary, Body::Subscribe { after }, cx);
@@ -145,12 +184,7 @@ impl Partition {
 
     /// Another node's watchers want events behind a position. A repeated subscription is
     /// answered again: its sender skips what it has.
-    pub(super) fn on_subscribe(
-        &mut self,
-        from: Member,
-        after: Option<WatchPosition>,
-        cx: &Cx<'_>,
-    ) {
+    pub(super) fn on_subscribe(&mut self, from: Member, after: Option<WatchPosition>, cx: &Cx<'_>) {
         if !self.lead.as_ref().is_some_and(|lead| lead.is_active()) {
             return;
         }
@@ -163,7 +197,15 @@ impl Partition {
         if let Some(lead) = &mut self.lead {
             lead.subscribers.insert(from, end.counter);
         }
-        self.send(from, Body::Events { after: position.counter, upto: end, events }, cx);
+        self.send(
+            from,
+            Body::Events {
+                after: position.counter,
+                upto: end,
+                events,
+            },
+            cx,
+        );
     }
 
     pub(super) fn on_unsubscribe(&mut self, from: Member) {
@@ -184,13 +226,18 @@ impl Partition {
         if self.primary() != Some(from) || self.is_owner() {
             return;
         }
-        let Some(position) = self.feed.watched else { return };
+        let Some(position) = self.feed.watched else {
+            return;
+        };
         let known = position.map_or(after, |position| position.counter);
         if after > known {
             self.subscribe(cx);
         } else if upto.counter > known || position.is_none() {
-            let new: Vec<Event> =
-                events.iter().filter(|event| event.counter > known).cloned().collect();
+            let new: Vec<Event> = events
+                .iter()
+                .filter(|event| event.counter > known)
+                .cloned()
+                .collect();
             self.feed.watched = Some(Some(upto));
             cx.shell.events(self.cache, self.index, known, upto, &new);
         }

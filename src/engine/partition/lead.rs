@@ -8,9 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 /// How far a primary is.
 pub enum Phase {
     /// It asks the other owners what they have.
-    Asking { missing: BTreeSet<Member>, tails: BTreeMap<Member, Tail> },
+    Asking {
+        missing: BTreeSet<Member>,
+        tails: BTreeMap<Member, Tail>,
+    },
     /// It takes in other histories.
-    Merging { incoming: BTreeMap<Member, Incoming> },
+    Merging {
+        incoming: BTreeMap<Member, Incoming>,
+    },
     /// It serves.
     Active,
 }
@@ -74,7 +79,10 @@ impl Lead {
         !self.is_active()
             || !self.idle_asks.is_empty()
             || self.acked.values().any(|acked| *acked < end)
-            || self.acked.keys().any(|member| !self.joined.contains(member))
+            || self
+                .acked
+                .keys()
+                .any(|member| !self.joined.contains(member))
             || self.loads.values().any(|load| !load.is_finished())
     }
 }

@@ -34,7 +34,12 @@ fn key_of(update: &Update) -> Option<&Blob> {
 impl Log {
     /// A log that begins behind a place.
     pub fn behind(stream: TopologyVersion, position: WatchPosition) -> Self {
-        Self { stream, applied: position.counter, committed: position, ..Self::default() }
+        Self {
+            stream,
+            applied: position.counter,
+            committed: position,
+            ..Self::default()
+        }
     }
 
     pub fn is_pending(&self, key: &[u8]) -> bool {
@@ -56,10 +61,12 @@ impl Log {
 
     /// The last place in the stream.
     pub fn end(&self) -> WatchPosition {
-        self.tail.back().map_or(self.committed, |update| WatchPosition {
-            counter: update.counter,
-            topology: update.topology,
-        })
+        self.tail
+            .back()
+            .map_or(self.committed, |update| WatchPosition {
+                counter: update.counter,
+                topology: update.topology,
+            })
     }
 
     /// Adds the next update.
@@ -86,7 +93,10 @@ impl Log {
                 self.pending.remove(key);
             }
         }
-        self.committed = WatchPosition { counter: update.counter, topology: update.topology };
+        self.committed = WatchPosition {
+            counter: update.counter,
+            topology: update.topology,
+        };
         Some(update)
     }
 
@@ -99,7 +109,9 @@ impl Log {
 
     /// Finds the update that remembers a request.
     pub fn find_request(&self, id: &crate::types::RequestId) -> Option<&Update> {
-        self.tail.iter().find(|update| update.request.as_ref().is_some_and(|(own, _)| own == id))
+        self.tail
+            .iter()
+            .find(|update| update.request.as_ref().is_some_and(|(own, _)| own == id))
     }
 
     /// Whether this very update is in the tail.

@@ -15,9 +15,17 @@ impl Partition {
     /// Takes over: asks the other owners.
     pub(super) fn take_over(&mut self, cx: &Cx<'_>) {
         let me = self.me;
-        let missing: BTreeSet<Member> =
-            self.place.owners.iter().copied().filter(|owner| *owner != me).collect();
-        let phase = Phase::Asking { missing: missing.clone(), tails: BTreeMap::new() };
+        let missing: BTreeSet<Member> = self
+            .place
+            .owners
+            .iter()
+            .copied()
+            .filter(|owner| *owner != me)
+            .collect();
+        let phase = Phase::Asking {
+            missing: missing.clone(),
+            tails: BTreeMap::new(),
+        };
         let mut lead = Lead::new(self.place.topology, phase);
         lead.resend_at = Some(cx.now.mono.after(cx.resend));
         self.lead = Some(Box::new(lead));
@@ -39,7 +47,9 @@ impl Partition {
     /// An owner's answer. A doubled or late one finds nobody who waits for it.
     pub(super) fn on_tail(&mut self, from: Member, tail: Tail, cx: &Cx<'_>) {
         let Some(lead) = &mut self.lead else { return };
-        let Phase::Asking { missing, tails } = &mut lead.phase else { return };
+        let Phase::Asking { missing, tails } = &mut lead.phase else {
+            return;
+        };
         if missing.remove(&from) {
             tails.insert(from, tail);
         }
@@ -51,16 +61,31 @@ impl Partition {
     /// All owners have answered: the most advanced tail begins the new stream.
     fn begin_stream(&mut self, cx: &Cx<'_>) {
         let Some(lead) = &mut self.lead else { return };
-        let Phase::Asking { tails, .. } = &mut lead.phase else { return };
+        let Phase::Asking { tails, .. } = &mut lead.phase else {
+            return;
+        };
         let tails = std::mem::take(tails);
         let stream = lead.stream;
-        let base = tails.values().map(|tail| tail.committed).max().unwrap_or_default();
-        let floor = tails.values().map(|tail| tail.floor).max().unwrap_or_default();
-        let best = tails.values().max_by_key(|tail| (tail.stream, tail.applied));
-        let best = best.filter(|best| (best.stream, best.applied) > (self.log.stream, self.log.applied));
+        let base = tails
+            .values()
+            .map(|tail| tail.committed)
+            .max()
+            .unwrap_or_default();
+        let floor = tails
+            .values()
+            .map(|tail| tail.floor)
+            .max()
+            .unwrap_or_default();
+        let best = tails
+            .values()
+            .max_by_key(|tail| (tail.stream, tail.applied));
+        let best =
+            best.filter(|best| (best.stream, best.applied) > (self.log.stream, self.log.applied));
         let updates = best.map(|best| best.updates.clone());
         self.commit_to(base, cx);
-        let own = self.log.behind_counter(self.log.committed.counter, usize::MAX);
+        let own = self
+            .log
+            .behind_counter(self.log.committed.counter, usize::MAX);
         let new = self.log.replace(stream, updates.unwrap_or(own));
         if !self.settings.full_sync() {
             for update in &new {
@@ -73,7 +98,9 @@ impl Partition {
         if let Some(lead) = &mut self.lead {
             lead.inherited = self.log.applied;
             lead.acked = tails.keys().map(|owner| (*owner, committed)).collect();
-            lead.phase = Phase::Merging { incoming: BTreeMap::new() };
+            lead.phase = Phase::Merging {
+                incoming: BTreeMap::new(),
+            };
         }
         for owner in tails.keys() {
             self.send_reset(*owner, cx);
@@ -94,7 +121,11 @@ impl Partition {
             .collect();
         let none = sources.is_empty();
         if let Some(lead) = &mut self.lead {
-            lead.phase = if none { Phase::Active } else { Phase::Merging { incoming: sources } };
+            lead.phase = if none {
+                Phase::Active
+            } else {
+                Phase::Merging { incoming: sources }
+            };
         }
         if none {
             self.begin_serving(cx);
@@ -118,10 +149,17 @@ impl Partition {
             self.send(from, Body::ChunkAck { kind, session, seq }, cx);
             return;
         }
-        let Phase::Merging { incoming } = &mut lead.phase else { return };
-        let Some(state) = incoming.get_mut(&from) else { return };
+        let Phase::Merging { incoming } = &mut lead.phase else {
+            return;
+        };
+        let Some(state) = incoming.get_mut(&from) else {
+            return;
+        };
         if chunk.seq == 0 && state.session != chunk.session {
-            *state = Incoming { session: chunk.session, ..Incoming::default() };
+            *state = Incoming {
+                session: chunk.session,
+                ..Incoming::default()
+            };
         }
         if state.session != chunk.session || chunk.seq > state.next || !room {
             return;
@@ -182,14 +220,27 @@ impl Partition {
             return;
         }
         let Some(lead) = &mut self.lead else { return };
-        let Phase::Merging { incoming } = &mut lead.phase else { return };
+        let Phase::Merging { incoming } = &mut lead.phase else {
+            return;
+        };
         let taken = |state: &Incoming| state.last.map(|seq| (state.session, seq));
-        let done: Vec<(Member, (u64, u32))> =
-            incoming.iter().filter_map(|(from, state)| Some((*from, taken(state)?))).collect();
+        let done: Vec<(Member, (u64, u32))> = incoming
+            .iter()
+            .filter_map(|(from, state)| Some((*from, taken(state)?)))
+            .collect();
         let all = done.len() == incoming.len();
-        lead.merged.extend(done.iter().map(|(from, (session, _))| (*from, *session)));
+        lead.merged
+            .extend(done.iter().map(|(from, (session, _))| (*from, *session)));
         for (from, (session, seq)) in done {
-            self.send(from, Body::ChunkAck { kind: TransferKind::Merge, session, seq }, cx);
+            self.send(
+                from,
+                Body::ChunkAck {
+                    kind: TransferKind::Merge,
+                    session,
+                    seq,
+                },
+                cx,
+            );
         }
         if all {
             if let Some(lead) = &mut self.lead {

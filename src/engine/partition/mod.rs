@@ -268,9 +268,14 @@ impl Partition {
         if cx.now.mono >= ask.deadline {
             return Submitted::Done(Err(late(&ask)));
         }
-        self.parked_until =
-            Some(self.parked_until.map_or(ask.deadline, |until| until.min(ask.deadline)));
-        self.parked.push_back(Parked { ask, asker: caller.asker() });
+        self.parked_until = Some(
+            self.parked_until
+                .map_or(ask.deadline, |until| until.min(ask.deadline)),
+        );
+        self.parked.push_back(Parked {
+            ask,
+            asker: caller.asker(),
+        });
         Submitted::Pending
     }
 
@@ -332,12 +337,20 @@ impl Partition {
             }
             Body::Touches { accesses } => self.on_touches(&accesses),
             Body::AskIdle { key, incarnation } => self.on_ask_idle(from, key, incarnation, cx),
-            Body::Idle { key, incarnation, last_access } => {
+            Body::Idle {
+                key,
+                incarnation,
+                last_access,
+            } => {
                 self.on_idle(from, &key, incarnation, last_access, cx);
             }
             Body::Subscribe { after } => self.on_subscribe(from, after, cx),
             Body::Unsubscribe => self.on_unsubscribe(from),
-            Body::Events { after, upto, events } => self.on_events(from, after, upto, &events, cx),
+            Body::Events {
+                after,
+                upto,
+                events,
+            } => self.on_events(from, after, upto, &events, cx),
             Body::Stale => self.on_stale(from, cx),
         }
     }
@@ -362,7 +375,10 @@ impl Partition {
     /// When `on_timeout` wants to be called.
     pub fn next_timeout(&self, now: Now) -> Option<Monotonic> {
         let lead = self.lead.as_ref().and_then(|lead| lead.resend_at);
-        let outgoing = self.outgoing.as_ref().and_then(|outgoing| outgoing.resend_at);
+        let outgoing = self
+            .outgoing
+            .as_ref()
+            .and_then(|outgoing| outgoing.resend_at);
         [
             self.parked_until,
             self.waiters_until.filter(|_| !self.waiters.is_empty()),
@@ -380,7 +396,8 @@ impl Partition {
     /// Everything that is stored, in key order.
     pub fn contents(&self) -> Vec<(crate::types::Blob, crate::types::Entry)> {
         let keys = self.store.keys();
-        let state = |key: crate::types::Blob| self.store.get(&key).cloned().map(|entry| (key, entry));
+        let state =
+            |key: crate::types::Blob| self.store.get(&key).cloned().map(|entry| (key, entry));
         keys.into_iter().filter_map(state).collect()
     }
 
@@ -391,14 +408,25 @@ impl Partition {
 
     /// Panics if the machine contradicts itself.
     pub fn check_invariants(&self) {
-        assert!(self.log.committed.counter <= self.log.applied, "committed before it was held");
+        assert!(
+            self.log.committed.counter <= self.log.applied,
+            "committed before it was held"
+        );
         assert_eq!(
             self.log.applied - self.log.committed.counter,
             self.log.len() as u64,
             "the tail has a gap"
         );
-        let tombstones = self.store.entries().filter(|(_, entry)| entry.live.is_none()).count();
-        assert_eq!(tombstones, self.store.tombstones(), "tombstones are miscounted");
+        let tombstones = self
+            .store
+            .entries()
+            .filter(|(_, entry)| entry.live.is_none())
+            .count();
+        assert_eq!(
+            tombstones,
+            self.store.tombstones(),
+            "tombstones are miscounted"
+        );
         if self.lead.is_some() {
             assert!(self.is_primary(), "leads without being primary");
         }
@@ -420,5 +448,9 @@ pub fn answer(asker: Asker, result: Result<Reply>, shell: &dyn Shell) {
 pub fn late(ask: &Ask) -> Error {
     let waited = "the partition was not ready within the deadline or network-timeout";
     let error = Error::unavailable(waited);
-    if ask.operation.is_read() { error } else { error.not_applied() }
+    if ask.operation.is_read() {
+        error
+    } else {
+        error.not_applied()
+    }
 }

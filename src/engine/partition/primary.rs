@@ -8,7 +8,8 @@ use crate::types::message::{
     Body, Event, EventKind, Replicate, RequestRecord, Reset, Update, UpdateEffect,
 };
 use crate::types::{
-    Blob, Entry, EntryVersion, KeyOperation, Member, Monotonic, Operation, Reply, RequestId, TopologyVersion,
+    Blob, Entry, EntryVersion, KeyOperation, Member, Monotonic, Operation, Reply, RequestId,
+    TopologyVersion,
 };
 
 /// The most updates in one message that repeats them.
@@ -67,12 +68,22 @@ impl Partition {
         let update = self.log.find_request(&id)?;
         let (counter, topology) = (update.counter, update.topology);
         let reply = update.request.as_ref()?.1.reply.clone();
-        self.wait_for(counter, Waiter { asker: caller.asker(), reply, topology, deadline: ask.deadline });
+        self.wait_for(
+            counter,
+            Waiter {
+                asker: caller.asker(),
+                reply,
+                topology,
+                deadline: ask.deadline,
+            },
+        );
         Some(Submitted::Pending)
     }
 
     fn wait_for(&mut self, counter: u64, waiter: Waiter) {
-        let until = self.waiters_until.map_or(waiter.deadline, |until| until.min(waiter.deadline));
+        let until = self
+            .waiters_until
+            .map_or(waiter.deadline, |until| until.min(waiter.deadline));
         self.waiters_until = Some(until);
         self.waiters.entry(counter).or_default().push(waiter);
     }
@@ -85,7 +96,11 @@ impl Partition {
             late.extend(waiters.extract_if(.., |waiter| now >= waiter.deadline));
             !waiters.is_empty()
         });
-        let left = self.waiters.values().flatten().map(|waiter| waiter.deadline);
+        let left = self
+            .waiters
+            .values()
+            .flatten()
+            .map(|waiter| waiter.deadline);
         self.waiters_until = left.min();
         for waiter in late {
             let context = "the write was not confirmed by every owner within the deadline";
@@ -114,7 +129,11 @@ impl Partition {
             return self.park(ask, caller, cx);
         }
         let outcome = self.evaluate_key(key, operation, expired || idle, cx);
-        let Evaluated { reply, entry, touched } = match outcome {
+        let Evaluated {
+            reply,
+            entry,
+            touched,
+        } = match outcome {
             Ok(evaluated) => evaluated,
             Err(error) => return Submitted::Done(Err(error)),
         };
@@ -123,7 +142,10 @@ impl Partition {
         }
         let request = ask.request_id.filter(|_| !operation.is_read());
         let effect = match entry {
-            Some(entry) => UpdateEffect::Set { key: key.clone(), entry },
+            Some(entry) => UpdateEffect::Set {
+                key: key.clone(),
+                entry,
+            },
             None if request.is_some() => UpdateEffect::Nothing,
             None => return Submitted::Done(Ok(reply)),
         };
@@ -140,7 +162,10 @@ impl Partition {
         let given = Given {
             settings: &self.settings,
             key,
-            entry: self.store.get(key).filter(|entry| !(ended && entry.live.is_some())),
+            entry: self
+                .store
+                .get(key)
+                .filter(|entry| !(ended && entry.live.is_some())),
             now: cx.now.cluster,
             version: self.next_version(),
             created_after: self.store.cleared_at,
@@ -149,7 +174,10 @@ impl Partition {
     }
 
     fn next_version(&self) -> EntryVersion {
-        EntryVersion { topology: self.place.topology, counter: self.log.applied + 1 }
+        EntryVersion {
+            topology: self.place.topology,
+            counter: self.log.applied + 1,
+        }
     }
 
     fn decide_clear(&mut self, ask: &Ask, caller: &mut Caller<'_>, cx: &Cx<'_>) -> Submitted {
@@ -160,7 +188,10 @@ impl Partition {
             let lives = |live: &crate::types::Live| !live.expired(now) && !live.idle(now);
             removed += u64::from(entry.live.as_ref().is_some_and(lives));
         }
-        let effect = UpdateEffect::Clear { at, version: self.next_version() };
+        let effect = UpdateEffect::Clear {
+            at,
+            version: self.next_version(),
+        };
         let request = (ask.request_id, ask.deadline);
         self.write(effect, request, Reply::Cleared { removed }, caller, cx)
     }
@@ -177,26 +208,50 @@ impl Partition {
         if let Err(error) = self.room(request.is_some(), cx) {
             return Submitted::Done(Err(error));
         }
-        let record = |id| (id, RequestRecord { at: cx.now.cluster, reply: reply.clone() });
+        let record = |id| {
+            (
+                id,
+                RequestRecord {
+                    at: cx.now.cluster,
+                    reply: reply.clone(),
+                },
+            )
+        };
         let counter = self.append(effect, request.map(record), cx);
         if !self.settings.full_sync() || self.log.committed.counter >= counter {
             return Submitted::Done(Ok(reply));
         }
         let topology = self.place.topology;
-        self.wait_for(counter, Waiter { asker: caller.asker(), reply, topology, deadline });
+        self.wait_for(
+            counter,
+            Waiter {
+                asker: caller.asker(),
+                reply,
+                topology,
+                deadline,
+            },
+        );
         Submitted::Pending
     }
 
     /// Whether a write finds room wherever it needs it.
     fn room(&self, with_id: bool, cx: &Cx<'_>) -> Result<()> {
         if self.log.is_full() {
-            return Err(Error::overloaded("too many writes of the partition wait for owners"));
+            return Err(Error::overloaded(
+                "too many writes of the partition wait for owners",
+            ));
         }
         if with_id && self.store.requests_full() {
-            return Err(Error::overloaded("the partition remembers as many requests as it may"));
+            return Err(Error::overloaded(
+                "the partition remembers as many requests as it may",
+            ));
         }
         let members = self.lead.as_ref().map(|lead| lead.acked.keys());
-        if members.into_iter().flatten().any(|member| !cx.shell.has_room(*member)) {
+        if members
+            .into_iter()
+            .flatten()
+            .any(|member| !cx.shell.has_room(*member))
+        {
             return Err(Error::overloaded("the queue to an owner is full"));
         }
         Ok(())
@@ -211,7 +266,12 @@ impl Partition {
     ) -> u64 {
         let counter = self.log.applied + 1;
         let topology = self.place.topology;
-        let update = Update { counter, topology, effect, request };
+        let update = Update {
+            counter,
+            topology,
+            effect,
+            request,
+        };
         if !self.settings.full_sync() {
             self.apply(&update, cx);
         }
@@ -226,7 +286,15 @@ impl Partition {
         }
         for member in self.stream_members() {
             let updates = vec![update.clone()];
-            self.send(member, Body::Replicate(Replicate { stream, committed, updates }), cx);
+            self.send(
+                member,
+                Body::Replicate(Replicate {
+                    stream,
+                    committed,
+                    updates,
+                }),
+                cx,
+            );
         }
         if alone {
             self.commit_to(counter, cx);
@@ -237,7 +305,11 @@ impl Partition {
     /// The members of the stream that have acknowledged its beginning.
     fn stream_members(&self) -> Vec<Member> {
         self.lead.as_ref().map_or_else(Vec::new, |lead| {
-            lead.acked.keys().filter(|member| lead.joined.contains(member)).copied().collect()
+            lead.acked
+                .keys()
+                .filter(|member| lead.joined.contains(member))
+                .copied()
+                .collect()
         })
     }
 
@@ -263,7 +335,11 @@ impl Partition {
 
     fn tell_committed(&self, member: Member, cx: &Cx<'_>) {
         let (stream, committed) = (self.log.stream, self.log.committed.counter);
-        let replicate = Replicate { stream, committed, updates: Vec::new() };
+        let replicate = Replicate {
+            stream,
+            committed,
+            updates: Vec::new(),
+        };
         self.send(member, Body::Replicate(replicate), cx);
     }
 
@@ -290,7 +366,12 @@ impl Partition {
         let mut events = Vec::new();
         let mut event = |kind, entry: Option<_>, previous| {
             if let Some(entry) = entry {
-                events.push(Event { kind, counter: update.counter, entry, previous });
+                events.push(Event {
+                    kind,
+                    counter: update.counter,
+                    entry,
+                    previous,
+                });
             }
         };
         match &update.effect {
@@ -298,7 +379,10 @@ impl Partition {
             UpdateEffect::Set { key, entry } => {
                 let (before, changed) = self.store.set(key, entry);
                 let before = before.as_ref().and_then(|before| view(key, before, false));
-                let after = self.store.get(key).and_then(|after| view(key, after, false));
+                let after = self
+                    .store
+                    .get(key)
+                    .and_then(|after| view(key, after, false));
                 match (changed, before, after) {
                     (false, _, _) | (_, None, None) => {}
                     (_, Some(gone), None) => event(EventKind::Removed, Some(gone), None),
@@ -307,9 +391,17 @@ impl Partition {
                 }
                 self.expiry.note(entry);
             }
-            UpdateEffect::Expire { key, incarnation, tombstone } => {
+            UpdateEffect::Expire {
+                key,
+                incarnation,
+                tombstone,
+            } => {
                 let gone = self.apply_expire(key, *incarnation, *tombstone);
-                event(EventKind::Expired, gone.and_then(|gone| view(key, &gone, false)), None);
+                event(
+                    EventKind::Expired,
+                    gone.and_then(|gone| view(key, &gone, false)),
+                    None,
+                );
             }
             UpdateEffect::Clear { at, version } => {
                 self.store.see(*version);
@@ -321,7 +413,8 @@ impl Partition {
         }
         if let Some((id, record)) = &update.request {
             self.store.remember(*id, record.clone());
-            self.expiry.note_request(record.at.after(self.settings.request_id_window));
+            self.expiry
+                .note_request(record.at.after(self.settings.request_id_window));
         }
         self.publish(update, events, cx);
     }
@@ -338,7 +431,11 @@ impl Partition {
         let same = |entry: &&Entry| entry.incarnation == incarnation && entry.live.is_some();
         let gone = self.store.get(key).filter(same)?.clone();
         if tombstone {
-            let dead = Entry { removed_by_key: false, live: None, ..gone.clone() };
+            let dead = Entry {
+                removed_by_key: false,
+                live: None,
+                ..gone.clone()
+            };
             self.store.set(key, &dead);
         } else {
             self.store.take(key);
@@ -350,7 +447,10 @@ impl Partition {
     pub(super) fn read(&mut self, operation: &Operation, cx: &Cx<'_>) -> Option<Reply> {
         let now = cx.now.cluster;
         let lives = |entry: &Entry| {
-            entry.live.as_ref().is_some_and(|live| !live.expired(now) && !live.idle(now))
+            entry
+                .live
+                .as_ref()
+                .is_some_and(|live| !live.expired(now) && !live.idle(now))
         };
         match operation {
             Operation::Key { key, operation } => {
@@ -361,7 +461,12 @@ impl Partition {
                 }
                 Some(evaluated.reply)
             }
-            Operation::Scan { prefix, after, limit, keys_only } => {
+            Operation::Scan {
+                prefix,
+                after,
+                limit,
+                keys_only,
+            } => {
                 let limit = (*limit).clamp(1, SCAN_MAX) as usize;
                 let page = self.store.page(prefix, after.as_deref(), limit, lives);
                 let more = page.len() > limit;
@@ -370,7 +475,11 @@ impl Partition {
                 Some(Reply::Scanned { entries, more })
             }
             Operation::Size => {
-                let live = self.store.entries().filter(|(_, entry)| lives(entry)).count();
+                let live = self
+                    .store
+                    .entries()
+                    .filter(|(_, entry)| lives(entry))
+                    .count();
                 Some(Reply::Size { live: live as u64 })
             }
             Operation::Clear => None,
@@ -378,16 +487,14 @@ impl Partition {
     }
 
     /// A member of the stream holds everything up to a counter.
-    pub(super) fn on_ack(
-        &mut self,
-        from: Member,
-        stream: TopologyVersion,
-        upto: u64,
-        cx: &Cx<'_>,
-    ) {
+    pub(super) fn on_ack(&mut self, from: Member, stream: TopologyVersion, upto: u64, cx: &Cx<'_>) {
         let end = self.log.applied;
-        let Some(lead) = self.lead.as_mut().filter(|lead| lead.stream == stream) else { return };
-        let Some(acked) = lead.acked.get_mut(&from) else { return };
+        let Some(lead) = self.lead.as_mut().filter(|lead| lead.stream == stream) else {
+            return;
+        };
+        let Some(acked) = lead.acked.get_mut(&from) else {
+            return;
+        };
         let begins = lead.joined.insert(from);
         let repeated = *acked >= upto;
         *acked = (*acked).max(upto.min(end));
@@ -404,14 +511,10 @@ impl Partition {
     }
 
     /// A member of the stream misses updates.
-    pub(super) fn on_gap(
-        &mut self,
-        from: Member,
-        stream: TopologyVersion,
-        have: u64,
-        cx: &Cx<'_>,
-    ) {
-        let Some(lead) = self.lead.as_ref().filter(|lead| lead.stream == stream) else { return };
+    pub(super) fn on_gap(&mut self, from: Member, stream: TopologyVersion, have: u64, cx: &Cx<'_>) {
+        let Some(lead) = self.lead.as_ref().filter(|lead| lead.stream == stream) else {
+            return;
+        };
         if lead.joined.contains(&from) && have >= self.log.committed.counter {
             self.repeat_updates(from, have, cx);
         }
@@ -420,7 +523,15 @@ impl Partition {
     pub(super) fn repeat_updates(&self, to: Member, behind: u64, cx: &Cx<'_>) {
         let updates = self.log.behind_counter(behind, RESEND_MAX);
         let (stream, committed) = (self.log.stream, self.log.committed.counter);
-        self.send(to, Body::Replicate(Replicate { stream, committed, updates }), cx);
+        self.send(
+            to,
+            Body::Replicate(Replicate {
+                stream,
+                committed,
+                updates,
+            }),
+            cx,
+        );
     }
 
     /// Begins the stream anew for a member.
@@ -428,7 +539,9 @@ impl Partition {
         let reset = Reset {
             stream: self.log.stream,
             committed: self.log.committed.counter,
-            updates: self.log.behind_counter(self.log.committed.counter, usize::MAX),
+            updates: self
+                .log
+                .behind_counter(self.log.committed.counter, usize::MAX),
         };
         self.send(to, Body::Reset(reset), cx);
     }

@@ -61,11 +61,16 @@ impl Partition {
             self.lead = None;
             return;
         }
-        let led = self.lead.as_ref().is_some_and(|lead| !matches!(lead.phase, Phase::Asking { .. }));
+        let led = self
+            .lead
+            .as_ref()
+            .is_some_and(|lead| !matches!(lead.phase, Phase::Asking { .. }));
         let me = self.me;
         let mut others = self.place.owners.iter().filter(|owner| **owner != me);
         let known = |owner: &Member| {
-            self.lead.as_ref().is_some_and(|lead| lead.acked.contains_key(owner))
+            self.lead
+                .as_ref()
+                .is_some_and(|lead| lead.acked.contains_key(owner))
         };
         if led && !fresh && others.all(known) {
             self.go_on_leading(cx);
@@ -79,14 +84,20 @@ impl Partition {
     fn go_on_leading(&mut self, cx: &Cx<'_>) {
         let place = &self.place;
         let Some(lead) = &mut self.lead else { return };
-        let stays = |member: &Member| place.owners.contains(member) || place.loading.contains(member);
+        let stays =
+            |member: &Member| place.owners.contains(member) || place.loading.contains(member);
         lead.acked.retain(|member, _| stays(member));
         lead.joined.retain(stays);
-        lead.loads.retain(|member, _| place.loading.contains(member));
+        lead.loads
+            .retain(|member, _| place.loading.contains(member));
         lead.idle_asks.clear();
         let serves = lead.is_active();
-        let new: Vec<Member> =
-            place.loading.iter().filter(|member| !lead.acked.contains_key(member)).copied().collect();
+        let new: Vec<Member> = place
+            .loading
+            .iter()
+            .filter(|member| !lead.acked.contains_key(member))
+            .copied()
+            .collect();
         if !serves || !self.place.sources.is_empty() {
             self.begin_merge(cx);
         } else {
@@ -130,31 +141,43 @@ impl Partition {
 
     /// The node that asked is gone, and nobody is left to answer.
     pub fn on_peer_gone(&mut self, peer: Member) {
-        self.parked.retain(
-            |parked| !matches!(parked.asker, Asker::Remote { node, .. } if node == peer),
-        );
+        self.parked
+            .retain(|parked| !matches!(parked.asker, Asker::Remote { node, .. } if node == peer));
         self.on_unsubscribe(peer);
     }
 
     /// What PRIMARY_SYNC and FULL_ASYNC may have lost with a primary: what it had acknowledged
     /// and no survivor was sent. The log bounds it.
     fn note_lost_primary(&mut self, old: &Place) {
-        let lost = old.owners.first().is_some_and(|primary| *primary != self.me)
+        let lost = old
+            .owners
+            .first()
+            .is_some_and(|primary| *primary != self.me)
             && self.place.owner_lost
-            && !old.owners.first().is_some_and(|primary| self.place.owners.contains(primary));
+            && !old
+                .owners
+                .first()
+                .is_some_and(|primary| self.place.owners.contains(primary));
         if lost && !self.settings.full_sync() {
-            self.reports.push(Report::WritesLost(super::log::TAIL_MAX as u64));
+            self.reports
+                .push(Report::WritesLost(super::log::TAIL_MAX as u64));
         }
     }
 
     /// Remembers the last full agreement: what all holders, also those that are out, have.
     pub(super) fn note_agreement(&mut self, cx: &Cx<'_>) {
-        let whole = cx.departed.is_none()
-            && self.complete.is_some()
-            && self.place.sources.is_empty();
+        let whole =
+            cx.departed.is_none() && self.complete.is_some() && self.place.sources.is_empty();
         if whole {
-            let end = if self.lead.is_some() { self.log.committed } else { self.log.end() };
-            let version = EntryVersion { topology: end.topology, counter: end.counter };
+            let end = if self.lead.is_some() {
+                self.log.committed
+            } else {
+                self.log.end()
+            };
+            let version = EntryVersion {
+                topology: end.topology,
+                counter: end.counter,
+            };
             self.agreed = self.agreed.max(version);
         }
     }

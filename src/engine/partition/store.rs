@@ -63,7 +63,10 @@ pub fn merge(a: Entry, b: &Entry, removes_are_final: bool) -> Entry {
 
 impl Store {
     pub fn new(removes_are_final: bool) -> Self {
-        Self { removes_are_final, ..Self::default() }
+        Self {
+            removes_are_final,
+            ..Self::default()
+        }
     }
 
     /// Forgets everything but how states are ordered.
@@ -162,8 +165,13 @@ impl Store {
     pub fn raise_floor(&mut self, floor: EntryVersion) {
         self.floor = self.floor.max(floor);
         if self.tombstones > 0 {
-            self.entries.retain(|_, entry| entry.live.is_some() || entry.version > floor);
-            self.tombstones = self.entries.values().filter(|entry| entry.live.is_none()).count();
+            self.entries
+                .retain(|_, entry| entry.live.is_some() || entry.version > floor);
+            self.tombstones = self
+                .entries
+                .values()
+                .filter(|entry| entry.live.is_none())
+                .count();
         }
     }
 
@@ -186,7 +194,13 @@ impl Store {
 
     /// Keys under a prefix in the order of (hash, key), those behind `after` only; at most
     /// `limit` and one more.
-    pub fn page(&self, prefix: &[u8], after: Option<&[u8]>, limit: usize, lives: impl Fn(&Entry) -> bool) -> Vec<&Blob> {
+    pub fn page(
+        &self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        limit: usize,
+        lives: impl Fn(&Entry) -> bool,
+    ) -> Vec<&Blob> {
         let from = after.map(|key| (xxh3_64(key), key));
         let mut page: Vec<(u64, &Blob)> = self
             .entries
@@ -217,7 +231,11 @@ impl Store {
 
     /// Forgets requests older than their window.
     pub fn forget_requests(&mut self, before: ClusterTime) {
-        while self.request_order.first().is_some_and(|(at, _)| *at < before) {
+        while self
+            .request_order
+            .first()
+            .is_some_and(|(at, _)| *at < before)
+        {
             if let Some((_, id)) = self.request_order.pop_first() {
                 self.requests.remove(&id);
             }
@@ -247,6 +265,9 @@ impl Store {
             record.at = record.at.shifted(by);
         }
         let order = std::mem::take(&mut self.request_order);
-        self.request_order = order.into_iter().map(|(at, id)| (at.shifted(by), id)).collect();
+        self.request_order = order
+            .into_iter()
+            .map(|(at, id)| (at.shifted(by), id))
+            .collect();
     }
 }

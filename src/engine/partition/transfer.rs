@@ -2,9 +2,7 @@
 //! of another history to the primary. Pieces are acknowledged; a window of them is under way.
 
 use super::{Cx, Partition, Report};
-use crate::types::message::{
-    Body, Chunk, RequestRecord, TransferHeader, TransferKind,
-};
+use crate::types::message::{Body, Chunk, RequestRecord, TransferHeader, TransferKind};
 use crate::types::{Blob, EntryVersion, Member, Monotonic, RequestId};
 use std::collections::VecDeque;
 
@@ -60,8 +58,11 @@ impl Partition {
             seen: self.store.seen,
             cleared_at: self.store.cleared_at,
         };
-        let mut requests: Vec<(RequestId, RequestRecord)> =
-            self.store.requests().map(|(id, record)| (*id, record.clone())).collect();
+        let mut requests: Vec<(RequestId, RequestRecord)> = self
+            .store
+            .requests()
+            .map(|(id, record)| (*id, record.clone()))
+            .collect();
         requests.sort_by_key(|(_, record)| record.at);
         Outgoing {
             kind,
@@ -95,7 +96,9 @@ impl Partition {
 
     /// A source starts to send its history to the primary.
     pub(super) fn begin_merge_out(&mut self, cx: &Cx<'_>) {
-        let Some(primary) = self.primary() else { return };
+        let Some(primary) = self.primary() else {
+            return;
+        };
         // What waited for owners of the old view may have been answered to somebody: it goes too.
         let applied = self.log.applied;
         self.commit_to(applied, cx);
@@ -117,18 +120,20 @@ impl Partition {
     fn cut(&self, outgoing: &mut Outgoing) -> Chunk {
         let (mut entries, mut bytes) = (Vec::new(), 0);
         while entries.len() < CHUNK_ENTRIES_MAX && bytes < CHUNK_BYTES {
-            let Some(key) = outgoing.keys.pop_front() else { break };
+            let Some(key) = outgoing.keys.pop_front() else {
+                break;
+            };
             if let Some(entry) = self.store.get(&key) {
                 bytes += key.len() + entry.live.as_ref().map_or(0, |live| live.value.len());
                 entries.push((key, entry.clone()));
             }
         }
         let mut requests = Vec::new();
-        while outgoing.keys.is_empty()
-            && requests.len() < CHUNK_ENTRIES_MAX
-            && bytes < CHUNK_BYTES
+        while outgoing.keys.is_empty() && requests.len() < CHUNK_ENTRIES_MAX && bytes < CHUNK_BYTES
         {
-            let Some(request) = outgoing.requests.pop_front() else { break };
+            let Some(request) = outgoing.requests.pop_front() else {
+                break;
+            };
             bytes += 64;
             requests.push(request);
         }
@@ -165,7 +170,11 @@ impl Partition {
             return;
         }
         let (kind, session, seq) = (chunk.kind, chunk.session, chunk.seq);
-        let begins = seq == 0 && self.incoming.as_ref().is_none_or(|own| own.session != session);
+        let begins = seq == 0
+            && self
+                .incoming
+                .as_ref()
+                .is_none_or(|own| own.session != session);
         if begins && let Some(header) = &chunk.header {
             self.store.reset();
             self.complete = None;
@@ -173,9 +182,16 @@ impl Partition {
             self.store.raise_floor(header.floor);
             self.store.see(header.seen);
             self.store.cleared_at = header.cleared_at;
-            self.incoming = Some(Incoming { session, ..Incoming::default() });
+            self.incoming = Some(Incoming {
+                session,
+                ..Incoming::default()
+            });
         }
-        let Some(state) = self.incoming.as_mut().filter(|state| state.session == session) else {
+        let Some(state) = self
+            .incoming
+            .as_mut()
+            .filter(|state| state.session == session)
+        else {
             return;
         };
         if seq > state.next {
@@ -189,7 +205,8 @@ impl Partition {
                 self.expiry.note(entry);
             }
             for (id, record) in chunk.requests {
-                self.expiry.note_request(record.at.after(self.settings.request_id_window));
+                self.expiry
+                    .note_request(record.at.after(self.settings.request_id_window));
                 self.store.remember(id, record);
             }
             if chunk.last {
@@ -200,11 +217,15 @@ impl Partition {
     }
 
     fn finish_load(&mut self) {
-        let expired = self.incoming.as_mut().map(|state| std::mem::take(&mut state.expired));
+        let expired = self
+            .incoming
+            .as_mut()
+            .map(|state| std::mem::take(&mut state.expired));
         for (key, incarnation) in expired.into_iter().flatten() {
-            let same = self.store.get(&key).is_some_and(|entry| {
-                entry.incarnation == incarnation && entry.live.is_some()
-            });
+            let same = self
+                .store
+                .get(&key)
+                .is_some_and(|entry| entry.incarnation == incarnation && entry.live.is_some());
             if same {
                 self.store.take(&key);
             }
@@ -228,7 +249,11 @@ impl Partition {
         };
         let Some(mut outgoing) = outgoing else { return };
         if outgoing.session == session && outgoing.to == from {
-            while outgoing.under_way.front().is_some_and(|chunk| chunk.seq <= seq) {
+            while outgoing
+                .under_way
+                .front()
+                .is_some_and(|chunk| chunk.seq <= seq)
+            {
                 outgoing.under_way.pop_front();
             }
             self.pump(&mut outgoing, cx);
@@ -301,7 +326,10 @@ impl Partition {
         }
         for (key, ask) in &lead.idle_asks {
             for owner in &ask.missing {
-                let body = Body::AskIdle { key: key.clone(), incarnation: ask.incarnation };
+                let body = Body::AskIdle {
+                    key: key.clone(),
+                    incarnation: ask.incarnation,
+                };
                 self.send(*owner, body, cx);
             }
         }
