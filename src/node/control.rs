@@ -4,10 +4,10 @@
 
 use super::core::Core;
 use super::dialer::Dialer;
+use super::outside::Wanted;
 use super::probes;
 use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::link::LinkOptions;
-use crate::types::NodeInfo;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -26,7 +26,7 @@ pub(super) struct Duties {
     pub(super) core: Arc<Core>,
     pub(super) links: LinkOptions,
     pub(super) endpoints: Vec<(String, u16)>,
-    pub(super) dials: mpsc::Receiver<NodeInfo>,
+    pub(super) dials: mpsc::Receiver<Wanted>,
     pub(super) thread_priority: u8,
 }
 
@@ -99,10 +99,15 @@ async fn call_timeouts(core: &Core) {
 }
 
 /// Dials whom the engine wants, each in a task of its own.
-async fn dial_wanted(dialer: &Arc<Dialer>, mut dials: mpsc::Receiver<NodeInfo>) {
-    while let Some(peer) = dials.recv().await {
+async fn dial_wanted(dialer: &Arc<Dialer>, mut dials: mpsc::Receiver<Wanted>) {
+    while let Some(wanted) = dials.recv().await {
         let dialer = Arc::clone(dialer);
-        tokio::spawn(async move { dialer.dial(&peer).await });
+        tokio::spawn(async move {
+            match wanted {
+                Wanted::Fresh(peer) => dialer.dial(&peer).await,
+                Wanted::Missing(peer) => dialer.dial_missing(&peer).await,
+            }
+        });
     }
     std::future::pending().await
 }
@@ -117,7 +122,7 @@ async fn keep_linked(core: &Core, dialer: &Arc<Dialer>) {
                 continue;
             }
             let (dialer, peer) = (Arc::clone(dialer), peer.clone());
-            tokio::spawn(async move { dialer.dial(&peer).await });
+            tokio::spawn(async move { dialer.dial_missing(&peer).await });
         }
     }
 }

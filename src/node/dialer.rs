@@ -78,6 +78,17 @@ impl Dialer {
     /// Makes a fresh link to a peer, wherever it says that it can be reached. A link that stands
     /// is replaced by it.
     pub(super) async fn dial(self: &Arc<Self>, peer: &NodeInfo) {
+        self.reach(peer, true).await;
+    }
+
+    /// Makes a link to a peer where none stands.
+    pub(super) async fn dial_missing(self: &Arc<Self>, peer: &NodeInfo) {
+        if !self.core.outside.links.is_up(peer.member) {
+            self.reach(peer, false).await;
+        }
+    }
+
+    async fn reach(self: &Arc<Self>, peer: &NodeInfo, fresh: bool) {
         let Some(_dialling) = self.begin(peer.member) else {
             return;
         };
@@ -89,6 +100,9 @@ impl Dialer {
             Ok(greeting) => {
                 let found = greeting.peer().member;
                 if found == peer.member {
+                    if !fresh && self.core.outside.links.is_up(found) {
+                        return;
+                    }
                     self.complete(greeting).await.err()
                 } else {
                     if found.id == peer.member.id && found > peer.member {

@@ -15,6 +15,15 @@ use tokio::sync::{mpsc, watch};
 /// The most dials that wait to be begun; the engine asks again for one that was dropped.
 pub(super) const DIALS_MAX: usize = 256;
 
+/// A link that is wanted.
+#[derive(Clone, Debug)]
+pub(super) enum Wanted {
+    /// On a fresh connection, whatever stands.
+    Fresh(NodeInfo),
+    /// Where none stands.
+    Missing(NodeInfo),
+}
+
 /// Where a node is between start and stop.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Life {
@@ -36,12 +45,12 @@ pub(super) struct Outside {
     views: watch::Sender<Arc<View>>,
     life: watch::Sender<Life>,
     stopping: watch::Sender<bool>,
-    dials: mpsc::Sender<NodeInfo>,
+    dials: mpsc::Sender<Wanted>,
 }
 
 impl Outside {
     /// At most `waiting_max` calls wait at a time. The receiver gets the peers to dial.
-    pub(super) fn new(waiting_max: usize) -> (Arc<Self>, mpsc::Receiver<NodeInfo>) {
+    pub(super) fn new(waiting_max: usize) -> (Arc<Self>, mpsc::Receiver<Wanted>) {
         let (dials, wanted) = mpsc::channel(DIALS_MAX);
         let outside = Self {
             counters: Counters::default(),
@@ -55,6 +64,11 @@ impl Outside {
             dials,
         };
         (Arc::new(outside), wanted)
+    }
+
+    /// Asks for a link.
+    pub(super) fn want(&self, wanted: Wanted) {
+        let _ = self.dials.try_send(wanted);
     }
 
     pub(super) fn view(&self) -> Arc<View> {
@@ -121,7 +135,7 @@ impl Shell for Outside {
     }
 
     fn dial(&self, peer: &NodeInfo) {
-        let _ = self.dials.try_send(peer.clone());
+        self.want(Wanted::Fresh(peer.clone()));
     }
 
     fn events(

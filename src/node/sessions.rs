@@ -4,12 +4,12 @@
 
 use super::core::Core;
 use super::handle::Handle;
-use crate::engine::Shell;
+use super::outside::Wanted;
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::Member;
 use crate::types::hello::Hello;
 use crate::types::message::Message;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockWriteGuard};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -41,8 +41,8 @@ impl Handle {
         &self.core.hello
     }
 
-    /// A peer opened a control stream of its link `number`. Messages of it count from the moment
-    /// that the link's first data stream is open.
+    /// A peer opened a stream of its link `number`. The link is the peer's newest from its first
+    /// message on: until then the one before is still in use.
     ///
     /// # Errors
     ///
@@ -63,28 +63,9 @@ impl Handle {
             return Err(Error::new(ErrorKind::FailedPrecondition, context).because("NAME_TAKEN"));
         }
         if !core.outside.links.is_up(peer.member) {
-            core.outside.dial(peer);
+            core.outside.want(Wanted::Missing(peer.clone()));
         }
         Ok(self.session(peer.member, number))
-    }
-
-    /// A peer opened a data stream of its link `number`, which is its newest from now on.
-    ///
-    /// # Errors
-    ///
-    /// As [`Handle::greet`], and where the peer has a newer link.
-    pub fn open_data(&self, theirs: &Hello, number: u64) -> Result<PeerSession> {
-        let session = self.greet(theirs, number)?;
-        let mut newest = session.newest.write();
-        if *newest > number {
-            return Err(Error::new(
-                ErrorKind::FailedPrecondition,
-                "the link was replaced",
-            ));
-        }
-        *newest = number;
-        drop(newest);
-        Ok(session)
     }
 
     fn session(&self, from: Member, number: u64) -> PeerSession {
@@ -111,9 +92,15 @@ impl PeerSession {
         if core.outside.is_stopping() || self.from == core.grid.me().member {
             return false;
         }
-        let newest = self.newest.read();
-        if *newest != self.number {
-            return *newest < self.number;
+        let mut newest = self.newest.read();
+        if *newest < self.number && !messages.is_empty() {
+            drop(newest);
+            let mut behind = self.newest.write();
+            *behind = self.number.max(*behind);
+            newest = RwLockWriteGuard::downgrade(behind);
+        }
+        if *newest > self.number {
+            return false;
         }
         core.outside
             .counters

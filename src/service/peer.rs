@@ -82,7 +82,7 @@ impl PeerService for PeerFront {
         request: Request<Streaming<DataFrame>>,
     ) -> Result<Response<Self::DataStream>, Status> {
         self.open(request, |theirs, number| {
-            self.handle.open_data(theirs, number)
+            self.handle.greet(theirs, number)
         })
         .await
     }

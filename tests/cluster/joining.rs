@@ -8,7 +8,7 @@ use embergrid::types::{
     Blob, CacheSettings, Condition, Expiry, KeyOperation, Operation, Reply, Request,
 };
 use std::net::TcpListener;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::runtime::Builder;
 
 const CACHE: &str = "tickets";
@@ -70,6 +70,24 @@ fn settings_of(authorities: &Authorities, list: &AddressList, name: &str) -> Set
     settings
 }
 
+/// Waits until the nodes, and no others, are in one view and serve.
+fn wait_for_one_view(what: &str, nodes: &[TestNode]) {
+    let deadline = Instant::now() + PATIENCE;
+    while !in_one_view(nodes) {
+        if Instant::now() > deadline {
+            for node in nodes {
+                let handle = node.handle();
+                let (view, stats) = (handle.view(), handle.stats());
+                println!("{}: serving {}", handle.me().consistent_id, handle.serving());
+                println!("  {:?} of {:?}", view.version, view.nodes);
+                println!("  {stats:?}\n  {}", handle.probe_report());
+            }
+            panic!("not within {PATIENCE:?}: {what}");
+        }
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 fn in_one_view(nodes: &[TestNode]) -> bool {
     let first = nodes.first().map(|node| node.handle().view().version);
     nodes.iter().all(|node| {
@@ -95,6 +113,9 @@ fn a_node_alone_serves_and_leaves() {
 #[test]
 fn three_nodes_keep_what_is_stored_when_one_is_killed_and_returns() {
     let authorities = Authorities::new("three");
+    if std::env::var("DIAG").is_ok() {
+        tracing_subscriber::fmt().with_env_filter("embergrid=debug").with_ansi(false).init();
+    }
     let (ports, list) = listeners(3);
     let started = Instant::now();
     let mut nodes: Vec<TestNode> = ports
@@ -104,26 +125,45 @@ fn three_nodes_keep_what_is_stored_when_one_is_killed_and_returns() {
             TestNode::start(&settings_of(&authorities, &list, name), port).expect("it starts")
         })
         .collect();
-    wait_until("all are in one view", || in_one_view(&nodes));
+    wait_for_one_view("all are in one view", &nodes);
     println!(
         "three nodes, serving in one view after {:?}",
         started.elapsed()
     );
     for number in 0..50 {
         let handle = nodes[number % 3].handle();
+        if std::env::var("DIAG").is_ok() {
+            let r = request(&format!("key-{number}"), put("x"));
+            let view = handle.view();
+            let owners = &view.caches[&r.cache].table[r.partition as usize];
+            println!("put {number} {:?} owners {:?} loading {:?} sources {:?}", view.version.number, owners.owners, owners.loading, owners.sources);
+        }
         execute(
             &handle,
             &request(&format!("key-{number}"), put(&format!("value-{number}"))),
         );
     }
     let mut killed = nodes.remove(0);
+    let at = Instant::now();
     killed.kill();
     let address = killed.address;
-    let at = Instant::now();
-    wait_until("the others are in one view without it", || {
-        in_one_view(&nodes)
-    });
+    wait_for_one_view("the others are in one view without it", &nodes);
     println!("a killed node was out of the view after {:?}", at.elapsed());
+    if std::env::var("DIAG").is_ok() {
+        for node in &nodes {
+            let h = node.handle();
+            println!("{} {:?} {:?}", h.me().consistent_id, h.view().version, h.stats());
+            println!("{:?}", h.view().nodes.iter().map(|n| &n.consistent_id).collect::<Vec<_>>());
+            for number in 0..50 {
+                let get = KeyOperation::Get { touch: None, omit_value: false };
+                let r = request(&format!("key-{number}"), get);
+                let view = h.view();
+                let owners = &view.caches[&r.cache].table[r.partition as usize];
+                let Reply::Got { entry } = execute(&h, &r) else { panic!() };
+                println!("  key-{number} {} owners {:?} loading {:?} sources {:?}", entry.is_some(), owners.owners, owners.loading, owners.sources);
+            }
+        }
+    }
     for number in 0..50 {
         for node in &nodes {
             holds(
@@ -137,7 +177,7 @@ fn three_nodes_keep_what_is_stored_when_one_is_killed_and_returns() {
     let back = settings_of(&authorities, &list, "a");
     nodes.push(TestNode::start(&back, listener).expect("it starts"));
     let at = Instant::now();
-    wait_until("it is back", || in_one_view(&nodes));
+    wait_for_one_view("it is back", &nodes);
     println!("a restarted node was in the view after {:?}", at.elapsed());
     for number in 0..50 {
         holds(
@@ -159,13 +199,13 @@ fn a_node_that_leaves_in_order_is_out_at_once() {
             TestNode::start(&settings_of(&authorities, &list, name), port).expect("it starts")
         })
         .collect();
-    wait_until("both are in one view", || in_one_view(&nodes));
+    wait_for_one_view("both are in one view", &nodes);
     execute(&nodes[0].handle(), &request("key", put("value")));
     let mut leaving = nodes.remove(0);
     let at = Instant::now();
     leaving.shut_down();
     println!("a node left after {:?}", at.elapsed());
-    wait_until("the other is alone", || in_one_view(&nodes));
+    wait_for_one_view("the other is alone", &nodes);
     assert_eq!(nodes[0].handle().stats().peers_suspected, 0);
     holds(&nodes[0].handle(), "key", "value");
 }
