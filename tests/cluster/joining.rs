@@ -78,7 +78,11 @@ fn wait_for_one_view(what: &str, nodes: &[TestNode]) {
             for node in nodes {
                 let handle = node.handle();
                 let (view, stats) = (handle.view(), handle.stats());
-                println!("{}: serving {}", handle.me().consistent_id, handle.serving());
+                println!(
+                    "{}: serving {}",
+                    handle.me().consistent_id,
+                    handle.serving()
+                );
                 println!("  {:?} of {:?}", view.version, view.nodes);
                 println!("  {stats:?}\n  {}", handle.probe_report());
             }
@@ -113,9 +117,6 @@ fn a_node_alone_serves_and_leaves() {
 #[test]
 fn three_nodes_keep_what_is_stored_when_one_is_killed_and_returns() {
     let authorities = Authorities::new("three");
-    if std::env::var("DIAG").is_ok() {
-        tracing_subscriber::fmt().with_env_filter("embergrid=debug").with_ansi(false).init();
-    }
     let (ports, list) = listeners(3);
     let started = Instant::now();
     let mut nodes: Vec<TestNode> = ports
@@ -132,12 +133,6 @@ fn three_nodes_keep_what_is_stored_when_one_is_killed_and_returns() {
     );
     for number in 0..50 {
         let handle = nodes[number % 3].handle();
-        if std::env::var("DIAG").is_ok() {
-            let r = request(&format!("key-{number}"), put("x"));
-            let view = handle.view();
-            let owners = &view.caches[&r.cache].table[r.partition as usize];
-            println!("put {number} {:?} owners {:?} loading {:?} sources {:?}", view.version.number, owners.owners, owners.loading, owners.sources);
-        }
         execute(
             &handle,
             &request(&format!("key-{number}"), put(&format!("value-{number}"))),
@@ -149,21 +144,6 @@ fn three_nodes_keep_what_is_stored_when_one_is_killed_and_returns() {
     let address = killed.address;
     wait_for_one_view("the others are in one view without it", &nodes);
     println!("a killed node was out of the view after {:?}", at.elapsed());
-    if std::env::var("DIAG").is_ok() {
-        for node in &nodes {
-            let h = node.handle();
-            println!("{} {:?} {:?}", h.me().consistent_id, h.view().version, h.stats());
-            println!("{:?}", h.view().nodes.iter().map(|n| &n.consistent_id).collect::<Vec<_>>());
-            for number in 0..50 {
-                let get = KeyOperation::Get { touch: None, omit_value: false };
-                let r = request(&format!("key-{number}"), get);
-                let view = h.view();
-                let owners = &view.caches[&r.cache].table[r.partition as usize];
-                let Reply::Got { entry } = execute(&h, &r) else { panic!() };
-                println!("  key-{number} {} owners {:?} loading {:?} sources {:?}", entry.is_some(), owners.owners, owners.loading, owners.sources);
-            }
-        }
-    }
     for number in 0..50 {
         for node in &nodes {
             holds(
