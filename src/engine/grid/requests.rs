@@ -170,17 +170,16 @@ impl Grid {
         asker: Asker,
         mono: Monotonic,
     ) {
-        let id = self.forwards.lock().id();
-        self.send_forward(id, cache, partition, to, &ask, mono);
-        let forwarded = Forwarded {
-            asker,
-            ask,
-            cache,
-            partition,
-            to,
-            due: mono,
+        // Noted before it is sent: the answer may come at once, on another thread.
+        let sent = ask.clone();
+        let forwarded = Forwarded { asker, ask, cache, partition, to, due: mono };
+        let id = {
+            let mut forwards = self.forwards.lock();
+            let id = forwards.id();
+            forwards.begin(id, forwarded, mono);
+            id
         };
-        self.forwards.lock().begin(id, forwarded, mono);
+        self.send_forward(id, cache, partition, to, &sent, mono);
     }
 
     /// Routes a request of this node, or answers a peer that it must route its own anew.
