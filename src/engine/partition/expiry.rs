@@ -102,6 +102,7 @@ impl Partition {
         let incarnation = entry.incarnation;
         let Some(live) = &mut entry.live else { return };
         let idle = live.time_to_idle;
+        let known = live.last_access;
         live.last_access = live.last_access.max(now);
         if self.place.owners.len() + self.place.loading.len() < 2 {
             return;
@@ -111,7 +112,9 @@ impl Partition {
         let due = cx.now.mono.after(batch);
         let due = self.expiry.touches_due.map_or(due, |old| old.min(due));
         self.expiry.touches_due = Some(due);
-        if self.expiry.touched.len() >= TOUCHES_MAX {
+        // What the others know of the key is never older than one batch: that much is added when
+        // an owner is lost, and no more may be lost with it.
+        if self.expiry.touched.len() >= TOUCHES_MAX || now.since(known) > batch {
             self.send_touches(cx);
         }
     }

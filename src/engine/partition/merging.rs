@@ -66,21 +66,12 @@ impl Partition {
         };
         let tails = std::mem::take(tails);
         let stream = lead.stream;
-        let base = tails
-            .values()
-            .map(|tail| tail.committed)
-            .max()
-            .unwrap_or_default();
-        let floor = tails
-            .values()
-            .map(|tail| tail.floor)
-            .max()
-            .unwrap_or_default();
-        let best = tails
-            .values()
-            .max_by_key(|tail| (tail.stream, tail.applied));
-        let best =
-            best.filter(|best| (best.stream, best.applied) > (self.log.stream, self.log.applied));
+        let base = tails.values().map(|tail| tail.committed).max().unwrap_or_default();
+        let own_floor = self.store.floor;
+        let floor = tails.values().map(|tail| tail.floor).fold(own_floor, EntryVersion::max);
+        let raises = own_floor < floor || tails.values().any(|tail| tail.floor < floor);
+        let best = tails.values().max_by_key(|tail| (tail.stream, tail.applied));
+        let best = best.filter(|best| (best.stream, best.applied) > (self.log.stream, self.log.applied));
         let updates = best.map(|best| best.updates.clone());
         self.commit_to(base, cx);
         let own = self
@@ -92,7 +83,6 @@ impl Partition {
                 self.apply(update, cx);
             }
         }
-        self.store.raise_floor(floor);
         self.drop_lost_waiters(cx);
         let committed = self.log.committed.counter;
         if let Some(lead) = &mut self.lead {
@@ -101,6 +91,10 @@ impl Partition {
             lead.phase = Phase::Merging {
                 incoming: BTreeMap::new(),
             };
+        }
+        if raises {
+            // By the stream, so that all owners drop the same tombstones at the same place.
+            self.append(UpdateEffect::RaiseFloor { floor }, None, cx);
         }
         for owner in tails.keys() {
             self.send_reset(*owner, cx);

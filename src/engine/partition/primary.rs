@@ -426,8 +426,18 @@ impl Partition {
         tombstone: bool,
     ) -> Option<Entry> {
         if let Some(incoming) = &mut self.incoming {
-            incoming.expired.push((key.clone(), incarnation));
+            incoming.expired.push((key.clone(), incarnation, tombstone));
         }
+        self.end_life(key, incarnation, tombstone)
+    }
+
+    /// Ends a life by time, if it is the one that is here; returns it.
+    pub(super) fn end_life(
+        &mut self,
+        key: &Blob,
+        incarnation: EntryVersion,
+        tombstone: bool,
+    ) -> Option<Entry> {
         let same = |entry: &&Entry| entry.incarnation == incarnation && entry.live.is_some();
         let gone = self.store.get(key).filter(same)?.clone();
         if tombstone {

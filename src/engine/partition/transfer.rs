@@ -23,7 +23,8 @@ pub struct Incoming {
     /// The last piece, once it is here.
     pub last: Option<u32>,
     /// Load: lives that ended by time meanwhile; a late piece must not bring them back.
-    pub expired: Vec<(Blob, EntryVersion)>,
+    /// Each with whether it leaves a tombstone.
+    pub expired: Vec<(Blob, EntryVersion, bool)>,
 }
 
 /// The sending side.
@@ -217,18 +218,9 @@ impl Partition {
     }
 
     fn finish_load(&mut self) {
-        let expired = self
-            .incoming
-            .as_mut()
-            .map(|state| std::mem::take(&mut state.expired));
-        for (key, incarnation) in expired.into_iter().flatten() {
-            let same = self
-                .store
-                .get(&key)
-                .is_some_and(|entry| entry.incarnation == incarnation && entry.live.is_some());
-            if same {
-                self.store.take(&key);
-            }
+        let expired = self.incoming.as_mut().map(|state| std::mem::take(&mut state.expired));
+        for (key, incarnation, tombstone) in expired.into_iter().flatten() {
+            self.end_life(&key, incarnation, tombstone);
         }
         self.complete = Some(self.place.topology);
         self.reports.push(Report::Loaded);
