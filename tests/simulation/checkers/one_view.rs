@@ -3,6 +3,7 @@
 
 use super::Findings;
 use crate::record::Record;
+use embergrid::types::{PartitionOwners, View};
 
 pub fn check(record: &Record) -> Findings {
     let mut findings = Findings::default();
@@ -28,19 +29,38 @@ pub fn check(record: &Record) -> Findings {
         record.whole_between(record.faults_end, record.compared_at),
         || {
             format!(
-                "not once whole between {} and {} µs, after all faults",
-                record.faults_end, record.compared_at
+                "not once whole between {} and {} µs, after all faults; still on the move: {:?}",
+                record.faults_end,
+                record.compared_at,
+                first.map(|view| unsettled(view))
             )
         },
     );
     findings
 }
 
+/// Partitions that load or merge, by cache.
+fn unsettled(view: &View) -> Vec<(&str, usize, &PartitionOwners)> {
+    let caches = view.caches.values();
+    let tables = caches.flat_map(|cache| {
+        let name = cache.settings.name.as_str();
+        cache
+            .table
+            .iter()
+            .enumerate()
+            .map(move |(place, owners)| (name, place, owners))
+    });
+    let moving = |(_, _, owners): &(_, _, &PartitionOwners)| {
+        !owners.sources.is_empty() || !owners.loading.is_empty()
+    };
+    tables.filter(moving).take(4).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::checkers::made_up;
-    use embergrid::types::{NodeInfo, View};
+    use embergrid::types::NodeInfo;
     use std::sync::Arc;
 
     #[test]
