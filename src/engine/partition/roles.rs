@@ -84,12 +84,14 @@ impl Partition {
     fn go_on_leading(&mut self, cx: &Cx<'_>) {
         let place = &self.place;
         let Some(lead) = &mut self.lead else { return };
-        let stays =
-            |member: &Member| place.owners.contains(member) || place.loading.contains(member);
+        // A source follows its own history, also where it is to load later.
+        let loads = |member: &Member| {
+            place.loading.contains(member) && !place.sources.contains(member)
+        };
+        let stays = |member: &Member| place.owners.contains(member) || loads(member);
         lead.acked.retain(|member, _| stays(member));
         lead.joined.retain(stays);
-        lead.loads
-            .retain(|member, _| place.loading.contains(member));
+        lead.loads.retain(|member, _| loads(member));
         lead.idle_asks.clear();
         let serves = lead.is_active();
         let new: Vec<Member> = place
