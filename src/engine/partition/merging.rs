@@ -66,12 +66,22 @@ impl Partition {
         };
         let tails = std::mem::take(tails);
         let stream = lead.stream;
-        let base = tails.values().map(|tail| tail.committed).max().unwrap_or_default();
+        let base = tails
+            .values()
+            .map(|tail| tail.committed)
+            .max()
+            .unwrap_or_default();
         let own_floor = self.store.floor;
-        let floor = tails.values().map(|tail| tail.floor).fold(own_floor, EntryVersion::max);
+        let floor = tails
+            .values()
+            .map(|tail| tail.floor)
+            .fold(own_floor, EntryVersion::max);
         let raises = own_floor < floor || tails.values().any(|tail| tail.floor < floor);
-        let best = tails.values().max_by_key(|tail| (tail.stream, tail.applied));
-        let best = best.filter(|best| (best.stream, best.applied) > (self.log.stream, self.log.applied));
+        let best = tails
+            .values()
+            .max_by_key(|tail| (tail.stream, tail.applied));
+        let best =
+            best.filter(|best| (best.stream, best.applied) > (self.log.stream, self.log.applied));
         let updates = best.map(|best| best.updates.clone());
         self.commit_to(base, cx);
         let own = self

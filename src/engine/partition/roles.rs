@@ -85,9 +85,8 @@ impl Partition {
         let place = &self.place;
         let Some(lead) = &mut self.lead else { return };
         // A source follows its own history, also where it is to load later.
-        let loads = |member: &Member| {
-            place.loading.contains(member) && !place.sources.contains(member)
-        };
+        let loads =
+            |member: &Member| place.loading.contains(member) && !place.sources.contains(member);
         let stays = |member: &Member| place.owners.contains(member) || loads(member);
         lead.acked.retain(|member, _| stays(member));
         lead.joined.retain(stays);

@@ -218,7 +218,10 @@ impl Partition {
     }
 
     fn finish_load(&mut self) {
-        let expired = self.incoming.as_mut().map(|state| std::mem::take(&mut state.expired));
+        let expired = self
+            .incoming
+            .as_mut()
+            .map(|state| std::mem::take(&mut state.expired));
         for (key, incarnation, tombstone) in expired.into_iter().flatten() {
             self.end_life(&key, incarnation, tombstone);
         }
