@@ -9,6 +9,7 @@ pub mod membership;
 pub mod options;
 pub mod partition;
 pub mod partition_map;
+pub mod planted;
 pub mod shell;
 
 pub use grid::Grid;

@@ -81,10 +81,8 @@ impl PeerService for PeerFront {
         &self,
         request: Request<Streaming<DataFrame>>,
     ) -> Result<Response<Self::DataStream>, Status> {
-        self.open(request, |theirs, number| {
-            self.handle.greet(theirs, number)
-        })
-        .await
+        self.open(request, |theirs, number| self.handle.greet(theirs, number))
+            .await
     }
 }
 

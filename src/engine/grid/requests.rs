@@ -172,7 +172,14 @@ impl Grid {
     ) {
         // Noted before it is sent: the answer may come at once, on another thread.
         let sent = ask.clone();
-        let forwarded = Forwarded { asker, ask, cache, partition, to, due: mono };
+        let forwarded = Forwarded {
+            asker,
+            ask,
+            cache,
+            partition,
+            to,
+            due: mono,
+        };
         let id = {
             let mut forwards = self.forwards.lock();
             let id = forwards.id();

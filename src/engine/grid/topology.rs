@@ -3,6 +3,7 @@
 use super::{Cache, Caches, Grid, Slot};
 use crate::engine::membership::{Action, Membership};
 use crate::engine::partition::{Partition, Place};
+use crate::engine::planted::{self, Fault};
 use crate::engine::shell::Notice;
 use crate::types::message::{Control, Holdings, Message};
 use crate::types::view::ViewCache;
@@ -89,6 +90,8 @@ impl Grid {
     }
 
     fn install(&self, membership: &Membership, view: &Arc<View>, shift: i64, mono: Monotonic) {
+        let usurped = planted::is(Fault::TwoPrimaries).then(|| self.usurp(view));
+        let view = usurped.as_ref().unwrap_or(view);
         let old = std::mem::replace(&mut *self.view.write(), view.clone());
         let departed = view
             .departed
@@ -113,6 +116,18 @@ impl Grid {
             }
         }
         self.lose_ways(|to| !view.contains(to), mono);
+    }
+
+    /// The planted fault of a node that takes itself for every primary.
+    fn usurp(&self, view: &View) -> Arc<View> {
+        let mut view = view.clone();
+        let me = view.index_of(self.options.me.member);
+        for owners in view.caches.values_mut().flat_map(|cache| &mut cache.table) {
+            if let Some(place) = owners.owners.iter().position(|owner| Some(*owner) == me) {
+                owners.owners.swap(0, place);
+            }
+        }
+        Arc::new(view)
     }
 
     /// The caches of the view: those that stay, new ones, and an end for those that are dropped.

@@ -2,6 +2,7 @@
 //! clusters that meet joins the other.
 
 use super::Membership;
+use crate::engine::planted::{self, Fault};
 use crate::engine::shell::{Notice, ProbeOutcome};
 use crate::error::{Error, ErrorKind};
 use crate::types::message::{Heartbeat, Join};
@@ -122,7 +123,8 @@ impl Membership {
 
     /// Somebody asks to be taken in.
     pub(super) fn on_join(&mut self, from: Member, join: Join, mono: Monotonic) {
-        if !self.coordinates() || self.joins.len() >= JOINS_MAX {
+        let ignores = planted::is(Fault::IgnoreStrangers) && join.view.version.number > 0;
+        if !self.coordinates() || self.joins.len() >= JOINS_MAX || ignores {
             return;
         }
         let new: Vec<NodeInfo> = join

@@ -2,6 +2,7 @@
 //! the primary committed.
 
 use super::{Cx, Partition};
+use crate::engine::planted::{self, Fault};
 use crate::error::Error;
 use crate::types::Member;
 use crate::types::message::{Body, Replicate, Reset};
@@ -26,7 +27,7 @@ impl Partition {
                 gap = true;
                 break;
             }
-            if !self.settings.full_sync() {
+            if !self.settings.full_sync() || planted::is(Fault::ServePending) {
                 self.apply(&update, cx);
             }
             self.log.push(update);

@@ -6,6 +6,7 @@
 
 use super::lead::IdleAsk;
 use super::{Cx, Partition};
+use crate::engine::planted::{self, Fault};
 use crate::types::message::{Body, UpdateEffect};
 use crate::types::time::{MILLISECOND, SECOND};
 use crate::types::{Blob, ClusterTime, Entry, EntryVersion, Member, Micros, Monotonic, Now};
@@ -126,6 +127,9 @@ impl Partition {
             .into_iter()
             .map(|(key, (version, at))| (key, version, at))
             .collect();
+        if planted::is(Fault::ForgetTouches) {
+            return;
+        }
         for owner in self.others() {
             self.send(
                 owner,
@@ -192,7 +196,7 @@ impl Partition {
         let Some(lead) = &mut self.lead else {
             return false;
         };
-        if others.is_empty() {
+        if others.is_empty() || planted::is(Fault::ForgetTouches) {
             return false;
         }
         if let Some(ask) = lead

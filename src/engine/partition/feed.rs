@@ -7,6 +7,7 @@
 //! until it is answered, and from time to time after that, so that a lost message is made good.
 
 use super::{Cx, Partition};
+use crate::engine::planted::{self, Fault};
 use crate::types::message::{Body, Event, Update, WatchPosition};
 use crate::types::time::SECOND;
 use crate::types::{Member, Monotonic};
@@ -69,7 +70,7 @@ impl Feed {
         Some(
             self.recent
                 .iter()
-                .skip(place + 1)
+                .skip(place + 1 + usize::from(planted::is(Fault::WatchGap)))
                 .flat_map(|recent| recent.events.clone())
                 .collect(),
         )

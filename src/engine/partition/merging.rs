@@ -7,6 +7,7 @@
 use super::lead::{Lead, Phase};
 use super::transfer::Incoming;
 use super::{Cx, Partition, Report};
+use crate::engine::planted::{self, Fault};
 use crate::types::message::{Body, Chunk, Tail, TransferKind, UpdateEffect};
 use crate::types::{Blob, Entry, EntryVersion, Member};
 use std::collections::{BTreeMap, BTreeSet};
@@ -77,8 +78,12 @@ impl Partition {
             .map(|tail| tail.floor)
             .fold(own_floor, EntryVersion::max);
         let raises = own_floor < floor || tails.values().any(|tail| tail.floor < floor);
+        if planted::is(Fault::DropTail) {
+            self.log.replace(stream, Vec::new());
+        }
         let best = tails
             .values()
+            .filter(|_| !planted::is(Fault::DropTail))
             .max_by_key(|tail| (tail.stream, tail.applied));
         let best =
             best.filter(|best| (best.stream, best.applied) > (self.log.stream, self.log.applied));

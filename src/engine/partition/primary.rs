@@ -3,6 +3,7 @@
 use super::evaluate::{Evaluated, Given, evaluate, view};
 use super::lead::Phase;
 use super::{Ask, Asker, Caller, Cx, Partition, Submitted};
+use crate::engine::planted::{self, Fault};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::message::{
     Body, Event, EventKind, Replicate, RequestRecord, Reset, Update, UpdateEffect,
@@ -38,7 +39,9 @@ impl Partition {
         match ask.operation.clone() {
             Operation::Key { key, operation } => {
                 let pending = self.settings.full_sync() && self.log.is_pending(&key);
-                if pending && (unsettled || !operation.is_read()) {
+                let twice = planted::is(Fault::TakeTwice)
+                    && matches!(operation, KeyOperation::Remove { .. });
+                if pending && !twice && (unsettled || !operation.is_read()) {
                     return self.park(ask, caller, cx);
                 }
                 self.decide_key(ask, &key, &operation, caller, cx)
@@ -62,6 +65,9 @@ impl Partition {
     /// The answer to a request that came before.
     fn repeated(&mut self, ask: &Ask, caller: &mut Caller<'_>) -> Option<Submitted> {
         let id = ask.request_id.filter(|_| !ask.operation.is_read())?;
+        if planted::is(Fault::SkipRequestIds) {
+            return None;
+        }
         if let Some(record) = self.store.request(&id) {
             return Some(Submitted::Done(Ok(record.reply.clone())));
         }
@@ -119,7 +125,8 @@ impl Partition {
     ) -> Submitted {
         let now = cx.now.cluster;
         let live = self.store.get(key).and_then(|entry| entry.live.as_ref());
-        let expired = live.is_some_and(|live| live.expired(now));
+        let expired =
+            live.is_some_and(|live| live.expired(now)) && !planted::is(Fault::ServeExpired);
         let idle = !expired && live.is_some_and(|live| live.idle(now));
         if idle && self.ask_idle(key, cx) {
             return self.park(ask, caller, cx);
@@ -218,7 +225,8 @@ impl Partition {
             )
         };
         let counter = self.append(effect, request.map(record), cx);
-        if !self.settings.full_sync() || self.log.committed.counter >= counter {
+        let waits = self.settings.full_sync() && !planted::is(Fault::AckBeforeReplicas);
+        if !waits || self.log.committed.counter >= counter {
             return Submitted::Done(Ok(reply));
         }
         let topology = self.place.topology;
@@ -363,6 +371,9 @@ impl Partition {
 
     /// Applies an update to the store and tells the watchers.
     pub(super) fn apply(&mut self, update: &Update, cx: &Cx<'_>) {
+        if planted::is(Fault::SkipUpdates) && self.lead.is_none() && update.counter % 7 == 0 {
+            return;
+        }
         let mut events = Vec::new();
         let mut event = |kind, entry: Option<_>, previous| {
             if let Some(entry) = entry {
@@ -378,6 +389,9 @@ impl Partition {
             UpdateEffect::Nothing => {}
             UpdateEffect::Set { key, entry } => {
                 let (before, changed) = self.store.set(key, entry);
+                if planted::is(Fault::ForgetTombstones) && entry.live.is_none() {
+                    self.store.take(key);
+                }
                 let before = before.as_ref().and_then(|before| view(key, before, false));
                 let after = self
                     .store
@@ -461,6 +475,7 @@ impl Partition {
                 .live
                 .as_ref()
                 .is_some_and(|live| !live.expired(now) && !live.idle(now))
+                || (planted::is(Fault::ServeExpired) && entry.live.is_some())
         };
         match operation {
             Operation::Key { key, operation } => {

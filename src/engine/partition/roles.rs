@@ -3,6 +3,7 @@
 
 use super::lead::Phase;
 use super::{Asker, Cx, Parked, Partition, Place, Report};
+use crate::engine::planted::{self, Fault};
 use crate::error::{Error, ErrorKind};
 use crate::types::{EntryVersion, Member};
 
@@ -159,7 +160,7 @@ impl Partition {
                 .owners
                 .first()
                 .is_some_and(|primary| self.place.owners.contains(primary));
-        if lost && !self.settings.full_sync() {
+        if lost && !self.settings.full_sync() && !planted::is(Fault::SilentLoss) {
             self.reports
                 .push(Report::WritesLost(super::log::TAIL_MAX as u64));
         }

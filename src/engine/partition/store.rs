@@ -5,6 +5,7 @@
 //! removes are final, by (removed by key, incarnation, dead, version): associative, commutative
 //! and idempotent. The last access stands outside of that order and merges by maximum.
 
+use crate::engine::planted::{self, Fault};
 use crate::types::message::RequestRecord;
 use crate::types::time::ClusterTime;
 use crate::types::{Blob, Entry, EntryVersion, RequestId};
@@ -42,6 +43,11 @@ pub fn compare(a: &Entry, b: &Entry, removes_are_final: bool) -> Ordering {
     };
     by_key
         .then(a.incarnation.cmp(&b.incarnation))
+        .then(if planted::is(Fault::UpdateBeatsRemove) {
+            a.version.cmp(&b.version)
+        } else {
+            Ordering::Equal
+        })
         .then(a.live.is_none().cmp(&b.live.is_none()))
         .then(a.version.cmp(&b.version))
 }
