@@ -121,7 +121,8 @@ impl Forwards {
         true
     }
 
-    pub fn forget(&mut self, peer: Member) {
-        self.arrived.remove(&peer);
+    /// Forgets the ids of peers that are gone.
+    pub fn keep_peers(&mut self, stays: impl Fn(Member) -> bool) {
+        self.arrived.retain(|peer, _| stays(*peer));
     }
 }

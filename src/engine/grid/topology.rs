@@ -116,6 +116,7 @@ impl Grid {
             }
         }
         self.lose_ways(|to| !view.contains(to), mono);
+        self.forwards.lock().keep_peers(|peer| view.contains(peer));
     }
 
     /// The planted fault of a node that takes itself for every primary.
@@ -236,7 +237,6 @@ impl Grid {
     }
 
     fn peer_gone(&self, peer: Member) {
-        self.forwards.lock().forget(peer);
         for cache in self.caches.read().values() {
             cache
                 .slots
