@@ -14,4 +14,5 @@ mod process;
 mod python;
 mod rig;
 mod services;
+mod stalled_link;
 mod tls_files;
