@@ -2,6 +2,7 @@
 //! repeats under the same request id what nobody could answer. All of it goes into the history.
 
 use crate::clock::{MS, SECOND, Time};
+use crate::faults::Profile;
 use crate::history::{Call, Echo, Outcome};
 use crate::machine::Input;
 use crate::plan::Plan;
@@ -160,7 +161,7 @@ impl World {
         };
         self.clients.attempts.insert(token, attempt);
         let of = &mut self.record.history.calls[call];
-        of.attempts += u32::from(!echo);
+        of.attempts += 1;
         of.node = node;
         let request = of.request.clone();
         let until = if self.nodes[node].up() {
@@ -260,7 +261,8 @@ impl World {
             return;
         }
         self.clients.clients[client].call = None;
-        if answered && repeatable && self.clients.rng.percent(8) {
+        let undivided = self.plan.profile != Profile::Split;
+        if answered && repeatable && undivided && self.clients.rng.percent(8) {
             self.move_client(client);
             self.attempt(client, index, true);
         }

@@ -34,7 +34,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use totals::Totals;
 
 /// Seeds of the sample.
-const SAMPLE: u64 = 60;
+const SAMPLE: u64 = 40;
 /// Each world has one thread; so many worlds run at a time.
 const THREADS: usize = 2;
 /// After so many broken seeds the rest is not tried.

@@ -75,6 +75,12 @@ impl Plan {
             end,
         };
         plan.faults = plan.draw_faults(&mut rng);
+        if profile == Profile::Start && rng.percent(40) {
+            // Two clusters form apart and meet.
+            plan.faults.push((0, FaultKind::SplitHalf));
+            let heal = rng.within(SECOND, 4 * SECOND);
+            plan.faults.push((heal, FaultKind::Heal));
+        }
         if profile == Profile::Undivided && rng.percent(8) {
             let at = rng.within(10 * SECOND, plan.faults_end - SECOND);
             plan.faults.push((at, FaultKind::Massacre));

@@ -75,6 +75,9 @@ pub struct Record {
     pub whole: Vec<Time>,
     /// When two servers both served, each in a view without the other: (at, one, other).
     pub divided: Vec<(Time, usize, usize)>,
+    /// Who led a partition in a topology by its messages, and who else did.
+    pub leaders: BTreeMap<(CacheId, u32, TopologyVersion), usize>,
+    pub rivals: Vec<(CacheId, u32, TopologyVersion, usize, usize)>,
     pub clocks: Vec<ClockSample>,
     /// By (node, its life): what its watchers saw.
     pub watched: BTreeMap<(usize, Member), Vec<(Time, Seen)>>,
@@ -111,11 +114,15 @@ impl Record {
         self.settings.iter().find(|settings| settings.id() == cache)
     }
 
+    /// Whether two sides served while clients were there.
+    pub fn was_divided(&self) -> bool {
+        let first = self.history.calls.first().map_or(0, |call| call.invoked);
+        self.divided.iter().any(|(at, _, _)| *at >= first)
+    }
+
     /// Whether what a cache promises while undivided may be asked of this run up to its end.
     pub fn undivided(&self, cache: usize) -> bool {
-        self.profile != Profile::Split
-            && self.divided.is_empty()
-            && !self.excused.contains_key(&cache)
+        self.profile != Profile::Split && !self.was_divided() && !self.excused.contains_key(&cache)
     }
 }
 

@@ -1,7 +1,8 @@
 //! What the world looks at from outside while it runs and when it is over.
 
 use crate::clock::{MS, Time};
-use crate::faults::FaultKind;
+use crate::faults::{FaultKind, Profile};
+use crate::history::Outcome;
 use crate::plan::Plan;
 use crate::record::{ClockSample, Copy, Record};
 use crate::world::{Happening, World};
@@ -137,7 +138,22 @@ impl World {
         copies
     }
 
+    /// A request id is known to one side of a split only: what was sent more than once in a run
+    /// that divided may have been applied on each side, whatever the last answer said.
+    fn doubt_repeated_calls(&mut self) {
+        if self.record.profile != Profile::Split && !self.record.was_divided() {
+            return;
+        }
+        for call in self.record.history.calls.iter_mut() {
+            if call.attempts > 1 && call.is_write() {
+                call.outcome = Outcome::Unknown;
+                call.responded = Time::MAX;
+            }
+        }
+    }
+
     pub fn collect_end(&mut self) {
+        self.doubt_repeated_calls();
         self.record.final_views = self
             .nodes
             .iter()

@@ -45,7 +45,7 @@ impl Totals {
         }
         self.messages += record.messages;
         let whole = report.profile != Profile::Split;
-        self.divided += u64::from(whole && !record.divided.is_empty());
+        self.divided += u64::from(whole && record.was_divided());
         self.events += record.events;
         self.hashes.insert(report.seed, record.hash);
         for (name, findings) in &report.findings {

@@ -13,6 +13,7 @@ use crate::record::{Life, Record, Seen};
 use crate::rng::Rng;
 use crate::shell::Effect;
 use embergrid::engine::{GridOptions, Notice, ProbeOutcome};
+use embergrid::types::message::{Body, Message};
 use embergrid::types::{Member, NodeInfo};
 use std::collections::BTreeMap;
 
@@ -434,7 +435,8 @@ impl World {
         }
     }
 
-    fn send(&mut self, node: usize, to: Member, message: embergrid::types::message::Message) {
+    fn send(&mut self, node: usize, to: Member, message: Message) {
+        self.note_leader(node, &message);
         let target = self
             .nodes
             .iter()
@@ -458,6 +460,24 @@ impl World {
                 message: message.clone(),
             };
             self.at(at, Happening::Arrival(Box::new(flight)));
+        }
+    }
+
+    /// Some messages only the primary sends: one node for each topology version.
+    fn note_leader(&mut self, node: usize, message: &Message) {
+        let Message::Data(data) = message else { return };
+        if !matches!(
+            data.body,
+            Body::AskTail | Body::Reset(_) | Body::Replicate(_)
+        ) {
+            return;
+        }
+        let place = (data.cache, data.partition, data.topology);
+        let leader = *self.record.leaders.entry(place).or_insert(node);
+        if leader != node {
+            self.record
+                .rivals
+                .push((place.0, place.1, place.2, leader, node));
         }
     }
 

@@ -261,7 +261,10 @@ impl Membership {
     pub fn next_timeout(&self) -> Monotonic {
         let proposal = self.proposal.as_ref().map(|proposal| proposal.due);
         // What starts a proposal waits while one is under way, or for the end of a pause.
-        let start = proposal.or(self.propose_at).or(self.progress.due);
+        // Who may not propose is not called for it.
+        let free = !self.done && self.leaving.is_none();
+        let due = self.progress.due.filter(|_| self.coordinates());
+        let start = proposal.or(self.propose_at.or(due).filter(|_| free));
         let moments = [start, self.next_suspicion()];
         moments
             .into_iter()

@@ -1,5 +1,6 @@
 //! Promise 11: each partition has at most one primary per topology version; owners are distinct
-//! nodes; none is unowned while servers live, unless it was said to be lost. Applies always.
+//! nodes; none is unowned while servers live, unless it was said to be lost. Applies always: to the tables of the views, and to who sends what
+//! only a primary sends.
 
 use super::Findings;
 use crate::record::Record;
@@ -47,6 +48,12 @@ pub fn check(record: &Record) -> Findings {
             }
         }
     }
+    for (cache, partition, version, one, other) in &record.rivals {
+        findings.judge(false, || {
+            format!("n{one} and n{other} both led {cache:?} partition {partition} in {version:?}")
+        });
+    }
+    findings.judged += record.leaders.len() as u64;
     findings
 }
 

@@ -1,6 +1,6 @@
 //! Promise 3: a remove beats a concurrent update of the same incarnation made on the other side of
 //! a split; where removes are final, of any incarnation. Applies to caches that allow reads and
-//! writes, in all profiles, to what is read once all is healed: an acknowledged remove's life is
+//! writes, in all profiles, to what is read once all was healed: an acknowledged remove's life is
 //! not there, in whatever order its updates were made.
 
 use super::Findings;
@@ -17,11 +17,7 @@ pub fn check(record: &Record) -> Findings {
             if record.excused.contains_key(&cache) {
                 continue;
             }
-            for read in story
-                .reads
-                .iter()
-                .filter(|read| read.invoked >= record.compared_at)
-            {
+            for read in &story.reads {
                 let Some(Reply::Got { entry: Some(entry) }) = read.reply() else {
                     continue;
                 };
@@ -33,7 +29,9 @@ pub fn check(record: &Record) -> Findings {
                             write.value_put() == Some(&entry.value)
                                 && stays_removed(record, remove, write)
                         });
-                    remove.was_applied() && (stays || ended_life(remove) == Some(entry.created_at))
+                    remove.was_applied()
+                        && record.whole_between(remove.responded, read.invoked)
+                        && (stays || ended_life(remove) == Some(entry.created_at))
                 });
                 findings.judge(beaten.is_none(), || {
                     let at = beaten.map(|remove| remove.responded);
@@ -54,6 +52,7 @@ mod tests {
     fn an_update_that_outlives_its_life_is_found() {
         let end = 1_000_000_001;
         let mut record = record();
+        record.whole.push(50);
         record.call(0, "r1", (0, 10), put("a"), stored());
         record.call(0, "r1", (20, 30), TAKE, taken("r1", "a", 5));
         record.call(0, "r1", (21, 40), put("b"), stored());

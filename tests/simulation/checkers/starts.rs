@@ -19,7 +19,13 @@ pub fn check(record: &Record) -> Findings {
         }
     }
     if record.profile == Profile::Start {
-        let last = record.lives.iter().map(|life| life.from).max().unwrap_or(0);
+        let starts = record.lives.iter().map(|life| life.from);
+        let heals = record
+            .faults
+            .iter()
+            .map(|(at, _, _)| *at)
+            .filter(|at| *at < WITHIN / 2);
+        let last = starts.chain(heals).max().unwrap_or(0);
         findings.judge(record.whole_between(last, last + WITHIN), || {
             format!(
                 "{} nodes were not one cluster {} s after the last start",
