@@ -15,6 +15,7 @@ const CONFIRM: Micros = 250 * MILLISECOND;
 
 impl Membership {
     pub fn on_link_up(&mut self, peer: NodeInfo, mono: Monotonic) {
+        self.notice_standstill(mono);
         let member = peer.member;
         let older: Vec<Member> = self
             .links
@@ -46,6 +47,7 @@ impl Membership {
     }
 
     pub fn on_link_down(&mut self, peer: Member, refused: bool, mono: Monotonic) {
+        self.notice_standstill(mono);
         let Some(link) = self.links.get_mut(&peer) else {
             return;
         };

@@ -7,11 +7,13 @@
 
 use super::Membership;
 use crate::types::{Member, Monotonic};
+use std::collections::BTreeSet;
 
 impl Membership {
     /// Until when this node may serve; the beginning of time where it may not.
     pub fn lease_until(&self) -> Monotonic {
-        let fenced = !self.has_view() || self.stale || self.done || !self.unconfirmed.is_empty();
+        let doubts = self.doubts_until.is_some() || !self.unconfirmed.is_empty();
+        let fenced = !self.has_view() || self.stale || self.done || doubts;
         if fenced {
             return Monotonic::default();
         }
@@ -57,20 +59,46 @@ impl Membership {
 
     /// Longer than a lease since the last tick: the others may have gone on without this node.
     pub(super) fn notice_standstill(&mut self, mono: Monotonic) {
-        if self.has_view() && mono.since(self.last_tick) > self.options.lease {
-            self.stood_still = mono;
-            self.unconfirmed = self
-                .view
-                .servers()
-                .map(|node| node.member)
-                .filter(|member| *member != self.me && !self.failed.contains(member))
-                .collect();
-            // What arrived meanwhile has not been read yet: silence during the standstill says
-            // nothing about the peers.
-            for link in self.links.values_mut() {
-                link.heard = mono;
-                link.suspected = None;
-            }
+        if self.doubts_until.is_some_and(|until| mono >= until) && !self.is_stale() {
+            self.doubts_until = None;
         }
+        let stood = mono.since(self.last_tick);
+        if stood <= self.options.lease {
+            return;
+        }
+        self.last_tick = mono;
+        if !self.has_view() {
+            // Nobody was asked meanwhile, so that time does not count.
+            self.started = self.started.after(stood);
+            return;
+        }
+        self.stood_still = mono;
+        let others = self.view.servers().map(|node| node.member);
+        let others: BTreeSet<Member> = others.filter(|member| *member != self.me).collect();
+        // Where all peers are gone, their later lives may have gone on: they are looked for before
+        // this node believes that it is the last.
+        self.doubts_until = (!others.is_empty()).then(|| mono.after(self.options.ack_timeout));
+        self.unconfirmed = others.difference(&self.failed).copied().collect();
+        // What arrived meanwhile has not been read yet: silence during the standstill says
+        // nothing about the peers.
+        for link in self.links.values_mut() {
+            link.heard = mono;
+            link.suspected = None;
+        }
+    }
+
+    /// Whether a peer of the view went on to one without this node; or, after a standstill,
+    /// whether there is any later view, be it of later lives of those peers.
+    pub(super) fn is_stale(&self) -> bool {
+        if self.leaving.is_some() || !self.has_view() {
+            return false;
+        }
+        let connected = self.links.iter().filter(|(_, link)| link.connected);
+        connected.into_iter().any(|(peer, link)| {
+            let went_on = link.went_on(&self.view);
+            let known = self.view.contains(*peer) && !self.failed.contains(peer);
+            let since = self.doubts_until.is_some() && link.heard_since(self.stood_still);
+            went_on && (known || since)
+        })
     }
 }

@@ -101,6 +101,11 @@ impl Link {
         self.heartbeat.as_ref().map(|(heartbeat, _)| heartbeat)
     }
 
+    /// Whether its last heartbeat came at or after a moment.
+    pub fn heard_since(&self, moment: Monotonic) -> bool {
+        self.heartbeat.as_ref().is_some_and(|(_, at)| *at >= moment)
+    }
+
     /// Whether the peer is a member of this view and has gone on to a later one without this
     /// node.
     pub fn went_on(&self, view: &View) -> bool {

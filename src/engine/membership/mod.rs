@@ -97,6 +97,8 @@ pub struct Membership {
     next_heartbeat: Monotonic,
     last_tick: Monotonic,
     stood_still: Monotonic,
+    /// Until when this node, after it stood still, looks for a cluster that went on without it.
+    doubts_until: Option<Monotonic>,
     /// This node stood still: peers that have not confirmed the view since.
     unconfirmed: BTreeSet<Member>,
     /// A peer of the view went on to one without this node.
@@ -133,6 +135,7 @@ impl Membership {
             next_heartbeat: mono,
             last_tick: mono,
             stood_still: mono,
+            doubts_until: None,
             unconfirmed: BTreeSet::new(),
             stale: false,
             leaving: None,
@@ -199,6 +202,7 @@ impl Membership {
 
     /// A message from a linked peer.
     pub fn on_control(&mut self, from: Member, message: Control, mono: Monotonic) {
+        self.notice_standstill(mono);
         self.heard(from, mono);
         match message {
             Control::Heartbeat(heartbeat) => self.on_heartbeat(from, heartbeat, mono),
@@ -234,6 +238,9 @@ impl Membership {
         let confirmed = link.acked.filter(|_| stands_in);
         if confirmed.is_some_and(|sent| sent >= self.last_still()) {
             self.unconfirmed.remove(&from);
+            if self.view.contains(from) {
+                self.doubts_until = None;
+            }
         }
         self.follow_clock(from, mono);
         let prepared = self.prepared.as_ref().map(|view| view.version);
@@ -249,6 +256,7 @@ impl Membership {
 
     /// Everything that is due.
     pub fn on_timeout(&mut self, mono: Monotonic) {
+        self.notice_standstill(mono);
         if mono >= self.next_heartbeat {
             self.tick(mono);
         }
@@ -273,7 +281,6 @@ impl Membership {
     }
 
     fn tick(&mut self, mono: Monotonic) {
-        self.notice_standstill(mono);
         self.next_heartbeat = mono.after(self.options.heartbeat_interval);
         self.last_tick = mono;
         let peers: Vec<Member> = self.connected().collect();
@@ -358,12 +365,7 @@ impl Membership {
 
     /// Proposes a view where there is a reason to.
     fn consider(&mut self, mono: Monotonic) {
-        self.stale = self.leaving.is_none()
-            && self.view.nodes.iter().any(|node| {
-                let link = self.links.get(&node.member).filter(|link| link.connected);
-                !self.failed.contains(&node.member)
-                    && link.is_some_and(|link| link.went_on(&self.view))
-            });
+        self.stale = self.is_stale();
         if !self.coordinates() {
             self.progress.due = None;
         }
@@ -374,7 +376,7 @@ impl Membership {
         if self.proposal.is_some() {
             return;
         }
-        if self.propose_at.is_some_and(|at| mono < at) {
+        if self.propose_at.is_some_and(|at| mono < at) || self.doubts_until.is_some() {
             return;
         }
         self.propose_at = None;
