@@ -50,7 +50,7 @@ faults! {
     an_expired_entry: ServeExpired, Undivided, 4, ["4 "];
     a_clock_astray: ClockAstray, Undivided, 0, ["4 "];
     a_forgotten_touch: ForgetTouches, Undivided, 1, ["5 "];
-    a_second_take: TakeTwice, Undivided, 21, ["6 "];
+    a_second_take: TakeTwice, Undivided, 46, ["6 "];
     a_dropped_tail: DropTail, Undivided, 4, ["1 ", "7 ", "9 "];
     a_silent_loss: SilentLoss, Undivided, 37, ["9 "];
     an_update_left_out: SkipUpdates, Undivided, 0, ["10 "];
