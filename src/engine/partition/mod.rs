@@ -281,9 +281,6 @@ impl Partition {
 
     /// Runs everything that is parked once more.
     pub fn unpark(&mut self, cx: &Cx<'_>) {
-        if self.parked.is_empty() {
-            return;
-        }
         self.parked_until = None;
         for Parked { ask, asker } in std::mem::take(&mut self.parked) {
             if cx.now.mono >= ask.deadline {
