@@ -13,7 +13,9 @@ impl Membership {
     /// Until when this node may serve; the beginning of time where it may not.
     pub fn lease_until(&self) -> Monotonic {
         let doubts = self.doubts_until.is_some() || !self.unconfirmed.is_empty();
-        let fenced = !self.has_view() || self.stale || self.done || doubts;
+        // Once it has said that it leaves, the others go on without waiting for a lease.
+        let gone = self.stale || self.done || self.leaving.is_some();
+        let fenced = !self.has_view() || gone || doubts;
         if fenced {
             return Monotonic::default();
         }
