@@ -145,6 +145,15 @@ impl Membership {
     }
 
     /// Whether a node is new here, and no later life of it is known.
+    /// Whether a view that is proposed now would hold somebody who asks here: one without a link,
+    /// or whose earlier life is not yet out, has to wait.
+    pub(super) fn can_admit(&self, asked: &Asked) -> bool {
+        asked.nodes.iter().any(|node| {
+            let link = self.links.get(&node.member);
+            link.is_some_and(|link| link.connected) && self.may_enter(node.member)
+        })
+    }
+
     pub(super) fn may_enter(&self, member: Member) -> bool {
         let known = |node: &NodeInfo| {
             node.member.id == member.id && node.member.incarnation >= member.incarnation

@@ -270,7 +270,7 @@ impl Membership {
         let proposal = self.proposal.as_ref().map(|proposal| proposal.due);
         // What starts a proposal waits while one is under way, or for the end of a pause.
         // Who may not propose is not called for it.
-        let free = !self.done && self.leaving.is_none();
+        let free = !self.done && self.leaving.is_none() && self.doubts_until.is_none();
         let due = self.progress.due.filter(|_| self.coordinates());
         let start = proposal.or(self.propose_at.or(due).filter(|_| free));
         let moments = [start, self.next_suspicion()];
@@ -390,7 +390,10 @@ impl Membership {
     fn has_reason(&self, mono: Monotonic) -> bool {
         let alone = |node: &NodeInfo| !self.stands_by(node.member);
         self.view.nodes.iter().any(alone)
-            || self.joins.values().any(|asked| asked.is_fresh(mono))
+            || self
+                .joins
+                .values()
+                .any(|asked| asked.is_fresh(mono) && self.can_admit(asked))
             || !self.changes.is_empty()
             || self.progress.due.is_some_and(|due| mono >= due)
             || self.someone_lags(mono)
