@@ -144,7 +144,6 @@ impl Membership {
         self.propose_at = self.propose_at.max(Some(mono.after(GATHER)));
     }
 
-    /// Whether a node is new here, and no later life of it is known.
     /// Whether a view that is proposed now would hold somebody who asks here: one without a link,
     /// or whose earlier life is not yet out, has to wait.
     pub(super) fn can_admit(&self, asked: &Asked) -> bool {
@@ -154,6 +153,7 @@ impl Membership {
         })
     }
 
+    /// Whether a node is new here, and no later life of it is known.
     pub(super) fn may_enter(&self, member: Member) -> bool {
         let known = |node: &NodeInfo| {
             node.member.id == member.id && node.member.incarnation >= member.incarnation
