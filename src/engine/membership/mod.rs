@@ -368,6 +368,10 @@ impl Membership {
         self.stale = self.is_stale();
         if !self.coordinates() {
             self.progress.due = None;
+            if self.proposal.is_none() {
+                // Whoever wants them asks the coordinator again; here they would come too late.
+                self.changes.clear();
+            }
         }
         if self.done || self.leaving.is_some() {
             self.propose_at = None;
