@@ -39,6 +39,12 @@ impl Feed {
         self.subscribe_at
     }
 
+    /// The copy is another one from here on: what was kept does not lead up to it.
+    pub fn forget(&mut self) {
+        self.recent.clear();
+        self.recent_bytes = 0;
+    }
+
     fn keep(&mut self, position: WatchPosition, events: Vec<Event>) {
         let bytes = events
             .iter()
@@ -63,6 +69,7 @@ impl Feed {
         if position == end {
             return Some(Vec::new());
         }
+        self.recent.back().filter(|last| last.position == end)?;
         let place = self
             .recent
             .iter()

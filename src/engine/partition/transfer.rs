@@ -178,6 +178,7 @@ impl Partition {
                 .is_none_or(|own| own.session != session);
         if begins && let Some(header) = &chunk.header {
             self.store.reset();
+            self.feed.forget();
             self.complete = None;
             self.log = super::Log::behind(header.stream, header.position);
             self.store.raise_floor(header.floor);
@@ -270,6 +271,7 @@ impl Partition {
     /// Drops the copy.
     pub(super) fn forget(&mut self) {
         self.store.reset();
+        self.feed.forget();
         self.log = super::Log::default();
         self.complete = None;
         self.incoming = None;
