@@ -9,6 +9,8 @@ use crate::world::{Happening, World};
 use embergrid::types::{CacheMode, View};
 use std::sync::Arc;
 
+/// No node forwards a request a second time within this.
+const FORWARDED_AGAIN: Time = 200 * MS;
 const SAMPLE_INTERVAL: Time = 100 * MS;
 
 impl Record {
@@ -139,13 +141,16 @@ impl World {
     }
 
     /// A request id is known to one side of a split only: what was sent more than once in a run
-    /// that divided may have been applied on each side, whatever the last answer said.
+    /// that divided, by its client or, after a while, by the node that forwards it, may have been
+    /// applied on each side, whatever the last answer said.
     fn doubt_repeated_calls(&mut self) {
         if self.record.profile != Profile::Split && !self.record.was_divided() {
             return;
         }
         for call in self.record.history.calls.iter_mut() {
-            if call.attempts > 1 && call.is_write() {
+            let waited = call.responded - call.invoked > FORWARDED_AGAIN;
+            let again = waited && call.request.request_id.is_some();
+            if call.is_write() && (call.attempts > 1 || again) {
                 call.outcome = Outcome::Unknown;
                 call.responded = Time::MAX;
             }

@@ -305,6 +305,7 @@ impl World {
             }
         }
         self.feed(node, Input::Timeout);
+        self.note_division(node);
     }
 
     fn wake(&mut self, node: usize, member: Member) {

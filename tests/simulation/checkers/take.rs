@@ -30,11 +30,10 @@ pub fn check(record: &Record) -> Findings {
         }
     }
     for ((cache, key, value), calls) in takes {
-        // Over a split, a put that was sent twice may have stored its value twice.
-        let doubtful =
-            record.history.calls.iter().any(|put| {
-                put.cache == cache && put.value_put() == Some(value) && put.attempts > 1
-            });
+        // Over a split, a put of unknown outcome may have stored its value on each side.
+        let doubtful = record.history.calls.iter().any(|put| {
+            put.cache == cache && put.value_put() == Some(value) && put.reply().is_none()
+        });
         if doubtful && !record.undivided(cache) {
             continue;
         }
