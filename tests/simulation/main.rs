@@ -16,6 +16,7 @@ mod log;
 mod machine;
 mod network;
 mod plan;
+#[cfg(debug_assertions)]
 mod planted;
 mod probing;
 mod record;

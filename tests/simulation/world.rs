@@ -75,6 +75,8 @@ pub enum Happening {
 
 /// At most so many calls of `on_timeout` at one moment.
 const SPINS_MAX: u32 = 200;
+/// A run needs some 100,000 messages; who sends so many does not come to rest.
+const MESSAGES_MAX: u64 = 2_000_000;
 
 pub struct World {
     pub now: Time,
@@ -329,6 +331,11 @@ impl World {
         let Some(lives) = lives else { return };
         let sender = lives[usize::from(from > to)];
         self.record.messages += 1;
+        if self.record.messages == MESSAGES_MAX {
+            let at = self.now;
+            self.broken
+                .push(format!("{MESSAGES_MAX} messages until {at} µs"));
+        }
         self.feed(to, Input::Message(sender, message));
     }
 
