@@ -145,7 +145,7 @@ macro_rules! faults {
 faults! {
     an_early_acknowledgement: AckBeforeReplicas, crashes, 0, ["1 ", "7 "];
     a_lapsed_lease: ServeWithoutLease, pauses, 5, ["7 "];
-    a_pending_value: ServePending, drawn, 4, ["7 "];
+    a_pending_value: ServePending, slow, 0, ["7 "];
     a_forgotten_tombstone: ForgetTombstones, crashes, 0, ["2 "];
     an_update_that_beats_a_remove: UpdateBeatsRemove, drawn_split, 0, ["3 "];
     a_repeated_request: SkipRequestIds, crashes, 0, ["8 "];

@@ -27,6 +27,7 @@ pub mod store;
 mod transfer;
 
 use super::shell::Shell;
+use crate::engine::planted::{self, Fault};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::message::{Body, Data, Message};
 use crate::types::{
@@ -252,7 +253,9 @@ impl Partition {
                         let live = self.store.get(key).and_then(|entry| entry.live.as_ref());
                         live.is_some_and(|live| live.idle(cx.now.cluster))
                     };
-                    let visible = !self.settings.full_sync() || !self.log.is_pending(key);
+                    let visible = !self.settings.full_sync()
+                        || !self.log.is_pending(key)
+                        || planted::is(Fault::ServePending);
                     visible && !idle(key)
                 }
                 _ => !self.settings.full_sync() || self.log.is_settled(),
