@@ -52,16 +52,14 @@ pub fn assign(settings: &CacheSettings, nodes: &[NodeInfo], present: &[Vec<u16>]
         CacheMode::Local => 1,
     };
     let mut load = Load::new(nodes.len(), present.len(), copies, servers.len());
-    let mut owners: Vec<Vec<u16>> = Vec::with_capacity(present.len());
-    for now in present {
-        let mut kept = Vec::new();
-        for owner in now {
-            if servers.contains(owner) && kept.len() < copies && load.take_copy(*owner) {
-                kept.push(*owner);
-            }
-        }
-        owners.push(kept);
-    }
+    let mut owners: Vec<Vec<u16>> = present
+        .iter()
+        .map(|now| {
+            let kept = now.iter().copied().filter(|owner| servers.contains(owner));
+            kept.take(copies).collect()
+        })
+        .collect();
+    load.shed(&mut owners, copies);
     let ring = Ring::new(&servers, nodes, present.len());
     for (partition, own) in owners.iter_mut().enumerate() {
         fill(own, copies, partition, &ring, nodes, settings, &mut load);
@@ -85,6 +83,28 @@ impl Load {
             primaries: vec![0; nodes],
             copies_max: bound(partitions * copies),
             primaries_max: bound(partitions),
+        }
+    }
+
+    /// Counts the copies that stay and takes those over the bound away: one of a partition at a
+    /// time, so that the ring finds another server for each of them, and the primary's last.
+    fn shed(&mut self, owners: &mut [Vec<u16>], copies: usize) {
+        for owner in owners.iter().flatten() {
+            self.copies[usize::from(*owner)] += 1;
+        }
+        for _ in 0..copies {
+            for own in owners.iter_mut() {
+                let most = own
+                    .iter()
+                    .map(|owner| self.copies[usize::from(*owner)])
+                    .enumerate()
+                    .max_by_key(|(place, held)| (*held, *place));
+                if let Some((place, held)) = most
+                    && held > self.copies_max
+                {
+                    self.copies[usize::from(own.remove(place))] -= 1;
+                }
+            }
         }
     }
 
@@ -199,6 +219,30 @@ fn choose_primaries(owners: &mut [Vec<u16>], present: &[Vec<u16>], load: &mut Lo
         if let Some(place) = least {
             load.primaries[usize::from(own[place])] += 1;
             own.swap(0, place);
+        }
+    }
+    relieve(owners, load);
+}
+
+/// How often primaries are passed on where the server that takes one comes over the bound itself.
+const RELIEVE_PASSES: usize = 16;
+
+/// Takes primaries from servers that are over the bound, and gives them to owners with fewer.
+fn relieve(owners: &mut [Vec<u16>], load: &mut Load) {
+    for _ in 0..RELIEVE_PASSES {
+        let mut moved = false;
+        for own in owners.iter_mut().filter(|own| own.len() > 1) {
+            let led = |place: usize| load.primaries[usize::from(own[place])];
+            let least = (1..own.len()).min_by_key(|place| led(*place)).unwrap_or(0);
+            if led(0) > load.primaries_max && led(least) + 1 < led(0) {
+                load.primaries[usize::from(own[0])] -= 1;
+                load.primaries[usize::from(own[least])] += 1;
+                own.swap(0, least);
+                moved = true;
+            }
+        }
+        if !moved {
+            return;
         }
     }
 }
