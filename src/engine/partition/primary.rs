@@ -371,7 +371,10 @@ impl Partition {
 
     /// Applies an update to the store and tells the watchers.
     pub(super) fn apply(&mut self, update: &Update, cx: &Cx<'_>) {
-        if planted::is(Fault::SkipUpdates) && self.lead.is_none() && update.counter % 7 == 0 {
+        if planted::is(Fault::SkipUpdates)
+            && self.lead.is_none()
+            && update.counter.is_multiple_of(7)
+        {
             return;
         }
         let mut events = Vec::new();
