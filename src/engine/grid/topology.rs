@@ -205,6 +205,7 @@ impl Grid {
             let mut place = Place {
                 topology: view.version,
                 shift,
+                apart: old.time_base != view.time_base,
                 cleared_at: view.dropped.get(&cache.id).copied(),
                 ..Place::default()
             };

@@ -109,6 +109,8 @@ pub struct Place {
     pub owner_lost: bool,
     /// By how much cluster time moved.
     pub shift: i64,
+    /// The view belongs to a cluster that was formed apart from the one before.
+    pub apart: bool,
     /// When a cache of this name was dropped before this one was created.
     pub cleared_at: Option<ClusterTime>,
 }

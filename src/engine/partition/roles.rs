@@ -18,6 +18,10 @@ impl Partition {
     pub fn on_view(&mut self, place: Place, cx: &Cx<'_>) {
         let old = std::mem::replace(&mut self.place, place);
         self.renounced = false;
+        if self.place.apart {
+            // What was agreed on there says nothing about what was ever known here.
+            self.agreed = EntryVersion::default();
+        }
         if self.place.shift != 0 {
             self.store.shift(self.place.shift);
             self.expiry.reset();
