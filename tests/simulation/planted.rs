@@ -154,7 +154,7 @@ faults! {
     a_forgotten_touch: ForgetTouches, drawn, 1, ["5 "];
     a_second_take: TakeTwice, slow, 0, ["6 "];
     a_dropped_tail: DropTail, crashes, 0, ["1 ", "7 "];
-    a_silent_loss: SilentLoss, drawn, 37, ["9 "];
+    a_silent_loss: SilentLoss, crashes, 0, ["9 "];
     an_update_left_out: SkipUpdates, crashes, 0, ["10 "];
     two_primaries: TwoPrimaries, crashes, 0, ["11 "];
     ignored_strangers: IgnoreStrangers, split, 0, ["12 "];
