@@ -25,12 +25,25 @@ pub struct Forwarded {
     pub to: Member,
     /// When it is looked at again: repeated, routed anew, or given up.
     pub due: Monotonic,
+    /// It was sent and not answered.
+    pub unanswered: bool,
 }
 
 impl Forwarded {
     /// Whether it may be sent twice.
     pub fn repeatable(&self) -> bool {
         self.ask.operation.is_read() || self.ask.request_id.is_some()
+    }
+
+    /// Who asks, from now on: what comes of the next attempt may not be all that was done.
+    pub fn asker(&self) -> Asker {
+        match self.asker {
+            Asker::Local { token, tried } => Asker::Local {
+                token,
+                tried: tried || (self.unanswered && !self.ask.operation.is_read()),
+            },
+            remote @ Asker::Remote { .. } => remote,
+        }
     }
 }
 
@@ -69,6 +82,8 @@ impl Forwards {
 
     /// Looks at a request again after a pause.
     pub fn pause(&mut self, id: u64, mut forwarded: Forwarded, until: Monotonic) {
+        forwarded.asker = forwarded.asker();
+        forwarded.unanswered = false;
         forwarded.due = until.min(forwarded.ask.deadline);
         self.insert(id, forwarded);
     }

@@ -100,7 +100,8 @@ pub struct Heartbeat {
     pub view: TopologyVersion,
     /// Whether the receiver belongs to that view.
     pub in_view: bool,
-    /// The servers of that view which are alive in it.
+    /// The servers of that view which are alive in it; none where its sender itself waits to be
+    /// taken in by another view.
     pub servers: u32,
     /// The coordinator of that view.
     pub coordinator: Member,

@@ -97,12 +97,12 @@ impl World {
     }
 
     /// The caches that would lose data without these nodes: those of which some partition keeps,
-    /// in the eyes of some running node, no complete copy on another running node. Nothing where
-    /// no other running node has a view.
+    /// in the eyes of some running node, no complete copy on another running node that stays.
+    /// Nothing where no such node has a view.
     fn would_lose(&self, gone: &[usize]) -> Option<BTreeSet<CacheId>> {
         let others = || {
             let nodes = self.nodes.iter();
-            nodes.filter(|node| node.runs() && !gone.contains(&node.index))
+            nodes.filter(|node| node.runs() && !node.leaving && !gone.contains(&node.index))
         };
         let stays = |member| others().any(|other| other.member() == Some(member));
         let mut lost = BTreeSet::new();

@@ -83,16 +83,21 @@ impl World {
         }
     }
 
-    /// One view of all that are up, all of them running, nothing on the move.
+    /// One view of all that are up, all of them running, nothing on the move. Who has said that
+    /// it leaves holds nothing any more, whether or not its process has ended.
     fn is_whole(&self) -> bool {
-        if !self.network.whole() || self.nodes.iter().any(|node| node.up() && node.paused) {
+        let stays = || {
+            let up = self.nodes.iter().filter(|node| node.up());
+            up.filter(|node| !node.leaving)
+        };
+        if !self.network.whole() || stays().any(|node| node.paused) {
             return false;
         }
-        let views: Vec<Arc<View>> = self.nodes.iter().filter_map(|node| node.view()).collect();
+        let views: Vec<Arc<View>> = stays().filter_map(|node| node.view()).collect();
         let Some(first) = views.first() else {
             return false;
         };
-        let up = self.nodes.iter().filter(|node| node.up()).count();
+        let up = stays().count();
         let agreed = views.len() == up
             && first.nodes.len() == up
             && views.iter().all(|view| view.version == first.version);
@@ -102,9 +107,7 @@ impl World {
                 .iter()
                 .all(|partition| partition.sources.is_empty() && partition.loading.is_empty())
         });
-        let alive = self
-            .nodes
-            .iter()
+        let alive = stays()
             .filter_map(|node| node.member())
             .all(|member| first.contains(member));
         agreed && settled && alive

@@ -54,7 +54,10 @@ impl Grid {
                 if let Err(error) = self.may_forward(to) {
                     return Some(Err(error));
                 }
-                let asker = Asker::Local { token: token() };
+                let asker = Asker::Local {
+                    token: token(),
+                    tried: false,
+                };
                 self.forward(cache.id, request.partition, to, ask, asker, mono);
                 None
             }
@@ -179,6 +182,7 @@ impl Grid {
             partition,
             to,
             due: mono,
+            unanswered: true,
         };
         let id = {
             let mut forwards = self.forwards.lock();
@@ -258,11 +262,12 @@ impl Grid {
     /// The answer to a request under way. A late or doubled one finds nobody who waits for it.
     pub(super) fn on_forward_reply(&self, from: Member, reply: ForwardReply, mono: Monotonic) {
         let taken = self.forwards.lock().take(reply.id);
-        let Some(forwarded) = taken else { return };
+        let Some(mut forwarded) = taken else { return };
         if forwarded.to != from {
             self.forwards.lock().begin(reply.id, forwarded, mono);
             return;
         }
+        forwarded.unanswered = false;
         let again = matches!(&reply.result, Err(error) if error.kind == ErrorKind::WrongOwner);
         if again && mono < forwarded.ask.deadline {
             let id = self.forwards.lock().id();
@@ -294,8 +299,8 @@ impl Grid {
     pub(super) fn forward_timeout(&self, mono: Monotonic) {
         let due = self.forwards.lock().take_due(mono);
         for (_, forwarded) in due {
+            let asker = forwarded.asker();
             let Forwarded {
-                asker,
                 ask,
                 cache,
                 partition,

@@ -139,7 +139,10 @@ impl Membership {
                 .unanswered
                 .iter()
                 .any(|other| (other.from, other.id) == (from, id));
-        if !self.coordinates() || known || self.changes.len() >= CHANGES_MAX {
+        // Whoever is outside of the view asked a coordinator of the past, and has asked its own
+        // since: the message was held up, and what it wants may have been undone.
+        let late = from != self.me && !self.view.contains(from);
+        if !self.coordinates() || known || late || self.changes.len() >= CHANGES_MAX {
             return;
         }
         self.changes.push_back(Change {

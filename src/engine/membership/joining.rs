@@ -52,7 +52,7 @@ impl Membership {
     fn better_cluster(&self) -> Option<Member> {
         let mine = rank(self.standing(), self.me);
         let foreign = |heartbeat: &&Heartbeat| {
-            heartbeat.view.number > 0 && !heartbeat.in_view && heartbeat.coordinator != self.me
+            heartbeat.servers > 0 && !heartbeat.in_view && heartbeat.coordinator != self.me
         };
         self.links
             .values()
@@ -76,8 +76,12 @@ impl Membership {
             .map(|(_, target)| target)
     }
 
-    /// How many servers of the view stand by it.
-    fn standing(&self) -> u32 {
+    /// How many servers of the view stand by it; none where this node itself waits to be taken
+    /// in, so that nobody waits for it.
+    pub(super) fn standing(&self) -> u32 {
+        if self.stale || self.done || self.leaving.is_some() {
+            return 0;
+        }
         let standing = self
             .view
             .servers()

@@ -307,11 +307,6 @@ impl Membership {
             return;
         };
         let (echo, echo_age) = link.echo(mono);
-        let alive = self
-            .view
-            .servers()
-            .filter(|node| self.stands_by(node.member))
-            .count();
         let heartbeat = Heartbeat {
             sent: mono.0,
             echo,
@@ -320,7 +315,7 @@ impl Membership {
             time_base: self.clock.base(),
             view: self.view.version,
             in_view: self.view.contains(to),
-            servers: u32::try_from(alive).unwrap_or(u32::MAX),
+            servers: self.standing(),
             coordinator: self.acting_coordinator().unwrap_or(self.me),
             renounced: self.renounces(to),
         };

@@ -22,13 +22,8 @@ pub struct Log {
     tail: VecDeque<Update>,
     /// Keys with an update in the tail, and how many.
     pending: BTreeMap<Blob, u32>,
-}
-
-fn key_of(update: &Update) -> Option<&Blob> {
-    match &update.effect {
-        UpdateEffect::Set { key, .. } | UpdateEffect::Expire { key, .. } => Some(key),
-        _ => None,
-    }
+    /// Updates in the tail that concern every key.
+    pending_for_all: u32,
 }
 
 impl Log {
@@ -42,8 +37,9 @@ impl Log {
         }
     }
 
+    /// Whether an update in the tail concerns a key.
     pub fn is_pending(&self, key: &[u8]) -> bool {
-        self.pending.contains_key(key)
+        self.pending_for_all > 0 || self.pending.contains_key(key)
     }
 
     /// Whether something that concerns the whole partition, or anything at all, is pending.
@@ -73,8 +69,12 @@ impl Log {
     pub fn push(&mut self, update: Update) {
         debug_assert_eq!(update.counter, self.applied + 1);
         self.applied = update.counter;
-        if let Some(key) = key_of(&update) {
-            *self.pending.entry(key.clone()).or_default() += 1;
+        match &update.effect {
+            UpdateEffect::Set { key, .. } | UpdateEffect::Expire { key, .. } => {
+                *self.pending.entry(key.clone()).or_default() += 1;
+            }
+            UpdateEffect::Clear { .. } => self.pending_for_all += 1,
+            UpdateEffect::Nothing | UpdateEffect::RaiseFloor { .. } => {}
         }
         self.tail.push_back(update);
     }
@@ -85,13 +85,17 @@ impl Log {
             return None;
         }
         let update = self.tail.pop_front()?;
-        if let Some(key) = key_of(&update)
-            && let Some(count) = self.pending.get_mut(key)
-        {
-            *count -= 1;
-            if *count == 0 {
-                self.pending.remove(key);
+        match &update.effect {
+            UpdateEffect::Set { key, .. } | UpdateEffect::Expire { key, .. } => {
+                if let Some(count) = self.pending.get_mut(key) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.pending.remove(key);
+                    }
+                }
             }
+            UpdateEffect::Clear { .. } => self.pending_for_all -= 1,
+            UpdateEffect::Nothing | UpdateEffect::RaiseFloor { .. } => {}
         }
         self.committed = WatchPosition {
             counter: update.counter,

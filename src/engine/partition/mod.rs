@@ -28,7 +28,7 @@ mod transfer;
 
 use super::shell::Shell;
 use crate::engine::planted::{self, Fault};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Applied, Error, ErrorKind, Result};
 use crate::types::message::{Body, Data, Message};
 use crate::types::{
     CacheId, CacheMode, CacheSettings, ClusterTime, Member, Micros, Monotonic, Now, Operation,
@@ -59,8 +59,16 @@ pub struct Cx<'a> {
 /// Who waits for an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Asker {
-    Local { token: u64 },
-    Remote { node: Member, id: u64 },
+    Local {
+        token: u64,
+        /// The write was sent to a primary that did not answer: it may have been applied there,
+        /// whatever comes of the next attempt.
+        tried: bool,
+    },
+    Remote {
+        node: Member,
+        id: u64,
+    },
 }
 
 /// Who asks, before it is known whether the answer comes at once.
@@ -72,7 +80,10 @@ pub enum Caller<'a> {
 impl Caller<'_> {
     fn asker(&mut self) -> Asker {
         match self {
-            Self::Local(token) => Asker::Local { token: token() },
+            Self::Local(token) => Asker::Local {
+                token: token(),
+                tried: false,
+            },
             Self::Known(asker) => *asker,
         }
     }
@@ -438,12 +449,31 @@ impl Partition {
 /// Answers whoever asked.
 pub fn answer(asker: Asker, result: Result<Reply>, shell: &dyn Shell) {
     match asker {
-        Asker::Local { token } => shell.complete(token, result),
+        Asker::Local { token, tried } => {
+            let result = if tried {
+                result.map_err(after_attempt)
+            } else {
+                result
+            };
+            shell.complete(token, result);
+        }
         Asker::Remote { node, id } => {
             let reply = crate::types::message::ForwardReply { id, result };
             shell.send(node, Message::ForwardReply(reply));
         }
     }
+}
+
+/// What an error of a repeated attempt says of the whole: that this one was not applied says
+/// nothing of the earlier one.
+fn after_attempt(error: Error) -> Error {
+    if error.applied == Applied::Unknown || error.kind == ErrorKind::InvalidArgument {
+        return error;
+    }
+    let last = error.context;
+    Error::unknown(format!(
+        "an earlier attempt was not answered and may have been applied; the last one: {last}"
+    ))
 }
 
 /// The answer to an operation that waited to its end without being carried out.

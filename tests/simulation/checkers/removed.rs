@@ -75,12 +75,12 @@ fn returned(
                 .any(|write| stays_removed(record, remove, write)))
 }
 
-/// Whether a write came while the tombstone of a final remove certainly stood: it goes only when
-/// all servers hold it, and after some seconds.
+/// Whether a write was answered while the tombstone of a final remove certainly stood: it goes
+/// only when all servers hold it, and after some seconds. A write that was tried again and again
+/// may be one of its last attempts.
 pub fn stays_removed(record: &Record, remove: &Call, write: &Call) -> bool {
-    write.responded < Time::MAX
-        && (write.invoked < remove.responded.saturating_add(TOMBSTONE_LEAST)
-            || !record.whole_between(remove.responded, write.responded))
+    write.responded < remove.responded.saturating_add(TOMBSTONE_LEAST)
+        || (write.responded < Time::MAX && !record.whole_between(remove.responded, write.responded))
 }
 
 #[cfg(test)]
