@@ -86,6 +86,8 @@ pub enum ProbeOutcome {
     Silent,
     /// Something answered that is not a node of this cluster, or may not be linked.
     Foreign,
+    /// A node of this cluster answered that knows another live node under this one's name.
+    NameTaken,
     /// This node itself answered.
     Myself,
     /// A peer answered hello.

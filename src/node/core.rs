@@ -7,7 +7,9 @@ use super::sessions::Sessions;
 use super::stats::Stats;
 use super::timer::Timer;
 use crate::engine::Grid;
-use crate::types::hello::Hello;
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::NodeInfo;
+use crate::types::hello::{Hello, NAME_TAKEN};
 use parking_lot::Mutex;
 use std::sync::Arc;
 
@@ -34,6 +36,30 @@ impl Core {
         if let Some(next) = self.grid.next_timeout() {
             self.timer.want(next);
         }
+    }
+
+    /// Whether a peer may have the name that it has: an older node of that name, which lives at
+    /// another address, keeps it. One at the peer's own address has just been restarted there.
+    ///
+    /// # Errors
+    ///
+    /// `FailedPrecondition`, naming both addresses.
+    pub(super) fn check_name(&self, peer: &NodeInfo) -> Result<()> {
+        let me = self.grid.me();
+        let older = if peer.member.id == me.member.id {
+            Some(me.address.clone())
+        } else {
+            let older = self.outside.links.older_life(peer.member);
+            older.map(|older| older.address)
+        };
+        let Some(address) = older.filter(|address| *address != peer.address) else {
+            return Ok(());
+        };
+        let context = format!(
+            "{} is the name of two nodes, at {address} and at {}: give each its own node-name",
+            peer.consistent_id, peer.address
+        );
+        Err(Error::new(ErrorKind::FailedPrecondition, context).because(NAME_TAKEN))
     }
 
     pub(super) fn leave(&self) {

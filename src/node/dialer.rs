@@ -155,6 +155,12 @@ impl Dialer {
     }
 
     async fn complete(self: &Arc<Self>, greeting: Greeting) -> Result<(), DialError> {
+        let peer = greeting.peer();
+        let mine = peer.member.id == self.core.grid.me().member.id;
+        self.core.check_name(peer).map_err(|error| match mine {
+            true => DialError::NameTaken(error.to_string()),
+            false => DialError::Foreign(error.to_string()),
+        })?;
         let dialer = Arc::clone(self);
         let link = greeting
             .complete(&self.options, move |link| {
@@ -226,5 +232,6 @@ fn outcome_of(error: DialError) -> (ProbeOutcome, String) {
         DialError::Refused => (ProbeOutcome::Refused, why),
         DialError::Silent(_) => (ProbeOutcome::Silent, why),
         DialError::Foreign(_) => (ProbeOutcome::Foreign, why),
+        DialError::NameTaken(_) => (ProbeOutcome::NameTaken, why),
     }
 }

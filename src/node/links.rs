@@ -1,8 +1,8 @@
 //! The links of this node: one for each peer that answered hello.
 
 use crate::rpc::link::Link;
-use crate::types::Member;
 use crate::types::message::Message;
+use crate::types::{Member, NodeInfo};
 use parking_lot::RwLock;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,6 +34,15 @@ impl Links {
             .read()
             .get(&peer)
             .is_some_and(|link| !link.is_closed())
+    }
+
+    /// An earlier life of a peer to which a link stands.
+    pub(super) fn older_life(&self, peer: Member) -> Option<NodeInfo> {
+        let up = self.up.read();
+        let mut older = up
+            .iter()
+            .filter(|(member, link)| member.id == peer.id && **member < peer && !link.is_closed());
+        older.next().map(|(_, link)| link.peer().clone())
     }
 
     /// Adds a link; an older one to the same peer ends.

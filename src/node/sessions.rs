@@ -5,7 +5,7 @@
 use super::core::Core;
 use super::handle::Handle;
 use super::outside::Wanted;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::types::Member;
 use crate::types::hello::Hello;
 use crate::types::message::Message;
@@ -55,13 +55,7 @@ impl Handle {
             return Ok(self.session(peer.member, number));
         }
         core.hello.check(theirs)?;
-        if peer.member.id == me.member.id {
-            let context = format!(
-                "{} is the name of two nodes, here and at {}",
-                me.consistent_id, peer.address
-            );
-            return Err(Error::new(ErrorKind::FailedPrecondition, context).because("NAME_TAKEN"));
-        }
+        core.check_name(peer)?;
         if !core.outside.links.is_up(peer.member) {
             core.outside.want(Wanted::Missing(peer.clone()));
         }

@@ -28,13 +28,15 @@ pub enum DialError {
     Silent(String),
     /// Something answered that is not a node of this cluster, or may not be linked.
     Foreign(String),
+    /// A node of this cluster answered that knows another live node under this one's name.
+    NameTaken(String),
 }
 
 impl std::fmt::Display for DialError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Refused => f.write_str("the connection was refused"),
-            Self::Silent(why) | Self::Foreign(why) => f.write_str(why),
+            Self::Silent(why) | Self::Foreign(why) | Self::NameTaken(why) => f.write_str(why),
         }
     }
 }

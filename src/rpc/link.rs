@@ -18,7 +18,8 @@ use super::frame::Frame;
 use super::lane::{Batches, Lane, LaneLimits};
 use super::proto::peer_service_client::PeerServiceClient;
 use super::proto::{ControlFrame, DataFrame};
-use crate::types::hello::Hello;
+use super::status::from_status;
+use crate::types::hello::{Hello, NAME_TAKEN};
 use crate::types::message::Message;
 use crate::types::{CacheId, NodeInfo};
 use std::net::SocketAddr;
@@ -355,6 +356,9 @@ fn refused(status: Status) -> DialError {
     match status.code() {
         tonic::Code::Unavailable | tonic::Code::DeadlineExceeded => {
             DialError::Silent(status.message().to_owned())
+        }
+        _ if from_status(&status).reason == NAME_TAKEN => {
+            DialError::NameTaken(status.message().to_owned())
         }
         _ => DialError::Foreign(status.message().to_owned()),
     }

@@ -9,6 +9,9 @@ pub const PROTOCOL_VERSION: u32 = 1;
 /// The oldest protocol that it understands.
 pub const PROTOCOL_VERSION_MIN: u32 = 1;
 
+/// The reason of a hello that is refused because another live node has the sender's name.
+pub const NAME_TAKEN: &str = "NAME_TAKEN";
+
 /// The first thing that a node says on a new link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {

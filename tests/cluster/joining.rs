@@ -189,3 +189,28 @@ fn a_node_that_leaves_in_order_is_out_at_once() {
     assert_eq!(nodes[0].handle().stats().peers_suspected, 0);
     holds(&nodes[0].handle(), "key", "value");
 }
+
+#[test]
+fn a_second_node_of_one_name_is_refused_and_the_first_stays() {
+    let authorities = Authorities::new("namesakes");
+    let (mut ports, list) = listeners(3);
+    let third = ports.pop().expect("three ports");
+    let nodes: Vec<TestNode> = ports
+        .into_iter()
+        .zip(["a", "b"])
+        .map(|(port, name)| {
+            TestNode::start(&settings_of(&authorities, &list, name), port).expect("it starts")
+        })
+        .collect();
+    wait_for_one_view("both are in one view", &nodes);
+    let namesake = settings_of(&authorities, &list, "b");
+    let mut namesake = TestNode::start(&namesake, third).expect("it starts");
+    let error = namesake.wait_for_end().expect_err("it does not join");
+    let text = error.to_string();
+    assert!(text.contains("another live node has the name"), "{text}");
+    assert!(text.contains("b is the name of two nodes"), "{text}");
+    assert!(in_one_view(&nodes));
+    for node in &nodes {
+        assert_eq!(node.handle().stats().peers_failed, 0);
+    }
+}

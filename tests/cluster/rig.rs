@@ -145,6 +145,16 @@ impl TestNode {
         self.node.as_ref().expect("it runs").handle()
     }
 
+    /// Waits until it ends by itself.
+    pub fn wait_for_end(&mut self) -> Result<()> {
+        let node = self.node.as_ref().expect("it runs");
+        let runtime = self.runtime.as_ref().expect("it runs");
+        runtime.block_on(async {
+            let ends = tokio::time::timeout(PATIENCE, node.run_until_stopped());
+            ends.await.expect("it ends in time")
+        })
+    }
+
     /// Ends it without a word, as a crash would.
     pub fn kill(&mut self) {
         drop(self.node.take());

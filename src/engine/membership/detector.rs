@@ -68,6 +68,9 @@ impl Membership {
         let Some(link) = self.links.get_mut(&peer) else {
             return;
         };
+        if mono.since(link.heard) >= self.options.ack_timeout {
+            link.up_since = mono;
+        }
         link.heard = mono;
         if link.connected {
             link.suspected = None;

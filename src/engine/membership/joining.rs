@@ -7,13 +7,16 @@ use crate::engine::shell::{Notice, ProbeOutcome};
 use crate::error::{Error, ErrorKind};
 use crate::types::message::{Heartbeat, Join};
 use crate::types::time::{MILLISECOND, SECOND};
-use crate::types::{Member, Micros, Monotonic, NodeInfo, View};
+use crate::types::{Member, Micros, Monotonic, NodeInfo, Role, View};
 use std::cmp::Reverse;
 
 /// How long a request to join is acted upon; its sender repeats it.
 const FRESH: Micros = SECOND;
 /// Requests that come together are answered by one view.
 const GATHER: Micros = 20 * MILLISECOND;
+/// Who was left out of a view while it was alive comes back when its links to all servers of that
+/// view have stood for so long, so that a bad link does not change the view again and again.
+const STANDS: Micros = 5 * SECOND;
 /// The most requests to join that are kept.
 const JOINS_MAX: usize = 256;
 
@@ -49,7 +52,7 @@ impl Membership {
     }
 
     /// The best cluster among linked peers that this node should ask to be taken in by.
-    fn better_cluster(&self) -> Option<Member> {
+    fn better_cluster(&self, mono: Monotonic) -> Option<Member> {
         let mine = rank(self.standing(), self.me);
         let foreign = |heartbeat: &&Heartbeat| {
             heartbeat.servers > 0 && !heartbeat.in_view && heartbeat.coordinator != self.me
@@ -64,6 +67,7 @@ impl Membership {
             .filter_map(|link| link.last())
             .filter(foreign)
             .filter(|heartbeat| self.stale || !self.view.contains(heartbeat.coordinator))
+            .filter(|heartbeat| !self.has_view() || self.reaches_servers_of(heartbeat, mono))
             .map(|heartbeat| {
                 (
                     rank(heartbeat.servers, heartbeat.coordinator),
@@ -74,6 +78,21 @@ impl Membership {
             .filter(|(_, target)| self.links.get(target).is_some_and(|link| link.connected))
             .max()
             .map(|(_, target)| target)
+    }
+
+    /// Whether this node is linked with every server of another view. One that it cannot reach
+    /// would have it left out at once.
+    fn reaches_servers_of(&self, heartbeat: &Heartbeat, mono: Monotonic) -> bool {
+        let left_out = self.stale && self.doubts_until.is_none();
+        let stands = if left_out { STANDS } else { 0 };
+        let reached = self.links.values().filter(|link| {
+            let heard = link.connected && mono.since(link.heard) < self.options.ack_timeout;
+            let member = link
+                .last()
+                .is_some_and(|last| last.servers > 0 && last.coordinator == heartbeat.coordinator);
+            heard && member && link.info.role == Role::Server && mono.since(link.up_since) >= stands
+        });
+        reached.count() >= heartbeat.servers as usize
     }
 
     /// How many servers of the view stand by it; none where this node itself waits to be taken
@@ -96,7 +115,7 @@ impl Membership {
         if !speaks || self.leaving.is_some() || self.done {
             return;
         }
-        let Some(target) = self.better_cluster() else {
+        let Some(target) = self.better_cluster(mono) else {
             return;
         };
         let nodes = if self.has_view() && !self.stale {
@@ -178,6 +197,12 @@ impl Membership {
             .options
             .join_timeout
             .is_some_and(|timeout| mono.since(self.started) >= timeout);
+        if self.probes.contains(&Some(ProbeOutcome::NameTaken)) {
+            if late {
+                self.cannot_form("another live node has the name of this one");
+            }
+            return;
+        }
         let listed = self.probes.is_empty() || self.probes.contains(&Some(ProbeOutcome::Myself));
         if !listed {
             // Every probe has its own time limit, so that this wait has an end.

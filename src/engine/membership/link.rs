@@ -12,6 +12,7 @@ const SAMPLES_MAX: usize = 8;
 pub struct Link {
     pub info: NodeInfo,
     pub connected: bool,
+    /// Since when it has stood without a silence as long as `ack-timeout`.
     pub up_since: Monotonic,
     /// When the last message came.
     pub heard: Monotonic,

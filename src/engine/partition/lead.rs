@@ -40,8 +40,8 @@ pub struct Lead {
     /// Those of them that have acknowledged its beginning.
     pub joined: BTreeSet<Member>,
     pub loads: BTreeMap<Member, Outgoing>,
-    /// Sources that are taken in, and the session that did it.
-    pub merged: BTreeMap<Member, u64>,
+    /// Sources that are taken in.
+    pub merged: BTreeSet<Member>,
     /// Nodes that serve watchers, and up to which counter they were sent events.
     pub subscribers: BTreeMap<Member, u64>,
     pub idle_asks: BTreeMap<Blob, IdleAsk>,
@@ -57,7 +57,7 @@ impl Lead {
             acked: BTreeMap::new(),
             joined: BTreeSet::new(),
             loads: BTreeMap::new(),
-            merged: BTreeMap::new(),
+            merged: BTreeSet::new(),
             subscribers: BTreeMap::new(),
             idle_asks: BTreeMap::new(),
             resend_at: None,

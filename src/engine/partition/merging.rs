@@ -118,26 +118,25 @@ impl Partition {
         self.advance(cx);
     }
 
-    /// Waits for the sources of the current view, or serves where there are none.
+    /// Waits for the sources of the current view, or serves where there are none. A source that
+    /// was taken in under an earlier view may have dropped its copy: the view that still names it
+    /// was proposed before, so that its coordinator is told once more.
     pub(super) fn begin_merge(&mut self, cx: &Cx<'_>) {
-        let me = self.me;
-        let sources: BTreeMap<Member, Incoming> = self
-            .place
-            .sources
+        let Some(lead) = &mut self.lead else { return };
+        let named = &self.place.sources;
+        let sources: BTreeMap<Member, Incoming> = named
             .iter()
-            .filter(|source| **source != me)
+            .filter(|source| **source != self.me && !lead.merged.contains(source))
             .map(|source| (*source, Incoming::default()))
             .collect();
-        let none = sources.is_empty();
-        if let Some(lead) = &mut self.lead {
-            lead.phase = if none {
-                Phase::Active
-            } else {
-                Phase::Merging { incoming: sources }
-            };
-        }
-        if none {
+        if sources.is_empty() {
+            lead.phase = Phase::Active;
+            if !named.is_empty() {
+                self.reports.push(Report::Merged);
+            }
             self.begin_serving(cx);
+        } else {
+            lead.phase = Phase::Merging { incoming: sources };
         }
     }
 
@@ -154,7 +153,8 @@ impl Partition {
         let room = self.log.len() < super::log::TAIL_MAX / 2;
         let Some(lead) = &mut self.lead else { return };
         let (kind, session, seq, last) = (chunk.kind, chunk.session, chunk.seq, chunk.last);
-        if lead.merged.get(&from) == Some(&session) {
+        if lead.merged.contains(&from) {
+            // It repeats what every owner holds: it has not heard so.
             self.send(from, Body::ChunkAck { kind, session, seq }, cx);
             return;
         }
@@ -238,8 +238,7 @@ impl Partition {
             .filter_map(|(from, state)| Some((*from, taken(state)?)))
             .collect();
         let all = done.len() == incoming.len();
-        lead.merged
-            .extend(done.iter().map(|(from, (session, _))| (*from, *session)));
+        lead.merged.extend(done.iter().map(|(from, _)| *from));
         for (from, (session, seq)) in done {
             self.send(
                 from,

@@ -97,6 +97,8 @@ impl Partition {
         lead.joined.retain(stays);
         lead.loads.retain(|member, _| loads(member));
         lead.idle_asks.clear();
+        // Who comes back as a source later has another history to tell.
+        lead.merged.retain(|member| place.sources.contains(member));
         let serves = lead.is_active();
         let new: Vec<Member> = place
             .loading
