@@ -67,6 +67,8 @@ pub const SETTINGS: &[Known] = &[
     known("tls", "key-store-password", "not set"),
     known("tls", "key-store-password-file", "not set"),
     known("tls", "key-store-type", "JKS"),
+    known("tls", "key-password", "that of the key store"),
+    known("tls", "key-password-file", "not set"),
     known("tls", "trust-store-file-path", "not set"),
     known("tls", "trust-store-password", "not set"),
     known("tls", "trust-store-password-file", "not set"),

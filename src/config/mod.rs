@@ -16,6 +16,7 @@ pub mod problem;
 pub mod size;
 pub mod source;
 pub mod storage;
+pub mod stores;
 #[cfg(test)]
 mod tests;
 pub mod tls;
@@ -26,7 +27,8 @@ pub use discovery::{DiscoverySettings, LocalPort};
 pub use limits::LimitSettings;
 pub use problem::{Origin, Problem};
 pub use storage::StorageSettings;
-pub use tls::{Store, StoreType, TlsProtocol, TlsSettings};
+pub use stores::{Password, Store, StoreType};
+pub use tls::{TlsProtocol, TlsSettings};
 
 use crate::types::CacheSettings;
 use given::{Reader, Table};

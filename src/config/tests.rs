@@ -421,11 +421,13 @@ fn half_of_tls_is_an_error() {
         ),
         (
             "[tls]\nkey-store-file-path = \"a.jks\"\ntrust-store-file-path = \"b.p12\"\n\
-             trust-store-type = \"PKCS12\"\nkey-store-password = \"hush\"",
+             trust-store-type = \"PKCS12\"\nkey-store-password = \"hush\"\n\
+             key-store-password-file = \"no-such-file\"",
             &[
-                "type Jks (the default)",
-                "type Pkcs12",
-                "stores with a password",
+                "a.jks: cannot be read",
+                "b.p12: cannot be read",
+                "both key-store-password and key-store-password-file",
+                "no-such-file: cannot be read",
             ],
         ),
         ("[tls]\nkey-store-type = \"PEM\"", &["file-path is missing"]),
@@ -451,8 +453,7 @@ fn stores_are_found_beside_the_file_and_looked_at() {
             format!("-----BEGIN PRIVATE KEY-----\n{certificate}").into_bytes(),
         ),
         ("trust.pem", certificate.as_bytes().to_vec()),
-        ("jks.pem", vec![0xfe, 0xed, 0xfe, 0xed, 0, 0]),
-        ("p12.pem", vec![0x30, 0x82]),
+        ("noise.pem", b"noise".to_vec()),
         ("empty.pem", Vec::new()),
     ] {
         std::fs::write(folder.path().join(name), content).expect("a file");
@@ -469,9 +470,7 @@ fn stores_are_found_beside_the_file_and_looked_at() {
     let key_store = settings.tls.key_store.expect("a key store");
     assert_eq!(key_store.path, folder.path().join("key.pem"));
     for (key, word) in [
-        ("trust.pem", "no private key"),
-        ("jks.pem", "Java key store"),
-        ("p12.pem", "PKCS #12"),
+        ("noise.pem", "neither JKS nor PKCS12 nor PEM"),
         ("empty.pem", "empty"),
         (".", "not a file"),
     ] {

@@ -10,8 +10,9 @@ pub mod frame;
 pub mod lane;
 pub mod link;
 pub mod names;
-pub mod pem;
+
 pub mod proto;
 pub mod status;
+pub mod stores;
 pub mod tls;
 pub mod weight;

@@ -8,7 +8,7 @@
 //! that either trust store vouches for, and notes whether it is a node's: only that opens the
 //! service between nodes.
 
-use super::pem::{KeyAndChain, dns_names, file_error, read_key_store, read_trust_store};
+use super::stores::{KeyAndChain, dns_names, file_error, read_key_store, read_trust_store};
 use crate::config::{Store, TlsProtocol, TlsSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::node::NODE_CERTIFICATE_NAME;
@@ -83,45 +83,97 @@ pub fn node_server_name() -> ServerName<'static> {
 ///
 /// # Errors
 ///
-/// `InvalidArgument` naming the file and what is wrong with it; `Unimplemented` for files in a
-/// form other than PEM.
+/// `InvalidArgument` naming every file with something wrong, and what it is.
 pub fn node_tls(settings: &TlsSettings) -> Result<Option<NodeTls>> {
     if !settings.enabled {
         return Ok(None);
     }
-    let (key_store, trust_store) = both_stores(settings)?;
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let own = read_key_store(key_store, since_epoch().as_secs())?;
-    let expires_at = own.expires_at;
-    let chain = own.chain.clone();
-    let key = certified(key_store, own, &provider)?;
-
-    let authorities = Arc::new(read_trust_store(trust_store)?);
-    let node_verifier = verifier(trust_store, &authorities, &provider)?;
-    let nodes = NodeCertificates {
-        verifier: Arc::clone(&node_verifier),
-        peer_names: settings.peer_names.clone().into(),
-    };
-    check_own_chain(key_store, trust_store, &chain, node_verifier.as_ref())?;
-
-    let verifier = match &settings.client_trust_store {
-        None => node_verifier,
-        Some(store) => {
-            let mut all = RootCertStore::clone(&authorities);
-            all.extend(read_trust_store(store)?.roots);
-            verifier(store, &Arc::new(all), &provider)?
+    let files = Files::read(settings).map_err(all_in_one)?;
+    let provider = &files.provider;
+    let verifier = match &files.clients {
+        None => Arc::clone(&files.node_verifier),
+        Some((store, clients)) => {
+            let mut all = RootCertStore::clone(&files.authorities);
+            all.extend(clients.roots.iter().cloned());
+            verifier(store, &Arc::new(all), provider)?
         }
     };
-    let server = server_config(settings, &provider, Arc::clone(&key), verifier)?;
-    let client = client_config(settings, &provider, &key, &authorities, ALPN_HTTP2)?;
-    let control = client_config(settings, &provider, &key, &authorities, ALPN_CONTROL)?;
+    let client =
+        |protocol| client_config(settings, provider, &files.key, &files.authorities, protocol);
     Ok(Some(NodeTls {
-        server: Arc::new(server),
-        client: Arc::new(client),
-        control: Arc::new(control),
-        nodes,
-        certificate_expires_at: expires_at,
+        server: Arc::new(server_config(settings, provider, &files.key, verifier)?),
+        client: Arc::new(client(ALPN_HTTP2)?),
+        control: Arc::new(client(ALPN_CONTROL)?),
+        nodes: NodeCertificates {
+            verifier: Arc::clone(&files.node_verifier),
+            peer_names: settings.peer_names.clone().into(),
+        },
+        certificate_expires_at: files.expires_at,
     }))
+}
+
+/// Everything that is wrong with the files of a node; empty where it may start with them.
+pub fn problems(settings: &TlsSettings) -> Vec<Error> {
+    if !settings.enabled {
+        return Vec::new();
+    }
+    Files::read(settings).err().unwrap_or_default()
+}
+
+/// What the files of a node hold.
+struct Files<'a> {
+    provider: Arc<CryptoProvider>,
+    key: Arc<SingleCertAndKey>,
+    expires_at: u64,
+    authorities: Arc<RootCertStore>,
+    node_verifier: Arc<dyn ClientCertVerifier>,
+    clients: Option<(&'a Store, RootCertStore)>,
+}
+
+impl<'a> Files<'a> {
+    /// Reads all of them and finds all that is wrong.
+    fn read(settings: &'a TlsSettings) -> std::result::Result<Self, Vec<Error>> {
+        let (key_store, trust_store) = both_stores(settings).map_err(|error| vec![error])?;
+        let provider = Arc::new(aws_lc_rs::default_provider());
+        let own = read_key_store(key_store, since_epoch().as_secs()).and_then(|own| {
+            let (chain, expires_at) = (own.chain.clone(), own.expires_at);
+            Ok((certified(key_store, own, &provider)?, chain, expires_at))
+        });
+        let trust = read_trust_store(trust_store).and_then(|authorities| {
+            let authorities = Arc::new(authorities);
+            let verifier = verifier(trust_store, &authorities, &provider)?;
+            Ok((authorities, verifier))
+        });
+        let clients = settings.client_trust_store.as_ref();
+        let clients = clients.map(|store| Ok((store, read_trust_store(store)?)));
+        match (own, trust, clients.transpose()) {
+            (Ok((key, chain, expires_at)), Ok((authorities, node_verifier)), Ok(clients)) => {
+                check_own_chain(key_store, trust_store, &chain, node_verifier.as_ref())
+                    .map_err(|error| vec![error])?;
+                Ok(Self {
+                    provider,
+                    key,
+                    expires_at,
+                    authorities,
+                    node_verifier,
+                    clients,
+                })
+            }
+            (own, trust, clients) => {
+                let errors = [own.err(), trust.err(), clients.err()];
+                Err(errors.into_iter().flatten().collect())
+            }
+        }
+    }
+}
+
+/// One error that says what all of them say.
+fn all_in_one(errors: Vec<Error>) -> Error {
+    let all: Vec<String> = errors
+        .iter()
+        .map(|error| error.context.to_string())
+        .collect();
+    Error::new(ErrorKind::InvalidArgument, all.join("; ")).because("TLS_SETTINGS")
 }
 
 /// The configuration of a client; absent where the settings turn TLS off.
@@ -240,14 +292,14 @@ fn versions(protocol: TlsProtocol) -> Vec<&'static SupportedProtocolVersion> {
 fn server_config(
     settings: &TlsSettings,
     provider: &Arc<CryptoProvider>,
-    key: Arc<SingleCertAndKey>,
+    key: &Arc<SingleCertAndKey>,
     verifier: Arc<dyn ClientCertVerifier>,
 ) -> Result<ServerConfig> {
     let mut config = ServerConfig::builder_with_provider(Arc::clone(provider))
         .with_protocol_versions(&versions(settings.protocol))
         .map_err(no_versions)?
         .with_client_cert_verifier(verifier)
-        .with_cert_resolver(key);
+        .with_cert_resolver(Arc::clone(key) as Arc<dyn rustls::server::ResolvesServerCert>);
     config.alpn_protocols = vec![ALPN_CONTROL.to_vec(), ALPN_HTTP2.to_vec()];
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;

@@ -7,6 +7,7 @@ mod bad_clients;
 mod commands;
 mod demo;
 mod joining;
+mod key_stores;
 mod killed_node;
 mod links;
 mod one_node;

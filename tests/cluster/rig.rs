@@ -49,6 +49,11 @@ impl Authorities {
         path
     }
 
+    /// Where a file of the folder is.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     /// The TLS settings of a node.
     pub fn node(&self, name: &str) -> TlsSettings {
         let identity = self
@@ -85,10 +90,7 @@ pub fn validity() -> Validity {
 
 /// A PEM file.
 pub fn pem(path: PathBuf) -> Store {
-    Store {
-        path,
-        form: StoreType::Pem,
-    }
+    Store::new(path, StoreType::Pem)
 }
 
 /// Listeners that were bound before the nodes are made, so that every address list can name all.

@@ -80,7 +80,11 @@ fn bad_files_are_named() {
         .expect("a certificate");
     let cases = [
         ("empty.pem", String::new(), "is empty"),
-        ("noise.pem", "no pem at all".to_owned(), "not PEM"),
+        (
+            "noise.pem",
+            "no pem at all".to_owned(),
+            "neither JKS nor PKCS12 nor PEM",
+        ),
         (
             "mismatch.pem",
             format!("{}{}", other.key_pem, identity.certificate_pem),
