@@ -1,16 +1,14 @@
-//! A development authority and the certificates that it signs: EC P-256, PEM. For a first
+//! A development authority and the certificates that it signs: EC P-256. For a first
 //! cluster, the demo and the tests. Reading certificates for connections is not here, nor is
 //! anything that a production authority needs (revocation, requests, hardware keys).
 
+pub use super::certificate_files::{AUTHORITY_FILE, AUTHORITY_KEY_FILE, Wanted, write_all};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::node::NODE_CERTIFICATE_NAME;
 use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
-use std::fs::OpenOptions;
-use std::io::Write;
-use std::path::{Path, PathBuf};
 use time::{Duration, OffsetDateTime};
 
 /// The longest a development certificate may be good for, in days: ten years.
@@ -193,156 +191,6 @@ impl Authority {
     }
 }
 
-/// What to write into one folder.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
-    /// The common name of the authority, where a new one is made.
-    pub authority: String,
-    /// Nodes, each with the hosts its certificate is good for besides loopback.
-    pub nodes: Vec<(String, Vec<String>)>,
-    /// Clients.
-    pub clients: Vec<String>,
-    /// How long all of them are good.
-    pub days: u32,
-}
-
-/// The file of the authority's certificate: everybody's trust store.
-pub const AUTHORITY_FILE: &str = "authority.pem";
-/// The file of the authority's key: not needed by nodes or clients.
-pub const AUTHORITY_KEY_FILE: &str = "authority.key.pem";
-
-/// Writes into `folder`, for each name, `NAME.pem` (the certificate) and `NAME.key.pem` (the key
-/// and the certificate: the key store), signed by the authority in the folder, which is made
-/// where there is none. Answers which files were written.
-///
-/// # Errors
-///
-/// INVALID_ARGUMENT for a bad name, host or number of days; ALREADY_EXISTS where a file is
-/// there already: nothing is ever overwritten; INTERNAL where the folder cannot be written to.
-pub fn write_all(folder: &Path, wanted: &Wanted) -> Result<Vec<PathBuf>> {
-    let validity = Validity::days(wanted.days)?;
-    let names = wanted
-        .nodes
-        .iter()
-        .map(|(name, _)| name)
-        .chain(&wanted.clients);
-    for name in names.clone() {
-        check_file_name(name)?;
-    }
-    for name in names {
-        for file in [format!("{name}.pem"), format!("{name}.key.pem")] {
-            refuse_existing(&folder.join(file))?;
-        }
-    }
-    std::fs::create_dir_all(folder).map_err(|error| io_error(folder, &error))?;
-    let mut written = Vec::new();
-    let authority = authority_in(folder, wanted, validity, &mut written)?;
-    for (name, hosts) in &wanted.nodes {
-        write_identity(
-            folder,
-            name,
-            &authority.node(name, hosts, validity)?,
-            &mut written,
-        )?;
-    }
-    for name in &wanted.clients {
-        write_identity(
-            folder,
-            name,
-            &authority.client(name, validity)?,
-            &mut written,
-        )?;
-    }
-    Ok(written)
-}
-
-fn authority_in(
-    folder: &Path,
-    wanted: &Wanted,
-    validity: Validity,
-    written: &mut Vec<PathBuf>,
-) -> Result<Authority> {
-    let (certificate, key) = (folder.join(AUTHORITY_FILE), folder.join(AUTHORITY_KEY_FILE));
-    if certificate.exists() || key.exists() {
-        let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| io_error(path, &e));
-        return Authority::from_pem(&read(&certificate)?, &read(&key)?);
-    }
-    let authority = Authority::new(&wanted.authority, validity)?;
-    write_new(&key, &authority.identity.key_pem, true)?;
-    written.push(key);
-    write_new(&certificate, &authority.identity.certificate_pem, false)?;
-    written.push(certificate);
-    Ok(authority)
-}
-
-fn write_identity(
-    folder: &Path,
-    name: &str,
-    identity: &Identity,
-    written: &mut Vec<PathBuf>,
-) -> Result<()> {
-    let certificate = folder.join(format!("{name}.pem"));
-    write_new(&certificate, &identity.certificate_pem, false)?;
-    written.push(certificate);
-    let key = folder.join(format!("{name}.key.pem"));
-    write_new(&key, &identity.key_store_pem(), true)?;
-    written.push(key);
-    Ok(())
-}
-
-/// Writes a file that must not exist yet; a secret one is for its owner only from the start.
-fn write_new(path: &Path, text: &str, secret: bool) -> Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt;
-        options.mode(if secret { 0o600 } else { 0o644 });
-    }
-    let mut file = options.open(path).map_err(|error| io_error(path, &error))?;
-    file.write_all(text.as_bytes())
-        .map_err(|error| io_error(path, &error))
-}
-
-fn refuse_existing(path: &Path) -> Result<()> {
-    match std::fs::symlink_metadata(path) {
-        Ok(_) => Err(exists(path)),
-        Err(_) => Ok(()),
-    }
-}
-
-fn exists(path: &Path) -> Error {
-    Error::new(
-        ErrorKind::AlreadyExists,
-        format!(
-            "{} exists and is not overwritten; choose another folder or name",
-            path.display()
-        ),
-    )
-}
-
-fn io_error(path: &Path, error: &std::io::Error) -> Error {
-    if error.kind() == std::io::ErrorKind::AlreadyExists {
-        return exists(path);
-    }
-    Error::new(ErrorKind::Internal, format!("{}: {error}", path.display()))
-}
-
-/// Names become file names: letters, digits, dots, dashes and underscores.
-fn check_file_name(name: &str) -> Result<()> {
-    let plain = name
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
-    let reserved = ["authority", "authority.key"].contains(&name);
-    if !(1..=64).contains(&name.len()) || !plain || name.starts_with('.') || reserved {
-        return Err(Error::invalid(format!(
-            "`{name}` cannot name a certificate: use 1 to 64 letters, digits, dots, dashes and \
-             underscores, not a dot first, and not `authority`"
-        )));
-    }
-    Ok(())
-}
-
 fn checked_host(host: &str) -> Result<String> {
     let host = host.trim_start_matches('[').trim_end_matches(']');
     if let Ok(address) = host.parse::<std::net::IpAddr>() {
@@ -489,87 +337,11 @@ mod tests {
     }
 
     #[test]
-    fn rustls_accepts_what_is_written_and_files_are_never_overwritten() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let mut wanted = Wanted {
-            authority: "test".to_owned(),
-            nodes: vec![("one".to_owned(), vec!["10.0.0.7".to_owned()])],
-            clients: vec!["shop".to_owned()],
-            days: 30,
-        };
-        let written = write_all(folder.path(), &wanted).expect("an empty folder");
-        assert_eq!(written.len(), 6);
-        for path in &written {
-            assert_mode(path);
-        }
-        let error = write_all(folder.path(), &wanted).expect_err("all of it exists");
-        assert_eq!(error.kind, ErrorKind::AlreadyExists);
-
-        wanted.nodes = vec![("two".to_owned(), Vec::new())];
-        wanted.clients = Vec::new();
-        let written = write_all(folder.path(), &wanted).expect("new names, same authority");
-        assert_eq!(written.len(), 2);
-        check_with_rustls(folder.path(), "two");
-    }
-
-    fn assert_mode(path: &Path) {
-        #[cfg(unix)]
-        {
-            use std::os::unix::fs::PermissionsExt;
-            let mode = std::fs::metadata(path)
-                .expect("it was written")
-                .permissions()
-                .mode();
-            let secret = path.to_string_lossy().ends_with(".key.pem");
-            assert!(
-                !secret || mode & 0o077 == 0,
-                "{} has mode {mode:o}",
-                path.display()
-            );
-        }
-    }
-
-    fn check_with_rustls(folder: &Path, name: &str) {
-        use rustls_pki_types::pem::PemObject;
-        use rustls_pki_types::{CertificateDer, PrivateKeyDer};
-        use std::sync::Arc;
-        let store = folder.join(format!("{name}.key.pem"));
-        let key = PrivateKeyDer::from_pem_file(&store).expect("a key");
-        let chain: Vec<_> = CertificateDer::pem_file_iter(&store)
-            .expect("a file")
-            .collect::<Result<_, _>>()
-            .expect("certificates");
-        let mut roots = rustls::RootCertStore::empty();
-        roots
-            .add(CertificateDer::from_pem_file(folder.join(AUTHORITY_FILE)).expect("authority"))
-            .expect("a root");
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let verifier = rustls::server::WebPkiClientVerifier::builder_with_provider(
-            Arc::new(roots),
-            Arc::clone(&provider),
-        )
-        .build()
-        .expect("a verifier");
-        verifier
-            .verify_client_cert(&chain[0], &chain[1..], rustls_pki_types::UnixTime::now())
-            .expect("a certificate that the authority vouches for");
-        rustls::ServerConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .expect("versions")
-            .with_client_cert_verifier(verifier)
-            .with_single_cert(chain, key)
-            .expect("key and certificate belong together");
-    }
-
-    #[test]
     fn bad_names_hosts_and_days_are_refused() {
         let authority = Authority::new("test", validity()).expect("an authority");
         for host in ["", "a b", "a..b", "-\u{e9}", "http://x"] {
             let error = authority.node("one", &[host.to_owned()], validity());
             assert!(error.is_err(), "{host:?}");
-        }
-        for name in ["", "../x", "a/b", ".x", "authority", "a b"] {
-            assert!(check_file_name(name).is_err(), "{name:?}");
         }
         assert!(Validity::days(0).is_err());
         assert!(Validity::days(DAYS_MAX + 1).is_err());

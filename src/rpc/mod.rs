@@ -2,6 +2,7 @@
 //! No state machines and no decisions.
 
 pub mod acceptor;
+pub mod certificate_files;
 pub mod certificates;
 pub mod codec;
 pub mod connection;

@@ -198,10 +198,8 @@ fn what_is_wrong_is_told_in_one_line_without_secrets() {
             .to_string()
             .contains("no certificate of an authority")
     );
-    let foreign = tls(
-        store("keytool-rsa.jks"),
-        pem(Authorities::new("x").file("authority.pem")),
-    );
+    let others = Authorities::new("foreign");
+    let foreign = tls(store("keytool-rsa.jks"), pem(others.file("authority.pem")));
     assert!(
         problems(&foreign)[0]
             .to_string()

@@ -14,4 +14,5 @@ mod partitions;
 mod public;
 mod random;
 mod round_trip;
+mod stores;
 mod values;
