@@ -15,7 +15,7 @@ use embergrid::types::cache::partition_of;
 use embergrid::types::message::CacheChange;
 use embergrid::types::{
     Blob, CacheMode, CacheSettings, Condition, Expiry, KeyOperation, Operation, Reply, Request,
-    TopologyVersion,
+    Role, TopologyVersion,
 };
 use std::collections::BTreeMap;
 
@@ -316,6 +316,10 @@ impl World {
         for cache in 0..self.plan.caches.len() {
             for node in 0..self.nodes.len() {
                 let settings = &self.plan.caches[cache];
+                let local = settings.mode == CacheMode::Local;
+                if local && self.plan.role(node) == Role::Client {
+                    continue;
+                }
                 let key = Blob::from(format!("z{node}").as_str());
                 let partition = partition_of(&key, settings.partitions);
                 let operation = KeyOperation::Put {

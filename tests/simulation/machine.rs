@@ -89,6 +89,7 @@ impl Machine {
             address: format!("10.0.0.{}:47500", self.index + 1),
             program_version: "simulated".to_owned(),
             started_at: self.clock.wall(now),
+            role: options.me.role,
             ..NodeInfo::default()
         };
         options.me = info.clone();

@@ -5,13 +5,16 @@ use crate::caches::{self, Use};
 use crate::clock::{MS, SECOND, Time};
 use crate::faults::{FaultKind, Profile};
 use crate::rng::Rng;
-use embergrid::types::CacheSettings;
+use embergrid::types::{CacheSettings, Role};
 
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub seed: u64,
     pub profile: Profile,
+    /// All nodes, client nodes included.
     pub nodes: usize,
+    /// How many of them, the last ones, are client nodes.
+    pub client_nodes: usize,
     pub uses: Vec<Use>,
     pub caches: Vec<CacheSettings>,
     pub starts: Vec<Time>,
@@ -41,6 +44,8 @@ impl Plan {
             Profile::Split => rng.within(2, 6) as usize,
             Profile::Undivided => rng.within(2, 5) as usize,
         };
+        let client_nodes = usize::from(Rng::stream(seed, "roles").percent(20));
+        let nodes = nodes + client_nodes;
         let partitions = if profile == Profile::Start {
             8
         } else {
@@ -58,6 +63,7 @@ impl Plan {
             seed,
             profile,
             nodes,
+            client_nodes,
             uses,
             caches: settings,
             starts: starts(profile, nodes, &mut rng),
@@ -86,6 +92,14 @@ impl Plan {
             plan.faults.push((at, FaultKind::Massacre));
         }
         plan
+    }
+
+    pub fn role(&self, node: usize) -> Role {
+        if node + self.client_nodes < self.nodes {
+            Role::Server
+        } else {
+            Role::Client
+        }
     }
 
     fn draw_faults(&self, rng: &mut Rng) -> Vec<(Time, FaultKind)> {

@@ -64,6 +64,7 @@ fn caught(fault: Fault, plan: fn(u64) -> Plan, first: u64, checkers: &[&str]) {
 fn short(seed: u64, profile: Profile, nodes: usize, faults: Vec<(Time, FaultKind)>) -> Plan {
     let mut plan = Plan::of(seed, profile);
     plan.nodes = nodes;
+    plan.client_nodes = 0;
     plan.starts = vec![0; nodes];
     plan.faults = faults;
     plan.clients = 6;

@@ -6,7 +6,7 @@ use crate::history::Outcome;
 use crate::plan::Plan;
 use crate::record::{ClockSample, Copy, Record};
 use crate::world::{Happening, World};
-use embergrid::types::{CacheMode, View};
+use embergrid::types::{CacheMode, Role, View};
 use std::sync::Arc;
 
 /// No node forwards a request a second time within this.
@@ -66,7 +66,11 @@ impl World {
     /// been replaced.
     pub fn note_division(&mut self, node: usize) {
         let serves = |index: usize| {
-            let machine = self.nodes.get(index).filter(|machine| machine.runs())?;
+            let server = self.plan.role(index) == Role::Server;
+            let machine = self
+                .nodes
+                .get(index)
+                .filter(|machine| machine.runs() && server)?;
             let mono = machine.clock.mono(self.now);
             let grid = &machine.process.as_ref()?.grid;
             grid.serving(mono).then(|| (grid.view(), grid.me().member))

@@ -218,7 +218,10 @@ impl World {
         if self.nodes[node].up() {
             return;
         }
-        let mut options = GridOptions::of(NodeInfo::default());
+        let mut options = GridOptions::of(NodeInfo {
+            role: self.plan.role(node),
+            ..NodeInfo::default()
+        });
         options.endpoints = self.nodes.len();
         options.caches = self.plan.caches.clone();
         let seed = self.engine_seeds.next();

@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::types::message::{Forward, ForwardReply, Message};
 use crate::types::time::MILLISECOND;
 use crate::types::{
-    CacheId, KeyOperation, Member, Micros, Monotonic, Operation, Reply, Request,
+    CacheId, CacheMode, KeyOperation, Member, Micros, Monotonic, Operation, Reply, Request, Role,
     WriteSynchronizationMode,
 };
 
@@ -73,6 +73,11 @@ impl Grid {
         let Some(cache) = self.cache(id) else {
             return Err(Error::new(ErrorKind::NotFound, "the cache does not exist"));
         };
+        let holds = self.options.me.role == Role::Server;
+        if cache.settings.mode == CacheMode::Local && !holds {
+            let context = "a client node holds nothing, so a LOCAL cache cannot be used on it";
+            return Err(Error::new(ErrorKind::FailedPrecondition, context));
+        }
         if partition as usize >= cache.slots.len() {
             let count = cache.slots.len();
             let context = format!("partition {partition} of {count} does not exist");

@@ -168,7 +168,7 @@ impl Membership {
         }
     }
 
-    /// The view with the changes is committed: they are answered once every node knows.
+    /// The view with the changes is committed: they are answered once every server knows.
     pub(super) fn note_answers(&mut self) {
         for waiting in std::mem::take(&mut self.changes) {
             match waiting.result {
@@ -199,17 +199,10 @@ impl Membership {
             return;
         }
         let version = self.view.version;
-        let known = self
-            .view
-            .nodes
-            .iter()
-            .map(|node| node.member)
-            .all(|member| {
-                let view = self.links.get(&member).and_then(|link| link.view());
-                member == self.me
-                    || !self.stands_by(member)
-                    || view.is_some_and(|view| view >= version)
-            });
+        let known = self.view.servers().map(|node| node.member).all(|member| {
+            let view = self.links.get(&member).and_then(|link| link.view());
+            member == self.me || !self.stands_by(member) || view.is_some_and(|view| view >= version)
+        });
         if known {
             for Answer { from, id, result } in std::mem::take(&mut self.unanswered) {
                 if from == self.me {

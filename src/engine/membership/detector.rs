@@ -30,9 +30,6 @@ impl Membership {
         }
         match self.links.get_mut(&member) {
             Some(link) => {
-                if !link.connected {
-                    link.up_since = mono;
-                }
                 link.connected = true;
                 link.info = peer;
             }

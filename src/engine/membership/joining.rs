@@ -7,7 +7,7 @@ use crate::engine::shell::{Notice, ProbeOutcome};
 use crate::error::{Error, ErrorKind};
 use crate::types::message::{Heartbeat, Join};
 use crate::types::time::{MILLISECOND, SECOND};
-use crate::types::{Member, Micros, Monotonic, NodeInfo, Role, View};
+use crate::types::{Member, Micros, Monotonic, NodeInfo, View};
 use std::cmp::Reverse;
 
 /// How long a request to join is acted upon; its sender repeats it.
@@ -59,7 +59,7 @@ impl Membership {
         };
         self.links
             .values()
-            .filter(|link| link.connected)
+            .filter(|link| link.connected && link.is_server())
             .filter(|link| {
                 let member = link.info.member;
                 !self.view.contains(member) || link.went_on(&self.view)
@@ -67,7 +67,10 @@ impl Membership {
             .filter_map(|link| link.last())
             .filter(foreign)
             .filter(|heartbeat| self.stale || !self.view.contains(heartbeat.coordinator))
-            .filter(|heartbeat| !self.has_view() || self.reaches_servers_of(heartbeat, mono))
+            .filter(|heartbeat| {
+                let free = !self.has_view() || self.is_client();
+                free || self.reaches_servers_of(heartbeat, mono)
+            })
             .map(|heartbeat| {
                 (
                     rank(heartbeat.servers, heartbeat.coordinator),
@@ -90,7 +93,7 @@ impl Membership {
             let member = link
                 .last()
                 .is_some_and(|last| last.servers > 0 && last.coordinator == heartbeat.coordinator);
-            heard && member && link.info.role == Role::Server && mono.since(link.up_since) >= stands
+            heard && member && link.is_server() && mono.since(link.up_since) >= stands
         });
         reached.count() >= heartbeat.servers as usize
     }
@@ -111,14 +114,16 @@ impl Membership {
 
     /// Asks to be taken in, with each heartbeat for as long as there is a reason.
     pub(super) fn ask_to_join(&mut self, mono: Monotonic) {
-        let speaks = !self.has_view() || self.stale || self.acting_coordinator() == Some(self.me);
+        let coordinator = self.acting_coordinator();
+        let alone = coordinator == Some(self.me) || (self.is_client() && coordinator.is_none());
+        let speaks = !self.has_view() || self.stale || alone;
         if !speaks || self.leaving.is_some() || self.done {
             return;
         }
         let Some(target) = self.better_cluster(mono) else {
             return;
         };
-        let nodes = if self.has_view() && !self.stale {
+        let nodes = if self.has_view() && !self.stale && !self.is_client() {
             let standing = self
                 .view
                 .nodes
@@ -189,6 +194,7 @@ impl Membership {
         if self
             .links
             .values()
+            .filter(|link| link.is_server())
             .any(|link| link.view().is_some_and(|view| view.number > 0))
         {
             return;
@@ -197,6 +203,16 @@ impl Membership {
             .options
             .join_timeout
             .is_some_and(|timeout| mono.since(self.started) >= timeout);
+        if self.is_client() {
+            // Peers that are there may be about to form one: theirs is the same timeout.
+            let peers = self.links.values().any(|link| link.connected);
+            let patience = if peers { self.options.network_timeout } else { 0 };
+            let waited = mono.since(self.started.after(patience));
+            if self.options.join_timeout.is_some_and(|timeout| waited >= timeout) {
+                self.cannot_form("no cluster was found, and a client node never forms one");
+            }
+            return;
+        }
         if self.probes.contains(&Some(ProbeOutcome::NameTaken)) {
             if late {
                 self.cannot_form("another live node has the name of this one");

@@ -95,7 +95,8 @@ impl Membership {
         if self.leaving.is_some() || !self.has_view() {
             return false;
         }
-        let connected = self.links.iter().filter(|(_, link)| link.connected);
+        let links = self.links.iter();
+        let connected = links.filter(|(_, link)| link.connected && link.is_server());
         connected.into_iter().any(|(peer, link)| {
             let went_on = link.went_on(&self.view);
             let known = self.view.contains(*peer) && !self.failed.contains(peer);

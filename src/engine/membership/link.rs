@@ -2,7 +2,7 @@
 
 use super::clock::Sample;
 use crate::types::message::Heartbeat;
-use crate::types::{Micros, Monotonic, NodeInfo, TopologyVersion, View};
+use crate::types::{Micros, Monotonic, NodeInfo, Role, TopologyVersion, View};
 use std::collections::VecDeque;
 
 /// How many samples of a peer's clock are kept.
@@ -91,6 +91,11 @@ impl Link {
         self.heartbeat
             .as_ref()
             .map_or((0, 0), |(heartbeat, at)| (heartbeat.sent, mono.since(*at)))
+    }
+
+    /// Whether its view says anything: a client node may be the last of a cluster that is gone.
+    pub fn is_server(&self) -> bool {
+        self.info.role == Role::Server
     }
 
     /// The peer's committed view, once heard; number 0: none.

@@ -24,7 +24,7 @@ mod proposal;
 use super::options::GridOptions;
 use super::shell::{Notice, ProbeOutcome};
 use crate::types::message::{Collected, Control, Heartbeat};
-use crate::types::{Member, Monotonic, NodeInfo, Now, TopologyVersion, View};
+use crate::types::{Member, Monotonic, NodeInfo, Now, Role, TopologyVersion, View};
 use clock::Clock;
 use link::Link;
 use proposal::Proposal;
@@ -174,6 +174,11 @@ impl Membership {
         self.actions.push(Action::Notice(notice));
     }
 
+    /// Whether this node holds nothing, has no voice and never forms a cluster.
+    fn is_client(&self) -> bool {
+        self.options.me.role == Role::Client
+    }
+
     fn has_view(&self) -> bool {
         self.view.version.number > 0
     }
@@ -243,6 +248,9 @@ impl Membership {
             }
         }
         self.follow_clock(from, mono);
+        if version < self.view.version && self.coordinates() && self.is_own_client(from) {
+            self.remind_client(from);
+        }
         let prepared = self.prepared.as_ref().map(|view| view.version);
         if prepared == Some(version) {
             self.on_commit(version, mono);
@@ -252,6 +260,11 @@ impl Membership {
             self.ask_to_join(mono);
             self.answer_changes(mono);
         }
+    }
+
+    fn is_own_client(&self, member: Member) -> bool {
+        let mut nodes = self.view.nodes.iter();
+        nodes.any(|node| node.member == member && node.role == Role::Client)
     }
 
     /// Everything that is due.
@@ -408,7 +421,7 @@ impl Membership {
                     && mono.since(link.behind_since) > self.options.ack_timeout / 2
             })
         };
-        self.view.nodes.iter().any(lags)
+        self.view.servers().any(lags)
     }
 
     pub fn check_invariants(&self) {

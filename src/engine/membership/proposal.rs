@@ -12,7 +12,7 @@ use crate::engine::shell::Notice;
 use crate::types::message::{Collected, Control, Refused};
 use crate::types::time::MILLISECOND;
 use crate::types::{
-    CacheId, ClusterTime, Member, Micros, Monotonic, NodeInfo, TopologyVersion, View,
+    CacheId, ClusterTime, Member, Micros, Monotonic, NodeInfo, Role, TopologyVersion, View,
 };
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -46,9 +46,17 @@ enum Phase {
 }
 
 impl Proposal {
-    /// A node is gone.
+    /// Who has a voice in it: a client node is told, and never waited for.
+    fn servers(&self) -> impl Iterator<Item = &NodeInfo> {
+        let nodes = self.nodes.iter();
+        nodes.filter(|node| node.role == Role::Server)
+    }
+
+    /// A server is gone.
     pub fn lost(&mut self, peer: Member) {
-        self.broken |= self.nodes.iter().any(|node| node.member == peer);
+        if self.servers().any(|node| node.member == peer) {
+            self.broken = true;
+        }
     }
 
     fn missing(&self) -> Vec<Member> {
@@ -56,8 +64,7 @@ impl Proposal {
             Phase::Collecting(answers) => answers.contains_key(member),
             Phase::Preparing { accepted, .. } => accepted.contains(member),
         };
-        self.nodes
-            .iter()
+        self.servers()
             .map(|node| node.member)
             .filter(|member| !answered(member))
             .collect()
@@ -115,7 +122,7 @@ impl Membership {
             broken: false,
         });
         for node in &nodes {
-            if node.member != self.me {
+            if node.member != self.me && node.role == Role::Server {
                 self.send(
                     node.member,
                     Control::Collect {
@@ -258,6 +265,15 @@ impl Membership {
             self.send(from, Control::Prepared { version });
             return;
         }
+        if self.is_client() {
+            // Nobody waits for a client node, and nobody asked what it promised before.
+            let knows_time = self.knows_time_of(from, view.time_base);
+            if version > self.promised && view.contains(self.me) && knows_time {
+                self.promised = version;
+                self.prepared = Some(Arc::new(view));
+            }
+            return;
+        }
         if version != self.promised || !view.contains(self.me) {
             let refused = Refused {
                 version,
@@ -336,6 +352,14 @@ impl Membership {
                 self.banned.insert(newcomer, mono.after(BAN));
             }
         }
+    }
+
+    /// A client node missed a view: it is told once more.
+    pub(super) fn remind_client(&mut self, client: Member) {
+        let view = View::clone(&self.view);
+        let version = view.version;
+        self.send(client, Control::Prepare { view });
+        self.send(client, Control::Commit { version });
     }
 
     /// Second phase: only the view that was prepared last, under the version promised last.

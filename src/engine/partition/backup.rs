@@ -11,7 +11,11 @@ impl Partition {
     /// Updates of the stream. Doubled ones are skipped, a gap is reported, another stream than
     /// the one that is followed is ignored until its `Reset` or first chunk has come.
     pub(super) fn on_replicate(&mut self, from: Member, replicate: Replicate, cx: &Cx<'_>) {
+        // A source that is to load as well still has its old copy, which it will drop: what it
+        // acknowledged on top of that would be lost with it.
+        let member = self.is_owner() || self.incoming.is_some();
         let follows = self.primary() == Some(from)
+            && member
             && self.lead.is_none()
             && replicate.stream == self.log.stream;
         if !follows {

@@ -42,6 +42,7 @@ impl Partition {
             self.outgoing = None;
             self.give_up_waiters(cx);
             if self.place.sources.contains(&self.me) && self.complete.is_some() {
+                self.incoming = None;
                 self.begin_merge_out(cx);
             } else if self.place.loading.contains(&self.me) {
                 self.become_loading(&old);
