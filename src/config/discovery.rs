@@ -52,6 +52,8 @@ pub struct DiscoverySettings {
     pub network_timeout: Duration,
     /// The longest a connect, a handshake or one write to a socket may take.
     pub socket_timeout: Duration,
+    /// Whether this node is a client node: part of the mesh, holding nothing.
+    pub client_mode: bool,
     /// 1 to 10, for the threads that carry heartbeats and membership.
     pub thread_priority: u8,
     /// How long a server may serve after its last acknowledged heartbeat; below `ack_timeout`.
@@ -72,6 +74,7 @@ impl Default for DiscoverySettings {
             ack_timeout: Duration::from_secs(2),
             network_timeout: Duration::from_secs(5),
             socket_timeout: Duration::from_secs(5),
+            client_mode: false,
             thread_priority: 10,
             lease: Duration::from_millis(1500),
             heartbeat_interval: Duration::from_millis(200),
@@ -93,15 +96,15 @@ impl DiscoverySettings {
         if let Some(priority) = reader.count("thread-priority", 1..=10) {
             settings.thread_priority = u8::try_from(priority).unwrap_or(10);
         }
-        if reader.boolean("client-mode") == Some(true) {
-            reader.not_yet(
-                "client-mode",
-                "client nodes are",
-                "take it out, and connect to the servers with a client",
-            );
+        if let Some(client) = reader.boolean("client-mode") {
+            settings.client_mode = client;
         }
         if reader.boolean("force-server-mode") == Some(true) {
-            reader.not_yet("force-server-mode", "client nodes are", "take it out");
+            reader.not_yet(
+                "force-server-mode",
+                "client nodes that relay are",
+                "take it out",
+            );
         }
         settings
     }

@@ -250,7 +250,6 @@ fn bad_files_are_refused() {
             "[discovery]\nheartbeat-interval = \"300ms\"",
             "more than a tenth",
         ),
-        ("[discovery]\nclient-mode = true", "not in this version"),
         ("[discovery]\nclient-mode = \"true\"", "unquoted"),
         (
             "[discovery]\nforce-server-mode = true",

@@ -214,7 +214,11 @@ fn node_info(settings: &Settings, tls: Option<&NodeTls>, address: String) -> Nod
         },
         consistent_id,
         address,
-        role: Role::Server,
+        role: if settings.discovery.client_mode {
+            Role::Client
+        } else {
+            Role::Server
+        },
         attributes: settings.cluster.attributes.clone(),
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at,

@@ -13,7 +13,7 @@ use tokio::runtime::Builder;
 
 const CACHE: &str = "tickets";
 
-fn request(key: &str, operation: KeyOperation) -> Request {
+pub fn request(key: &str, operation: KeyOperation) -> Request {
     let cache = CacheSettings::named(CACHE);
     Request {
         cache: cache.id(),
@@ -26,7 +26,7 @@ fn request(key: &str, operation: KeyOperation) -> Request {
     }
 }
 
-fn put(value: &str) -> KeyOperation {
+pub fn put(value: &str) -> KeyOperation {
     KeyOperation::Put {
         value: Blob::from(value),
         flags: 0,
@@ -37,7 +37,7 @@ fn put(value: &str) -> KeyOperation {
 }
 
 /// Repeats an operation until it is carried out.
-fn execute(handle: &Handle, request: &Request) -> Reply {
+pub fn execute(handle: &Handle, request: &Request) -> Reply {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
@@ -51,7 +51,7 @@ fn execute(handle: &Handle, request: &Request) -> Reply {
     }
 }
 
-fn holds(handle: &Handle, key: &str, value: &str) {
+pub fn holds(handle: &Handle, key: &str, value: &str) {
     let get = KeyOperation::Get {
         touch: None,
         omit_value: false,
@@ -63,7 +63,7 @@ fn holds(handle: &Handle, key: &str, value: &str) {
     assert_eq!(&*found.value, value.as_bytes());
 }
 
-fn settings_of(authorities: &Authorities, list: &AddressList, name: &str) -> Settings {
+pub fn settings_of(authorities: &Authorities, list: &AddressList, name: &str) -> Settings {
     let mut settings = settings(list, authorities.node(name));
     settings.cluster.node_name = Some(name.to_owned());
     settings.caches = vec![CacheSettings::named(CACHE)];
@@ -71,7 +71,7 @@ fn settings_of(authorities: &Authorities, list: &AddressList, name: &str) -> Set
 }
 
 /// Waits until the nodes, and no others, are in one view and serve.
-fn wait_for_one_view(what: &str, nodes: &[TestNode]) {
+pub fn wait_for_one_view(what: &str, nodes: &[TestNode]) {
     let deadline = Instant::now() + PATIENCE;
     while !in_one_view(nodes) {
         if Instant::now() > deadline {
@@ -92,7 +92,7 @@ fn wait_for_one_view(what: &str, nodes: &[TestNode]) {
     }
 }
 
-fn in_one_view(nodes: &[TestNode]) -> bool {
+pub fn in_one_view(nodes: &[TestNode]) -> bool {
     let first = nodes.first().map(|node| node.handle().view().version);
     nodes.iter().all(|node| {
         let view = node.handle().view();

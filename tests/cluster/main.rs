@@ -4,6 +4,7 @@
 
 mod answers;
 mod bad_clients;
+mod client_nodes;
 mod commands;
 mod demo;
 mod joining;

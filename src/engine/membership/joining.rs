@@ -206,9 +206,17 @@ impl Membership {
         if self.is_client() {
             // Peers that are there may be about to form one: theirs is the same timeout.
             let peers = self.links.values().any(|link| link.connected);
-            let patience = if peers { self.options.network_timeout } else { 0 };
+            let patience = if peers {
+                self.options.network_timeout
+            } else {
+                0
+            };
             let waited = mono.since(self.started.after(patience));
-            if self.options.join_timeout.is_some_and(|timeout| waited >= timeout) {
+            if self
+                .options
+                .join_timeout
+                .is_some_and(|timeout| waited >= timeout)
+            {
                 self.cannot_form("no cluster was found, and a client node never forms one");
             }
             return;
