@@ -62,6 +62,8 @@ pub struct CacheAct {
 pub struct Record {
     pub profile: Profile,
     pub nodes: usize,
+    /// How many of them, the last ones, are client nodes.
+    pub client_nodes: usize,
     pub settings: Vec<CacheSettings>,
     pub history: History,
     pub lives: Vec<Life>,

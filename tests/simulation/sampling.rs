@@ -18,6 +18,7 @@ impl Record {
         let mut record = Self {
             profile: plan.profile,
             nodes: plan.nodes,
+            client_nodes: plan.client_nodes,
             settings: plan.caches.clone(),
             compared_at: plan.compare,
             faults_end: plan.faults_end,
@@ -87,12 +88,12 @@ impl World {
         }
     }
 
-    /// One view of all that are up, all of them running, nothing on the move. Who has said that
-    /// it leaves holds nothing any more, whether or not its process has ended.
+    /// One view of all servers that are up, all of them running, nothing on the move. Who has said
+    /// that it leaves holds nothing any more, whether or not its process has ended.
     fn is_whole(&self) -> bool {
         let stays = || {
             let up = self.nodes.iter().filter(|node| node.up());
-            up.filter(|node| !node.leaving)
+            up.filter(|node| !node.leaving && self.plan.role(node.index) == Role::Server)
         };
         if !self.network.whole() || stays().any(|node| node.paused) {
             return false;
@@ -103,7 +104,7 @@ impl World {
         };
         let up = stays().count();
         let agreed = views.len() == up
-            && first.nodes.len() == up
+            && first.servers().count() == up
             && views.iter().all(|view| view.version == first.version);
         let settled = first.caches.values().all(|cache| {
             cache
