@@ -3,6 +3,7 @@
 //! cluster out of reach.
 
 mod certs;
+mod config;
 mod connection;
 pub mod demo;
 mod get;
@@ -38,6 +39,7 @@ enum Command {
     Node(node::Arguments),
     Demo(demo::Arguments),
     Certs(certs::Arguments),
+    Config(config::Arguments),
     Get(get::Arguments),
     Put(put::Arguments),
     Remove(remove::Arguments),
@@ -68,6 +70,7 @@ fn carry_out(command: Command) -> Outcome {
         Command::Node(arguments) => node::run(arguments),
         Command::Demo(arguments) => wait_for(demo::run(arguments)),
         Command::Certs(arguments) => certs::run(arguments),
+        Command::Config(arguments) => config::run(arguments),
         Command::Get(arguments) => wait_for(get::run(arguments)),
         Command::Put(arguments) => wait_for(put::run(arguments)),
         Command::Remove(arguments) => wait_for(remove::run(arguments)),

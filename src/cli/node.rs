@@ -76,6 +76,12 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
+    if settings.ignored > 0 {
+        tracing::info!(
+            names = settings.ignored,
+            "names of others in the settings file were passed over"
+        );
+    }
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("embergrid")
@@ -105,7 +111,8 @@ fn flags(arguments: &Arguments) -> Vec<(String, String)> {
     flags
 }
 
-fn assignment(text: &str) -> Result<(String, String), String> {
+/// A setting and its value, as `--set` takes them.
+pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
     text.split_once('=')
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .ok_or_else(|| "write it as section.name=value".to_owned())

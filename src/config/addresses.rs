@@ -132,6 +132,22 @@ impl AddressList {
         endpoints
     }
 
+    /// The places of entries all of whose ports stand in earlier entries too.
+    pub fn doubled(&self) -> Vec<usize> {
+        let mut seen = BTreeSet::new();
+        let mut doubled = Vec::new();
+        for (place, entry) in self.entries.iter().enumerate() {
+            let mut new = false;
+            for port in entry.ports.clone() {
+                new |= seen.insert((entry.host.as_str(), port));
+            }
+            if !new {
+                doubled.push(place);
+            }
+        }
+        doubled
+    }
+
     /// Whether every entry is on this machine's loopback interface; so is an empty list.
     pub fn loopback_only(&self) -> bool {
         self.entries.iter().all(|entry| is_loopback(&entry.host))

@@ -1,8 +1,9 @@
 //! `[[caches]]`: the caches that exist from the start, and what any cache's settings must keep
 //! to, whether they come from a file or from a call.
 
-use super::given::{Reader, Report, Table};
+use super::given::{Reader, Report};
 use super::problem::{Origin, Problem};
+use super::source::GivenCache;
 use crate::types::{
     AtomicityMode, CacheMode, CacheSettings, Micros, ReadFrom, WriteSynchronizationMode,
 };
@@ -153,15 +154,15 @@ pub fn warnings(settings: &CacheSettings) -> Vec<Fault> {
 
 /// Reads all caches and checks them against each other.
 pub(super) fn read_all(
-    given: &[(Origin, Table)],
+    given: &[GivenCache],
     endpoints: usize,
     report: &mut Report,
 ) -> Vec<CacheSettings> {
     let mut ids: BTreeMap<i32, (String, Origin)> = BTreeMap::new();
     let mut caches = Vec::with_capacity(given.len());
-    for (index, (origin, table)) in given.iter().enumerate() {
-        let mut reader = Reader::new(format!("caches[{index}]"), table, report);
-        let Some(settings) = read(&mut reader, origin, endpoints) else {
+    for cache in given {
+        let mut reader = Reader::new(cache.label.as_str(), &cache.table, report);
+        let Some(settings) = read(&mut reader, &cache.origin, endpoints) else {
             continue;
         };
         let name_origin = reader.origin("name");
@@ -186,7 +187,7 @@ pub(super) fn read_all(
 fn read(reader: &mut Reader<'_>, origin: &Origin, endpoints: usize) -> Option<CacheSettings> {
     let name = reader.text("name", 1..=NAME_BYTES_MAX);
     if !reader.has("name") {
-        let cure = "write name = \"…\" below [[caches]]";
+        let cure = "give each cache a name";
         reader.problem_at("name", Some(origin.clone()), "a cache without a name", cure);
     }
     // The rest is read all the same, so that all problems come at once.

@@ -1,5 +1,7 @@
-//! Every setting by name: where it stands, under which other names it is known, and its default
-//! in words. One place says what exists; the sections say what it means.
+//! Every setting by name: which exist, how a name may be written, and which known name is nearest
+//! to an unknown one. What each setting takes and does stands in the table of `reference`.
+
+pub use super::reference::SETTINGS;
 
 /// One setting.
 #[derive(Clone, Copy, Debug)]
@@ -10,8 +12,51 @@ pub struct Known {
     pub name: &'static str,
     /// Other names of the same setting, in kebab-case.
     pub aliases: &'static [&'static str],
-    /// The default in words.
+    /// What it takes.
+    pub kind: Kind,
+    /// The default, as it would be written or in words.
     pub default: &'static str,
+    /// What it may be.
+    pub bounds: &'static str,
+    /// What it does.
+    pub meaning: &'static str,
+}
+
+/// What a setting takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A text.
+    Text,
+    /// A whole number.
+    Number,
+    /// True or false.
+    Boolean,
+    /// A time span with its unit.
+    Duration,
+    /// A number of bytes.
+    Size,
+    /// One of several words.
+    Choice,
+    /// Several texts.
+    List,
+    /// Names that the user chose, with values.
+    Pairs,
+}
+
+impl Kind {
+    /// In a word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Text => "text",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+            Self::Duration => "duration",
+            Self::Size => "size",
+            Self::Choice => "word",
+            Self::List => "list",
+            Self::Pairs => "pairs",
+        }
+    }
 }
 
 /// The sections that a file may have, in the order of the reference.
@@ -23,96 +68,6 @@ pub const SECTIONS: [&str; 7] = [
     "caches",
     "tickets",
     "limits",
-];
-
-const fn known(section: &'static str, name: &'static str, default: &'static str) -> Known {
-    Known {
-        section,
-        name,
-        aliases: &[],
-        default,
-    }
-}
-
-/// Every setting.
-pub const SETTINGS: &[Known] = &[
-    known("cluster", "name", "embergrid"),
-    known("cluster", "node-name", "the address that peers use"),
-    known("cluster", "attributes", "none"),
-    known("cluster", "quorum-of", "not set"),
-    Known {
-        section: "discovery",
-        name: "ignite-address",
-        aliases: &["addresses"],
-        default: "localhost:47500..47509",
-    },
-    known(
-        "discovery",
-        "local-address",
-        "loopback or all interfaces, as the address list",
-    ),
-    known("discovery", "local-port", "-1"),
-    known("discovery", "join-timeout", "1s"),
-    known("discovery", "ack-timeout", "2s"),
-    known("discovery", "network-timeout", "5s"),
-    known("discovery", "socket-timeout", "5s"),
-    known("discovery", "client-mode", "false"),
-    known("discovery", "force-server-mode", "false"),
-    known("discovery", "thread-priority", "10"),
-    known("discovery", "lease", "three quarters of ack-timeout"),
-    known("discovery", "heartbeat-interval", "a tenth of ack-timeout"),
-    known("discovery", "clock-error-max", "50ms"),
-    known("tls", "enabled", "true"),
-    known("tls", "key-store-file-path", "not set"),
-    known("tls", "key-store-password", "not set"),
-    known("tls", "key-store-password-file", "not set"),
-    known("tls", "key-store-type", "JKS"),
-    known("tls", "key-password", "that of the key store"),
-    known("tls", "key-password-file", "not set"),
-    known("tls", "trust-store-file-path", "not set"),
-    known("tls", "trust-store-password", "not set"),
-    known("tls", "trust-store-password-file", "not set"),
-    known("tls", "trust-store-type", "JKS"),
-    known("tls", "client-trust-store-file-path", "the trust store"),
-    known("tls", "client-trust-store-password", "not set"),
-    known("tls", "client-trust-store-password-file", "not set"),
-    known("tls", "client-trust-store-type", "JKS"),
-    known("tls", "key-algorithm", "SunX509"),
-    known("tls", "protocol", "TLS"),
-    known("tls", "peer-names", "none"),
-    known("storage", "default-persistence-enabled", "false"),
-    known("storage", "default-region-max-size", "0"),
-    known("caches", "name", "must be given"),
-    known("caches", "cache-mode", "REPLICATED"),
-    known("caches", "atomicity-mode", "TRANSACTIONAL"),
-    known("caches", "write-synchronization-mode", "FULL_SYNC"),
-    known("caches", "backups", "1"),
-    known("caches", "time-to-live", "for ever"),
-    known("caches", "time-to-idle", "for ever"),
-    known("caches", "touch-on-read", "true where time-to-idle is set"),
-    known("caches", "partitions", "1024"),
-    known("caches", "node-filter", "all servers"),
-    known("caches", "backup-zone", "not set"),
-    known("caches", "read-from", "any; primary under PRIMARY_SYNC"),
-    known("caches", "when-split", "allow-read-writes"),
-    known("caches", "partition-loss", "reject"),
-    known("caches", "removes-are-final", "false"),
-    known("caches", "tombstone-retention", "24h"),
-    known("caches", "request-id-window", "60s"),
-    known("caches", "near-cache-max-size", "0"),
-    known("caches", "entry-max-size", "1MiB"),
-    known("tickets", "kinds", "those of the catalogue"),
-    known("tickets", "encryption-key", "not set"),
-    known("tickets", "digest-key", "not set"),
-    known("limits", "connections-max", "16384"),
-    known("limits", "streams-per-connection-max", "1024"),
-    known("limits", "requests-in-flight-max", "16384"),
-    known("limits", "link-queue-max", "65536"),
-    known("limits", "watch-queue-max", "4096"),
-    known("limits", "batch-keys-max", "10000"),
-    known("limits", "message-max-size", "20MiB"),
-    known("limits", "drain-time", "30s"),
-    known("limits", "transaction-timeout", "30s"),
 ];
 
 /// The one spelling of a name: `joinTimeout`, `join_timeout` and `JOIN_TIMEOUT` are all
@@ -146,6 +101,63 @@ pub fn find(section: &str, name: &str) -> Option<&'static Known> {
     of_section(section).find(|known| known.name == name || known.aliases.contains(&name.as_str()))
 }
 
+/// Settings that say nothing without their section.
+const NEEDS_SECTION: [&str; 2] = ["enabled", "name"];
+
+/// The setting that a name means where it stands without its section. Settings of caches have
+/// none: which cache would be meant?
+pub fn find_flat(name: &str) -> Option<&'static Known> {
+    let name = kebab(name);
+    flat().find(|known| known.name == name || known.aliases.contains(&name.as_str()))
+}
+
+/// Every setting that a name may mean, however it is written: with its section or without, with
+/// the number of a cache, or with the prefix of a properties file.
+pub fn search(name: &str) -> Vec<&'static Known> {
+    let prefix = super::formats::properties_file::PREFIX;
+    let name = name.strip_prefix(prefix).unwrap_or(name);
+    let (section, name) = match name.rsplit_once('.') {
+        Some((section, name)) => (Some(section), name),
+        None => (None, name),
+    };
+    let section = section.map(|section| {
+        let section = section.split('[').next().unwrap_or_default();
+        match kebab(section).as_str() {
+            "tickets-cache" => Some("caches"),
+            _ => find_section(section),
+        }
+    });
+    let name = kebab(name);
+    let fits = |known: &&Known| {
+        (known.name == name || known.aliases.contains(&name.as_str()))
+            && section.is_none_or(|section| section == Some(known.section))
+    };
+    SETTINGS.iter().filter(fits).collect()
+}
+
+/// How to mend a name that [`find_flat`] does not know.
+pub fn suggest_flat(name: &str) -> String {
+    let wanted = kebab(name);
+    if let Some(known) = SETTINGS.iter().find(|known| known.name == wanted) {
+        return match known.section {
+            "caches" => format!("write `tickets-cache.{0}` or `caches[0].{0}`", known.name),
+            section => format!("write `{section}.{}`", known.name),
+        };
+    }
+    let names =
+        flat().flat_map(|known| std::iter::once(known.name).chain(known.aliases.iter().copied()));
+    match nearest(&wanted, names) {
+        Some(name) => format!("the nearest known name is `{name}`"),
+        None => "take it out".to_owned(),
+    }
+}
+
+fn flat() -> impl Iterator<Item = &'static Known> {
+    SETTINGS
+        .iter()
+        .filter(|known| known.section != "caches" && !NEEDS_SECTION.contains(&known.name))
+}
+
 /// How to mend an unknown name: the nearest known one, or the section that has it.
 pub fn suggest(section: &str, name: &str) -> String {
     let wanted = kebab(name);
@@ -163,6 +175,15 @@ pub fn suggest(section: &str, name: &str) -> String {
     match nearest(&wanted, names) {
         Some(name) => format!("the nearest known name is `{name}`"),
         None => "take it out".to_owned(),
+    }
+}
+
+/// The nearest known name of any section.
+pub fn suggest_any(name: &str) -> String {
+    let names = SETTINGS.iter().map(|known| known.name);
+    match nearest(&kebab(name), names) {
+        Some(name) => format!("the nearest known name is `{name}`"),
+        None => "see `embergrid config defaults`".to_owned(),
     }
 }
 

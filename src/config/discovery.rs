@@ -112,7 +112,15 @@ impl DiscoverySettings {
     fn read_addresses(&mut self, reader: &mut Reader<'_>) {
         if let Some(entries) = reader.list("ignite-address") {
             match AddressList::of(entries.iter().map(|(entry, _)| entry.as_str())) {
-                Ok(list) => self.addresses = list,
+                Ok(list) => {
+                    for index in list.doubled() {
+                        let origin = entries.get(index).map(|(_, origin)| origin.clone());
+                        let what = format!("`{}` is named before already", list.entries()[index]);
+                        let cure = "take one of them out";
+                        reader.warning_at("ignite-address", origin, what, cure);
+                    }
+                    self.addresses = list;
+                }
                 Err(refused) => {
                     for error in refused {
                         let origin = entries.get(error.index).map(|(_, origin)| origin.clone());

@@ -1,6 +1,7 @@
 //! Durations as people write them: `2s`, `500ms`, `1h 30m`, and ISO 8601 `PT2S`, `P2DT3H4M`.
 //! Bare numbers but 0, months and years are refused: different people read them differently.
 
+use humantime_serde::re::humantime;
 use std::time::Duration;
 
 /// The longest duration that any setting may have: a hundred years. It keeps sums of points in
@@ -114,8 +115,12 @@ fn parse_units(text: &str) -> Result<Duration, String> {
             return Err("a duration in months or years, whose length varies".to_owned());
         }
     }
-    humantime_serde::re::humantime::parse_duration(text)
-        .map_err(|_| "not a duration such as 2s, 500ms or 1h30m".to_owned())
+    humantime::parse_duration(text).map_err(|error| match error {
+        humantime::DurationError::NumberOverflow => {
+            "a duration of more than a hundred years".to_owned()
+        }
+        _ => "not a duration such as 2s, 500ms or 1h30m".to_owned(),
+    })
 }
 
 fn is_long(unit: &str, name: &str) -> bool {
@@ -185,7 +190,7 @@ mod tests {
             ("200y", "months"),
             ("40000days", "hundred years"),
             ("P40000D", "hundred years"),
-            ("99999999999999999999s", "not a duration"),
+            ("99999999999999999999s", "hundred years"),
             ("99999999999999w", ""),
             ("PT99999999999999999999S", ""),
             ("2 parsecs", "not a duration"),

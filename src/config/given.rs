@@ -17,6 +17,8 @@ pub enum Value {
     Text(String),
     /// Text of the environment or a flag, which may mean anything.
     Loose(String),
+    /// The same of a properties file, where a bare number is a duration in milliseconds.
+    Property(String),
     /// A whole number.
     Integer(i64),
     /// True or false.
@@ -63,7 +65,7 @@ impl Value {
     /// What it is, for messages; never the value itself, which may be a secret.
     fn kind(&self) -> &'static str {
         match self {
-            Self::Text(_) | Self::Loose(_) => "a text",
+            Self::Text(_) | Self::Loose(_) | Self::Property(_) => "a text",
             Self::Integer(_) => "a number",
             Self::Boolean(_) => "true or false",
             Self::List(_) => "a list",
@@ -74,9 +76,31 @@ impl Value {
 
     fn text(&self) -> Option<&str> {
         match self {
-            Self::Text(text) | Self::Loose(text) => Some(text),
+            Self::Text(text) | Self::Loose(text) | Self::Property(text) => Some(text),
             _ => None,
         }
+    }
+
+    /// Text without a type of its own: true, 5 and 2s are all written alike.
+    fn untyped(&self) -> Option<&str> {
+        match self {
+            Self::Loose(text) | Self::Property(text) => Some(text.trim()),
+            _ => None,
+        }
+    }
+
+    /// How to write a value such as `example`: with quotation marks where the form has types.
+    fn form(&self, what: &str, examples: &[&str]) -> String {
+        let marks = if self.untyped().is_some() { "" } else { "\"" };
+        let examples: Vec<String> = examples
+            .iter()
+            .map(|example| format!("{marks}{example}{marks}"))
+            .collect();
+        let text = match examples.split_last() {
+            Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+            _ => examples.concat(),
+        };
+        format!("write {what}, such as {text}")
     }
 }
 
@@ -128,6 +152,19 @@ impl<'a> Reader<'a> {
         self.report.problems.push(problem);
     }
 
+    /// The same about something that does not stop the node.
+    pub fn warning_at(
+        &mut self,
+        name: &str,
+        origin: Option<Origin>,
+        what: impl Into<String>,
+        cure: impl Into<String>,
+    ) {
+        let origin = origin.unwrap_or_else(|| self.origin(name));
+        let warning = self.finding(name, origin, what.into(), cure.into());
+        self.report.warnings.push(warning);
+    }
+
     /// Refuses a setting that is known but not in this version.
     pub fn not_yet(&mut self, name: &str, what: &str, cure: &str) {
         self.problem(name, format!("{what} not in this version"), cure);
@@ -177,8 +214,20 @@ impl<'a> Reader<'a> {
         let given = self.given.get(name)?;
         match &given.value {
             Value::Boolean(value) => Some(*value),
-            Value::Loose(text) if text.trim().eq_ignore_ascii_case("true") => Some(true),
-            Value::Loose(text) if text.trim().eq_ignore_ascii_case("false") => Some(false),
+            value
+                if value
+                    .untyped()
+                    .is_some_and(|text| text.eq_ignore_ascii_case("true")) =>
+            {
+                Some(true)
+            }
+            value
+                if value
+                    .untyped()
+                    .is_some_and(|text| text.eq_ignore_ascii_case("false")) =>
+            {
+                Some(false)
+            }
             _ => self.mismatch(
                 name,
                 given,
@@ -197,12 +246,11 @@ impl<'a> Reader<'a> {
             bounds.end()
         );
         let number = match &given.value {
-            Value::Integer(number) => *number,
-            Value::Loose(text) => match text.trim().parse() {
-                Ok(number) => number,
-                Err(_) => return self.mismatch(name, given, "a whole number", &cure),
-            },
-            _ => return self.mismatch(name, given, "a whole number", &cure),
+            Value::Integer(number) => Some(*number),
+            value => value.untyped().and_then(|text| text.parse().ok()),
+        };
+        let Some(number) = number else {
+            return self.mismatch(name, given, "a whole number", &cure);
         };
         if bounds.contains(&number) {
             return Some(number);
@@ -220,16 +268,20 @@ impl<'a> Reader<'a> {
 
     /// A duration within bounds.
     pub fn duration(&mut self, name: &str, bounds: RangeInclusive<Duration>) -> Option<Duration> {
-        const FORM: &str = "write a number with a unit in quotation marks, such as \"2s\", \
-                            \"500ms\" or \"PT2S\"";
         let given = self.given.get(name)?;
+        let form = given
+            .value
+            .form("a number with its unit", &["2s", "500ms", "PT2S"]);
         let text = match &given.value {
-            Value::Text(text) | Value::Loose(text) => text.clone(),
+            Value::Property(text) => milliseconds(text),
             Value::Integer(number) => number.to_string(),
-            _ => return self.mismatch(name, given, "a duration", FORM),
+            value => match value.text() {
+                Some(text) => text.to_owned(),
+                None => return self.mismatch(name, given, "a duration", &form),
+            },
         };
         match duration::parse(&text) {
-            Err(what) => self.problem(name, what, FORM),
+            Err(what) => self.problem(name, what, form),
             Ok(found) if bounds.contains(&found) => return Some(found),
             Ok(found) => {
                 let cure = format!(
@@ -249,17 +301,19 @@ impl<'a> Reader<'a> {
 
     /// A size in bytes within bounds.
     pub fn size(&mut self, name: &str, bounds: RangeInclusive<u64>) -> Option<u64> {
-        const FORM: &str = "write a whole number with a unit in quotation marks, such as \"64MiB\"";
         let given = self.given.get(name)?;
+        let form = given.value.form("a whole number with its unit", &["64MiB"]);
         let bytes = match &given.value {
             Value::Integer(number) => {
                 u64::try_from(*number).map_err(|_| "a negative size".to_owned())
             }
-            Value::Text(text) | Value::Loose(text) => size::parse(text),
-            _ => return self.mismatch(name, given, "a size", FORM),
+            value => match value.text() {
+                Some(text) => size::parse(text),
+                None => return self.mismatch(name, given, "a size", &form),
+            },
         };
         match bytes {
-            Err(what) => self.problem(name, what, FORM),
+            Err(what) => self.problem(name, what, form),
             Ok(bytes) if bounds.contains(&bytes) => return Some(bytes),
             Ok(bytes) => {
                 let cure = format!(
@@ -305,7 +359,7 @@ impl<'a> Reader<'a> {
         const FORM: &str = "write a list of texts, such as [\"a\", \"b\"]";
         let given = self.given.get(name)?;
         let entries = match &given.value {
-            Value::Text(text) | Value::Loose(text) => {
+            Value::Text(text) | Value::Loose(text) | Value::Property(text) => {
                 let split = text.split(',');
                 split
                     .map(|entry| (entry.trim().to_owned(), given.origin.clone()))
@@ -348,7 +402,7 @@ impl<'a> Reader<'a> {
                     pairs.insert(key.clone(), text.to_owned());
                 }
             }
-            Value::Loose(text) => {
+            Value::Loose(text) | Value::Property(text) => {
                 for pair in text.split(',') {
                     let Some((key, value)) = pair.split_once('=') else {
                         self.problem(name, "not a list of pairs", "write name=value,name=value");
@@ -370,5 +424,17 @@ impl<'a> Reader<'a> {
             return None;
         }
         Some(pairs)
+    }
+}
+
+/// A bare number of a properties file with the unit that it has there.
+fn milliseconds(text: &str) -> String {
+    let text = text.trim();
+    let number = text.strip_prefix('-').unwrap_or(text);
+    let bare = !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+    if bare {
+        format!("{text}ms")
+    } else {
+        text.to_owned()
     }
 }

@@ -5,14 +5,21 @@
 //! go, each with where it stands and how to mend it.
 
 pub mod addresses;
+#[cfg(test)]
+mod bad_input_tests;
 pub mod caches;
 pub mod catalogue;
 pub mod cluster;
 pub mod discovery;
 pub mod duration;
+#[cfg(test)]
+mod format_tests;
+pub mod formats;
 pub mod given;
 pub mod limits;
 pub mod problem;
+pub mod properties;
+pub mod reference;
 pub mod size;
 pub mod source;
 pub mod storage;
@@ -55,6 +62,8 @@ pub struct Settings {
     pub limits: LimitSettings,
     /// What is allowed and yet worth a word: print or log each of them once at start.
     pub warnings: Vec<Problem>,
+    /// How many names of a `.properties` file were passed over since they are not ours.
+    pub ignored: usize,
 }
 
 impl Settings {
@@ -78,18 +87,18 @@ impl Settings {
         )
     }
 
-    /// The same from the text of a TOML file that would stand at `path`.
+    /// The same from the text of a file that would stand at `path`, whose extension says its form.
     ///
     /// # Errors
     ///
     /// All problems at once, never none.
-    pub fn from_toml(
+    pub fn from_text(
         path: &Path,
         text: &str,
         environment: impl IntoIterator<Item = (String, String)>,
         flags: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, Vec<Problem>> {
-        Self::gather(|gathered| gathered.add_toml(path, text), environment, flags)
+        Self::gather(|gathered| gathered.add_text(path, text), environment, flags)
     }
 
     fn gather(
@@ -122,6 +131,7 @@ impl Settings {
         ];
         let [cluster, discovery, tls, storage, limits, tickets] =
             sections.map(|name| gathered.section(name));
+        let ignored = gathered.ignored;
         let mut report = gathered.report;
         let cluster = ClusterSettings::read(&mut Reader::new("cluster", &cluster, &mut report));
         let discovery =
@@ -155,6 +165,7 @@ impl Settings {
             caches,
             limits,
             warnings,
+            ignored,
         })
     }
 }

@@ -1,15 +1,12 @@
-//! Where settings come from: a TOML file, the environment, flags. Later ones win. Names are
-//! resolved here and unknown ones refused; values are only carried.
+//! Where settings come from: a file, the environment, flags. Later ones win. Names are resolved
+//! here and unknown ones refused; values are only carried.
 
 use super::catalogue;
+use super::formats::{self, Document, Format, toml_file, yaml_file};
 use super::given::{Given, Report, Table, Value};
 use super::problem::{Origin, Problem};
 use std::collections::BTreeMap;
 use std::path::Path;
-use toml::de::{DeTable, DeValue};
-
-/// The largest settings file, in bytes.
-pub const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The most caches that the settings may name.
 pub const CACHES_MAX: usize = 256;
@@ -22,12 +19,25 @@ pub const ENVIRONMENT_PREFIX: &str = "EMBERGRID_";
 pub struct Gathered {
     /// The sections but `caches`.
     pub sections: BTreeMap<&'static str, Table>,
-    /// The caches, each with where it begins.
-    pub caches: Vec<(Origin, Table)>,
+    /// The caches in their order.
+    pub caches: Vec<GivenCache>,
     /// What was found on the way.
     pub report: Report,
     /// Whether unknown names are warnings only.
     pub skip_validation: bool,
+    /// Names in a properties file that are not ours.
+    pub ignored: usize,
+}
+
+/// What was given of one cache.
+#[derive(Debug)]
+pub struct GivenCache {
+    /// As messages show it, such as `caches[0]`.
+    pub label: String,
+    /// Where it begins.
+    pub origin: Origin,
+    /// Its settings.
+    pub table: Table,
 }
 
 impl Gathered {
@@ -38,57 +48,36 @@ impl Gathered {
 
     /// Reads a file.
     pub fn add_file(&mut self, path: &Path) {
-        let refuse = |what: String, cure: &str| Problem {
-            origin: Origin::File {
-                path: path.to_path_buf(),
-                line: 0,
-            },
-            setting: String::new(),
-            what,
-            cure: cure.to_owned(),
-        };
-        let extension = path
-            .extension()
-            .map(|e| e.to_string_lossy().to_ascii_lowercase());
-        let refused = match extension.as_deref() {
-            Some("toml") => match read_bounded(path) {
-                Ok(text) => return self.add_toml(path, &text),
-                Err(what) => refuse(what, "name a readable TOML file"),
-            },
-            Some(form @ ("yaml" | "yml" | "properties")) => refuse(
-                format!("settings in .{form} files are not in this version"),
-                "write them as TOML",
-            ),
-            _ => refuse(
-                "the format follows the extension, which is unknown".to_owned(),
-                "name the file something.toml",
-            ),
-        };
-        self.report.problems.push(refused);
+        let text = Format::of(path).and_then(|format| formats::read(path, format));
+        match text {
+            Ok(text) => self.add_text(path, &text),
+            Err(problem) => self.report.problems.push(*problem),
+        }
     }
 
-    /// Reads the text of a TOML file.
-    pub fn add_toml(&mut self, path: &Path, text: &str) {
-        let lines = Lines::of(path, text);
-        let (document, errors) = DeTable::parse_recoverable(text);
-        if !errors.is_empty() {
-            // The message alone: the whole error would show the line, and a secret in it.
-            self.report
-                .problems
-                .extend(errors.iter().map(|error| Problem {
-                    origin: lines.origin(error.span().map_or(0, |span| span.start)),
-                    setting: String::new(),
-                    what: format!("not TOML: {}", error.message().replace('\n', ", ")),
-                    cure: "mend the syntax here".to_owned(),
-                }));
-            return;
+    /// Reads the text of a file that would stand at `path`, whose extension says its form.
+    pub fn add_text(&mut self, path: &Path, text: &str) {
+        // Some editors begin a file with a mark of its encoding.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+        let format = match Format::of(path) {
+            Ok(format) => format,
+            Err(problem) => return self.report.problems.push(*problem),
+        };
+        let document = match format {
+            Format::Toml => toml_file::read(path, text),
+            Format::Yaml => yaml_file::read(path, text),
+            Format::Properties => return self.add_properties(path, text),
+        };
+        match document {
+            Ok(document) => self.add_document(document, format),
+            Err(problems) => self.report.problems.extend(problems),
         }
-        for (key, value) in document.into_inner() {
-            let origin = lines.origin(key.span().start);
-            let value = lines.given(value.span().start, value.into_inner());
-            let key = key.into_inner();
-            match catalogue::find_section(&key) {
-                Some("caches") => self.add_caches(value),
+    }
+
+    fn add_document(&mut self, document: Document, format: Format) {
+        for (name, origin, value) in document {
+            match catalogue::find_section(&name) {
+                Some("caches") => self.add_caches(value, format),
                 Some(section) => match value.value {
                     Value::Table(entries) => {
                         for (name, given) in entries {
@@ -99,23 +88,25 @@ impl Gathered {
                         origin,
                         section,
                         "a value where a section belongs",
-                        format!("write [{section}] and its settings below"),
+                        format.section_form(section),
                     ),
                 },
-                None => self.unknown(origin, key.to_string(), catalogue::suggest_section(&key)),
+                None => {
+                    let cure = catalogue::suggest_section(&name);
+                    self.unknown(origin, name, cure);
+                }
             }
         }
     }
 
-    fn add_caches(&mut self, caches: Given) {
+    fn add_caches(&mut self, caches: Given, format: Format) {
         let Value::List(caches_given) = caches.value else {
-            let cure = "write [[caches]] before each cache";
+            let cure = format.cache_form();
             return self.problem(caches.origin, "caches", "not a list of caches", cure);
         };
         for cache in caches_given {
             let Value::Table(entries) = cache.value else {
-                let cure = "write [[caches]] before each cache";
-                self.problem(cache.origin, "caches", "not a cache", cure);
+                self.problem(cache.origin, "caches", "not a cache", format.cache_form());
                 continue;
             };
             let index = self.caches.len();
@@ -123,11 +114,39 @@ impl Gathered {
                 let cure = format!("{CACHES_MAX} caches at most");
                 return self.problem(cache.origin, "caches", "too many caches", cure);
             }
-            self.caches.push((cache.origin, Table::new()));
+            self.add_cache(None, cache.origin);
             for (name, given) in entries {
                 self.put("caches", Some(index), &name, given);
             }
         }
+    }
+
+    /// One more cache, of which nothing is given yet.
+    pub(super) fn add_cache(&mut self, label: Option<&str>, origin: Origin) {
+        let index = self.caches.len();
+        self.caches.push(GivenCache {
+            label: label.map_or_else(|| format!("caches[{index}]"), str::to_owned),
+            origin,
+            table: Table::new(),
+        });
+    }
+
+    /// The number of a cache, as it was written; the cache exists from now on.
+    pub(super) fn cache_at(
+        &mut self,
+        index: &str,
+        setting: &str,
+        origin: &Origin,
+    ) -> Option<usize> {
+        let Some(index) = index.parse().ok().filter(|index| *index < CACHES_MAX) else {
+            let cure = format!("count caches from 0 to {}", CACHES_MAX - 1);
+            self.problem(origin.clone(), setting, "not the number of a cache", cure);
+            return None;
+        };
+        while self.caches.len() <= index {
+            self.add_cache(None, origin.clone());
+        }
+        Some(index)
     }
 
     /// Lays the environment over what was given before.
@@ -190,14 +209,9 @@ impl Gathered {
         };
         match (section, parts) {
             ("caches", [_, index, name]) => {
-                let Some(index) = index.parse().ok().filter(|index| *index < CACHES_MAX) else {
-                    let cure = format!("count caches from 0 to {}", CACHES_MAX - 1);
-                    return self.problem(given.origin, whole, "not the number of a cache", cure);
-                };
-                while self.caches.len() <= index {
-                    self.caches.push((given.origin.clone(), Table::new()));
+                if let Some(index) = self.cache_at(index, whole, &given.origin) {
+                    self.put(section, Some(index), name, given);
                 }
-                self.put(section, Some(index), name, given);
             }
             ("caches", _) => {
                 let cure = "name a cache by its number and then its setting, as caches[0].backups";
@@ -212,8 +226,17 @@ impl Gathered {
         }
     }
 
-    fn put(&mut self, section: &'static str, index: Option<usize>, name: &str, given: Given) {
-        let shown = index.map_or_else(|| section.to_owned(), |index| format!("{section}[{index}]"));
+    /// Takes one setting of a section, or of a cache.
+    pub(super) fn put(
+        &mut self,
+        section: &'static str,
+        index: Option<usize>,
+        name: &str,
+        given: Given,
+    ) {
+        let shown = index
+            .and_then(|index| self.caches.get(index))
+            .map_or_else(|| section.to_owned(), |cache| cache.label.clone());
         let Some(known) = catalogue::find(section, name) else {
             let cure = catalogue::suggest(section, name);
             return self.unknown(given.origin, format!("{shown}.{name}"), cure);
@@ -221,7 +244,7 @@ impl Gathered {
         let table = match index {
             None => self.sections.entry(section).or_default(),
             Some(index) => match self.caches.get_mut(index) {
-                Some((_, table)) => table,
+                Some(cache) => &mut cache.table,
                 None => return,
             },
         };
@@ -240,7 +263,7 @@ impl Gathered {
         }
     }
 
-    fn unknown(&mut self, origin: Origin, setting: String, cure: String) {
+    pub(super) fn unknown(&mut self, origin: Origin, setting: String, cure: String) {
         let problem = Problem {
             origin,
             setting,
@@ -254,7 +277,13 @@ impl Gathered {
         }
     }
 
-    fn problem(&mut self, origin: Origin, setting: &str, what: &str, cure: impl Into<String>) {
+    pub(super) fn problem(
+        &mut self,
+        origin: Origin,
+        setting: &str,
+        what: &str,
+        cure: impl Into<String>,
+    ) {
         self.report.problems.push(Problem {
             origin,
             setting: setting.to_owned(),
@@ -267,77 +296,4 @@ impl Gathered {
 fn begins_with_section(name: &str) -> Option<(&str, &str)> {
     let (section, rest) = name.split_once('_')?;
     catalogue::find_section(section).map(|_| (section, rest))
-}
-
-fn read_bounded(path: &Path) -> Result<String, String> {
-    use std::io::Read;
-    let file = std::fs::File::open(path).map_err(|error| format!("cannot be read: {error}"))?;
-    let mut text = String::new();
-    file.take(FILE_BYTES_MAX + 1)
-        .read_to_string(&mut text)
-        .map_err(|error| format!("cannot be read: {error}"))?;
-    if text.len() as u64 > FILE_BYTES_MAX {
-        return Err(format!("more than {FILE_BYTES_MAX} bytes"));
-    }
-    Ok(text)
-}
-
-/// Turns offsets in a file into lines.
-struct Lines<'a> {
-    path: &'a Path,
-    starts: Vec<usize>,
-}
-
-impl<'a> Lines<'a> {
-    fn of(path: &'a Path, text: &str) -> Self {
-        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-        Self {
-            path,
-            starts: breaks.map(|(offset, _)| offset + 1).collect(),
-        }
-    }
-
-    fn origin(&self, offset: usize) -> Origin {
-        let line = self.starts.partition_point(|start| *start <= offset) + 1;
-        Origin::File {
-            path: self.path.to_path_buf(),
-            line,
-        }
-    }
-
-    fn given(&self, offset: usize, value: DeValue<'_>) -> Given {
-        let value = match value {
-            DeValue::String(text) => Value::Text(text.into_owned()),
-            DeValue::Boolean(boolean) => Value::Boolean(boolean),
-            DeValue::Integer(integer) => {
-                let digits = integer.as_str().replace('_', "");
-                i64::from_str_radix(&digits, integer.radix())
-                    .map_or(Value::Other("a number out of range"), Value::Integer)
-            }
-            DeValue::Float(_) => Value::Other("a fraction"),
-            DeValue::Datetime(_) => Value::Other("a point in time"),
-            DeValue::Array(array) => Value::List(
-                array
-                    .into_iter()
-                    .map(|entry| self.given(entry.span().start, entry.into_inner()))
-                    .collect(),
-            ),
-            DeValue::Table(table) => Value::Table(
-                table
-                    .into_iter()
-                    .map(|(key, value)| {
-                        let start = key.span().start;
-                        (
-                            key.into_inner().into_owned(),
-                            self.given(start, value.into_inner()),
-                        )
-                    })
-                    .collect(),
-            ),
-        };
-        Given {
-            value,
-            origin: self.origin(offset),
-        }
-    }
 }

@@ -1,11 +1,14 @@
-//! `[storage]`: how much is kept, and where. Neither a limit on memory nor keeping entries on disk
-//! is in this version; both are refused by name.
+//! `[storage]`: how much is kept, and where. The limit on memory is reported and not enforced in
+//! this version; keeping entries on disk is refused by name.
 
 use super::given::Reader;
 
 /// The section `[storage]`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct StorageSettings {}
+pub struct StorageSettings {
+    /// Memory for entries in bytes; 0: 20 % of what this machine or its container has.
+    pub region_bytes_max: u64,
+}
 
 impl StorageSettings {
     /// Reads the section.
@@ -17,16 +20,15 @@ impl StorageSettings {
                 "take it out; entries are kept in memory",
             );
         }
-        if reader
-            .size("default-region-max-size", 0..=u64::MAX)
-            .is_some_and(|bytes| bytes > 0)
-        {
-            reader.not_yet(
+        let region = reader.size("default-region-max-size", 0..=u64::MAX);
+        let region_bytes_max = region.unwrap_or_default();
+        if region_bytes_max > 0 {
+            reader.warning(
                 "default-region-max-size",
-                "a limit on the memory for entries is",
-                "take it out, and give entries a time to live",
+                "reported by NodeStats, and not enforced in this version: entries beyond it are kept",
+                "give entries a time to live",
             );
         }
-        Self::default()
+        Self { region_bytes_max }
     }
 }

@@ -20,7 +20,7 @@ fn load(
     flags: &[(&str, &str)],
 ) -> Result<Settings, Vec<String>> {
     let flags = [flags, &[NO_TLS]].concat();
-    Settings::from_toml(
+    Settings::from_text(
         Path::new("embergrid.toml"),
         text,
         pairs(environment),
@@ -289,8 +289,8 @@ fn bad_addresses_and_what_is_to_come_are_refused() {
         ),
         ("[discovery]\naddresses = [\"localhost:1..60000\"]", "1024"),
         (
-            "[storage]\ndefault-region-max-size = \"64MiB\"",
-            "not in this version",
+            "[storage]\ndefault-region-max-size = \"-1MiB\"",
+            "a negative size",
         ),
         ("[tickets]\nkinds = {}", "not in this version"),
         (
@@ -392,9 +392,10 @@ fn files_that_cannot_be_read_are_named() {
     };
     assert!(load(&path).contains("cannot be read"));
     for (name, word) in [
-        ("a.yaml", "not in this version"),
-        ("a.properties", "not in this version"),
-        ("a", "unknown"),
+        ("a.yaml", "cannot be read"),
+        ("a.properties", "cannot be read"),
+        ("a.json", "the extension, which is unknown"),
+        ("a", "the extension, which is unknown"),
     ] {
         assert!(load(&folder.path().join(name)).contains(word));
     }
@@ -408,7 +409,7 @@ fn files_that_cannot_be_read_are_named() {
 #[test]
 fn half_of_tls_is_an_error() {
     let load = |text: &str| {
-        let loaded = Settings::from_toml(Path::new("embergrid.toml"), text, [], []);
+        let loaded = Settings::from_text(Path::new("embergrid.toml"), text, [], []);
         let problems = loaded.expect_err(text);
         problems.iter().map(ToString::to_string).collect::<Vec<_>>()
     };
@@ -463,7 +464,7 @@ fn stores_are_found_beside_the_file_and_looked_at() {
             "[tls]\nkey-store-file-path = \"{key}\"\nkey-store-type = \"pem\"\n\
              trust-store-file-path = \"trust.pem\"\ntrust-store-type = \"PEM\"\n"
         );
-        Settings::from_toml(&path, &text, [], [])
+        Settings::from_text(&path, &text, [], [])
     };
     let settings = load("key.pem").expect("both stores are there");
     let key_store = settings.tls.key_store.expect("a key store");
@@ -500,13 +501,19 @@ fn the_examples_are_right() {
         ("tls.key-store-file-path", key.as_ref()),
         ("tls.key-store-type", "PEM"),
     ];
-    for (name, caches, flags) in [("one-node", 1, &[][..]), ("three-nodes", 3, &flags[..])] {
-        let name = format!("examples/{name}.toml");
+    for (name, caches, warnings, flags) in [
+        ("one-node.toml", 1, 0, &[][..]),
+        ("three-nodes.toml", 3, 0, &flags[..]),
+        ("two-zones.yaml", 3, 0, &flags[..]),
+        ("registry.properties", 1, 1, &[][..]),
+    ] {
+        let name = format!("examples/{name}");
         let text = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(&name))
             .expect("an example");
         let path = folder.path().join(&name);
-        let settings = Settings::from_toml(&path, &text, [], pairs(flags)).expect("no problems");
+        let settings = Settings::from_text(&path, &text, [], pairs(flags)).expect("no problems");
         assert_eq!(settings.caches.len(), caches);
-        assert!(settings.warnings.is_empty() && settings.tls.enabled);
+        assert_eq!(settings.warnings.len(), warnings, "{:?}", settings.warnings);
+        assert!(settings.tls.enabled);
     }
 }

@@ -28,6 +28,8 @@ pub(super) struct Core {
     pub(super) watching: Mutex<()>,
     /// How many events wait for one watcher.
     pub(super) watch_queue_max: usize,
+    /// The memory for entries.
+    pub(super) region_bytes_max: u64,
 }
 
 impl Core {
@@ -68,7 +70,16 @@ impl Core {
     }
 
     pub(super) fn stats(&self) -> Stats {
+        let caches = self.grid.view();
+        let entries = caches
+            .caches
+            .keys()
+            .map(|cache| self.grid.sizes(*cache).entries);
+        let resident = memory_stats::memory_stats().map_or(0, |stats| stats.physical_mem);
         Stats {
+            entries: entries.sum(),
+            resident_bytes: resident as u64,
+            region_bytes_max: self.region_bytes_max,
             requests_waiting: self.outside.replies.waiting() as u64,
             links: self.outside.links.count() as u64,
             uptime: self.clock.now().0,

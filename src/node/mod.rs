@@ -9,6 +9,7 @@ mod dialer;
 mod handle;
 mod links;
 mod listen;
+mod memory;
 mod outside;
 mod pending;
 mod priority;

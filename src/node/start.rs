@@ -6,6 +6,7 @@ use super::control::{self, Duties};
 use super::core::Core;
 use super::handle::Handle;
 use super::listen::{self, Bound};
+use super::memory;
 use super::outside::{Life, Outside};
 use super::probes::Report;
 use super::sessions::Sessions;
@@ -95,6 +96,7 @@ impl Node {
             hello: Arc::new(hello),
             watching: Mutex::default(),
             watch_queue_max: settings.limits.watch_queue_max as usize,
+            region_bytes_max: memory::region_bytes(settings.storage.region_bytes_max),
         });
         let discovery = &settings.discovery;
         let links = link_options(settings, tls.as_ref());

@@ -80,6 +80,12 @@ pub struct Stats {
     pub partitions_lost: u64,
     /// Watches that could not go on.
     pub watches_lost: u64,
+    /// Entries that this node holds now, in all caches, copies included.
+    pub entries: u64,
+    /// Memory that this process takes now.
+    pub resident_bytes: u64,
+    /// Memory for entries, as the settings have it.
+    pub region_bytes_max: u64,
     /// Microseconds since this node was started.
     pub uptime: u64,
 }

@@ -42,7 +42,9 @@ fn wrong_usage_is_two() {
 
 #[test]
 fn help_is_given_with_an_example() {
-    for command in ["node", "demo", "certs", "get", "put", "remove", "topology"] {
+    for command in [
+        "node", "demo", "certs", "config", "get", "put", "remove", "topology",
+    ] {
         let ended = embergrid(&[command, "--help"], LIMIT);
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert!(ended.output.contains("Example"), "{ended:?}");
@@ -123,4 +125,49 @@ fn a_cluster_out_of_reach_is_three() {
         assert_eq!(ended.code, Some(3), "{ended:?}");
         one_line(&ended);
     }
+}
+
+#[test]
+fn settings_are_checked_and_explained() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("a file is written");
+        path.to_string_lossy().into_owned()
+    };
+    let good = file(
+        "good.properties",
+        "server.port=1\ncas.ticket.registry.ignite.tls.enabled=false\n",
+    );
+    let bad = file(
+        "bad.yaml",
+        "tls:\n  enabled: false\ndiscovery:\n  ack-timeout: 2\nlimits:\n  x: 1\n",
+    );
+    let checked = embergrid(&["config", "check", &good], LIMIT);
+    assert_eq!(checked.code, Some(0), "{checked:?}");
+    assert!(
+        checked.output.contains("1 name of others passed over"),
+        "{checked:?}"
+    );
+    let checked = embergrid(&["config", "check", &bad], LIMIT);
+    assert_eq!(checked.code, Some(2), "{checked:?}");
+    let lines: Vec<&str> = checked.errors.lines().collect();
+    assert!(
+        lines.len() == 2 && lines[0].contains("bad.yaml:4: "),
+        "{checked:?}"
+    );
+    let checked = embergrid(&["config", "check", &bad, "--output", "json"], LIMIT);
+    let found: serde_json::Value = serde_json::from_str(&checked.output).expect("JSON");
+    assert_eq!(found["problems"][1]["line"], 6);
+    let explained = embergrid(&["config", "explain", "ackTimeout"], LIMIT);
+    assert_eq!(explained.code, Some(0), "{explained:?}");
+    assert!(explained.output.contains("default    2s"), "{explained:?}");
+    let unknown = embergrid(&["config", "explain", "ack-timout"], LIMIT);
+    assert_eq!(unknown.code, Some(2), "{unknown:?}");
+    one_line(&unknown);
+    let defaults = embergrid(&["config", "defaults"], LIMIT);
+    assert!(
+        defaults.output.contains("tombstone-retention"),
+        "{defaults:?}"
+    );
 }

@@ -119,7 +119,7 @@ fn the_file_is_believed_and_not_its_label() {
         fixture("keytool-ec.p12"),
         fixture("authority.pem"),
     );
-    let settings = Settings::from_toml(Path::new("embergrid.toml"), &text, [], []);
+    let settings = Settings::from_text(Path::new("embergrid.toml"), &text, [], []);
     let warnings = settings.expect("it may start").warnings;
     let warnings: Vec<String> = warnings.iter().map(ToString::to_string).collect();
     assert_eq!(warnings.len(), 2, "{warnings:?}");

@@ -63,6 +63,14 @@ impl Node {
     }
 }
 
+/// Free at this moment; the node says so where somebody took it since.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0")
+        .and_then(|listener| listener.local_addr())
+        .expect("a free port")
+        .port()
+}
+
 fn file(folder: &Path, name: &str) -> String {
     folder.join(name).to_string_lossy().into_owned()
 }
@@ -79,11 +87,7 @@ fn a_node_says_that_it_serves_and_leaves_when_it_is_told() {
         );
         assert_eq!(made.code, Some(0), "{made:?}");
     }
-    // Free at this moment; the node says so where somebody took it since.
-    let port = TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-        .port();
+    let port = free_port();
     let settings = path.join("embergrid.toml");
     let text = format!(
         "[cluster]\nnode-name = \"only\"\n\n[discovery]\naddresses = [\"127.0.0.1:{port}\"]\n\
@@ -129,4 +133,47 @@ fn a_node_says_that_it_serves_and_leaves_when_it_is_told() {
         begin.elapsed().as_millis()
     );
     assert_eq!(run(&["get", "sessions", "TGT-1"]).code, Some(3));
+}
+
+#[test]
+fn the_properties_file_of_an_operator_starts_a_node() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let certificates = folder.path().join("certs");
+    let place = certificates.to_str().expect("a plain path");
+    for arguments in [["node", "node-1"], ["client", "console"]] {
+        let made = embergrid(
+            &["certs", arguments[0], arguments[1], "--folder", place],
+            LIMIT,
+        );
+        assert_eq!(made.code, Some(0), "{made:?}");
+    }
+    // The example with another port: others may use the usual ones on this machine.
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/registry.properties");
+    let example = std::fs::read_to_string(example).expect("the example");
+    let port = free_port();
+    let text = example
+        .replace("localhost:47500..47509", &format!("127.0.0.1:{port}"))
+        .replace("local-port=-1", &format!("local-port={port}"));
+    assert_eq!(
+        text.matches(&port.to_string()).count(),
+        2,
+        "both were replaced"
+    );
+    let settings = folder.path().join("examples/registry.properties");
+    std::fs::create_dir(folder.path().join("examples")).expect("a folder");
+    std::fs::write(&settings, text).expect("a file is written");
+
+    let mut node = Node::start(&settings);
+    let address = format!("127.0.0.1:{port}");
+    assert!(node.first_line().contains(&format!("serving on {address}")));
+    let (key, trust) = (
+        file(&certificates, "console.key.pem"),
+        file(&certificates, "authority.pem"),
+    );
+    let flags = ["--address", &address, "--key", &key, "--trust", &trust];
+    let put = ["put", "tickets", "TGT-1", "alice"];
+    let stored = embergrid(&[&put[..], &flags].concat(), LIMIT);
+    assert_eq!(stored.code, Some(0), "{stored:?}");
+    node.signal("-TERM");
+    assert_eq!(node.ended(), Some(0));
 }

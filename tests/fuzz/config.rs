@@ -3,6 +3,7 @@
 
 use crate::damage::damaged;
 use crate::random::{Random, for_each_seed};
+use embergrid::config::formats::{properties_file, yaml_file};
 use embergrid::config::{AddressList, Settings, addresses, catalogue, duration, size};
 use std::path::Path;
 
@@ -215,7 +216,7 @@ fn files_environments_and_flags() {
         };
         let environment = given(random, "EMBERGRID_", "__");
         let flags = given(random, "", ".");
-        match Settings::from_toml(Path::new("embergrid.toml"), &text, environment, flags) {
+        match Settings::from_text(Path::new("embergrid.toml"), &text, environment, flags) {
             Ok(settings) => assert!(settings.discovery.lease < settings.discovery.ack_timeout),
             Err(problems) => {
                 assert!(!problems.is_empty(), "seed {seed}: {text}");
@@ -228,6 +229,160 @@ fn files_environments_and_flags() {
             }
         }
     });
+}
+
+/// A line of a properties file that may be right.
+fn property(random: &mut Random) -> String {
+    const VALUES: &[&str] = &[
+        "1",
+        "-1",
+        "2000",
+        "PT6D",
+        "true",
+        "localhost:1..5,[::1]",
+        "a,b",
+        "zone=a",
+        "PARTITIONED",
+        "",
+        "\\",
+        "a\\\n  b",
+        "\\u0041",
+        "\\ud800",
+        "\\u12",
+        "64MiB",
+        "c:\\\\d",
+        "\u{85}",
+        "\t",
+    ];
+    const BETWEEN: &[&str] = &[
+        "=", ":", " ", " = ", "\\=", "[0]=", "[1] =", "[x]=", ".a=", "[",
+    ];
+    const BEFORE: &[&str] = &[
+        "",
+        "",
+        "tickets-cache.",
+        "caches[0].",
+        "caches[1].",
+        "crypto.",
+        "limits.",
+    ];
+    let known = random.pick(catalogue::SETTINGS);
+    let line = |random: &mut Random, name: &str| {
+        let (before, between) = (random.pick(BEFORE), random.pick(BETWEEN));
+        let value = random.pick(VALUES);
+        format!("cas.ticket.registry.ignite.{before}{name}{between}{value}")
+    };
+    match random.below(8) {
+        0 => random.text(12),
+        1 => format!("# {}\\", random.text(6)),
+        2 => format!("{}.{}={}", known.section, known.name, random.pick(VALUES)),
+        3 => {
+            let name = random.text(6);
+            line(random, &name)
+        }
+        _ => line(random, known.name),
+    }
+}
+
+/// Loads a file, which is right or refused with a word for each problem.
+fn right_or_refused(name: &str, text: &str, seed: u64) -> bool {
+    match Settings::from_text(Path::new(name), text, [], []) {
+        Ok(_) => true,
+        Err(problems) => {
+            assert!(!problems.is_empty(), "seed {seed}: {text}");
+            for problem in problems {
+                assert!(
+                    !problem.what.is_empty() && !problem.cure.is_empty(),
+                    "{problem}"
+                );
+            }
+            false
+        }
+    }
+}
+
+#[test]
+fn properties_files() {
+    for_each_seed("properties files", |seed, random| {
+        let text = random.several(10, property).join("\n");
+        let found = properties_file::read(Path::new("a.properties"), &text);
+        if let Ok(found) = found {
+            for property in &found.ours {
+                assert!(!property.name.is_empty(), "seed {seed}: {text}");
+            }
+        }
+        right_or_refused("a.properties", &text, seed);
+    });
+}
+
+#[test]
+fn yaml_files() {
+    const PIECES: &[&str] = &[
+        "discovery",
+        "caches",
+        "limits",
+        "ack-timeout",
+        "name",
+        ":",
+        ": ",
+        "- ",
+        "\n",
+        "\n  ",
+        "\n    ",
+        "[",
+        "]",
+        "{",
+        "}",
+        ", ",
+        "&a ",
+        "*a",
+        "!!str ",
+        "!x ",
+        "|",
+        ">",
+        "\"",
+        "'",
+        "#",
+        "---\n",
+        "...\n",
+        "? ",
+        "2s",
+        "5",
+        "~",
+        "true",
+        "%YAML 1.2\n",
+        "\t",
+        "\u{feff}",
+        "<<: ",
+        "0x1",
+        "1e5",
+    ];
+    let mut read = 0;
+    for_each_seed("YAML files", |seed, random| {
+        let text = pieces(random, PIECES, 24);
+        if yaml_file::read(Path::new("a.yaml"), &text).is_ok() {
+            read += 1;
+        }
+        right_or_refused("a.yaml", &text, seed);
+    });
+    println!("YAML files: {read} read");
+    assert!(read > 0);
+}
+
+#[test]
+fn deep_and_wide_yaml_is_refused_in_bounded_time() {
+    let aliases = (1..40).fold("a0: &a0 [x, x]\n".to_owned(), |text, level| {
+        let before = level - 1;
+        format!("{text}a{level}: &a{level} [*a{before}, *a{before}]\n")
+    });
+    for text in [
+        "[".repeat(100_000),
+        "{a: ".repeat(100_000),
+        "- ".repeat(100_000),
+        aliases,
+    ] {
+        assert!(!right_or_refused("a.yaml", &text, 0));
+    }
 }
 
 #[test]
@@ -261,17 +416,43 @@ fn damaged_files() {
         [limits]
         drain-time = "30s"
     "#;
-    let (mut read, mut refused) = (0, 0);
-    for_each_seed("damaged settings files", |seed, random| {
-        let bytes = damaged(random, whole.as_bytes().to_vec());
-        let text = String::from_utf8_lossy(&bytes);
-        match Settings::from_toml(Path::new("embergrid.toml"), &text, [], []) {
-            Ok(_) => read += 1,
-            Err(problems) => {
-                assert!(!problems.is_empty(), "seed {seed}: {text}");
+    let yaml = r#"
+cluster: {name: sso, attributes: {zone: a}}
+discovery:
+  ignite-address: localhost:47500..47509
+tls: {enabled: false}
+caches:
+  - name: sessions
+    cache-mode: PARTITIONED
+    time-to-idle: PT2H
+limits:
+  drain-time: 30s
+"#;
+    let properties = "\
+# as operators have it
+cas.ticket.registry.ignite.ignite-address=localhost:47500..47509,\\
+    localhost:5
+cas.ticket.registry.ignite.ack-timeout=2000
+cas.ticket.registry.ignite.tls.enabled=false
+cas.ticket.registry.ignite.tickets-cache.cache-mode=REPLICATED
+cas.server.name=https://localhost
+";
+    for (name, whole) in [
+        ("embergrid.toml", whole),
+        ("embergrid.yaml", yaml),
+        ("embergrid.properties", properties),
+    ] {
+        assert!(right_or_refused(name, whole, 0), "{name}");
+        let (mut read, mut refused) = (0, 0);
+        for_each_seed(name, |seed, random| {
+            let bytes = damaged(random, whole.as_bytes().to_vec());
+            let text = String::from_utf8_lossy(&bytes);
+            if right_or_refused(name, &text, seed) {
+                read += 1;
+            } else {
                 refused += 1;
             }
-        }
-    });
-    println!("damaged settings files: {read} read, {refused} refused");
+        });
+        println!("damaged {name}: {read} read, {refused} refused");
+    }
 }

@@ -149,6 +149,9 @@ pub fn stats(me: &NodeInfo, serving: bool, stats: &Stats) -> pb::NodeStatsRespon
         ("writes_lost_at_most", stats.writes_lost_at_most),
         ("partitions_lost", stats.partitions_lost),
         ("watches_lost", stats.watches_lost),
+        ("entries_now", stats.entries),
+        ("resident_bytes_now", stats.resident_bytes),
+        ("region_max_bytes_now", stats.region_bytes_max),
     ];
     let named = |(name, count): (&str, u64)| (name.to_owned(), count);
     pb::NodeStatsResponse {
