@@ -41,7 +41,15 @@ fn print_tables(topology: &TopologyResponse, caches: &[Cache]) {
         "cluster {}, topology version {number}, coordinator {}, asked {}",
         topology.cluster_name, topology.coordinator, topology.self_
     ));
-    let mut nodes = output::table(&["node", "address", "role", "state", "since", "version"]);
+    let mut nodes = output::table(&[
+        "node",
+        "address",
+        "role",
+        "state",
+        "since",
+        "version",
+        "certificate days",
+    ]);
     for node in &topology.nodes {
         nodes.add_row([
             node.consistent_id.clone(),
@@ -50,6 +58,7 @@ fn print_tables(topology: &TopologyResponse, caches: &[Cache]) {
             state(node).to_owned(),
             point(node.started_at.as_ref()).unwrap_or_default(),
             node.version.clone(),
+            days_left(node),
         ]);
     }
     output::line(nodes);
@@ -105,7 +114,14 @@ fn node_as_json(node: &Node) -> Value {
         "version": node.version,
         "started-at": point(node.started_at.as_ref()),
         "certificate-expires-at": point(node.certificate_expires_at.as_ref()),
+        "certificate-days-left": node.certificate_days_left,
     })
+}
+
+/// How long its certificate is still good; empty without TLS.
+fn days_left(node: &Node) -> String {
+    let days = node.certificate_days_left;
+    days.map_or_else(String::new, |days| days.to_string())
 }
 
 /// Partitions all of whose owners are gone.

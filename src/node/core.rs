@@ -8,6 +8,7 @@ use super::stats::Stats;
 use super::timer::Timer;
 use crate::engine::Grid;
 use crate::error::{Error, ErrorKind, Result};
+use crate::rpc::renewal::Renewal;
 use crate::types::NodeInfo;
 use crate::types::hello::{Hello, NAME_TAKEN};
 use parking_lot::Mutex;
@@ -21,6 +22,8 @@ pub(super) struct Core {
     pub(super) timer: Timer,
     pub(super) sessions: Sessions,
     pub(super) report: Report,
+    /// Its certificates and those of others; absent without TLS.
+    pub(super) renewal: Option<Arc<Renewal>>,
     /// What this node says of itself to peers.
     pub(super) hello: Arc<Hello>,
     /// Keeps the comings and goings of watchers in one order. Taken before the engine's locks
@@ -83,6 +86,7 @@ impl Core {
             requests_waiting: self.outside.replies.waiting() as u64,
             links: self.outside.links.count() as u64,
             uptime: self.clock.now().0,
+            certificates: self.renewal.as_deref().map(super::certificates::stats),
             ..self.outside.counters.read()
         }
     }

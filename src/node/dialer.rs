@@ -2,10 +2,12 @@
 //! Whom to dial is decided by the engine, the address list and the view.
 
 use super::core::Core;
+use super::outside::Wanted;
 use crate::engine::ProbeOutcome;
 use crate::rpc::connector::DialError;
 use crate::rpc::link::{Greeting, Link, LinkOptions, greet};
 use crate::rpc::names::{Names, split_address};
+use crate::rpc::refusals::Reason;
 use crate::types::{Member, NodeInfo};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
@@ -17,6 +19,9 @@ use tokio::time::timeout;
 
 /// How long it takes at most to learn whether the port of a link that ended refuses.
 const REFUSAL_WAIT: Duration = Duration::from_millis(200);
+
+/// How often it is tried to replace a link whose certificates were renewed.
+const REPLACE_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Dials peers of one node.
 pub(super) struct Dialer {
@@ -169,7 +174,45 @@ impl Dialer {
             })
             .await?;
         self.tell_up(&link);
+        tokio::spawn(Arc::clone(self).replace_when_outdated(link));
         Ok(())
+    }
+
+    /// Makes a link anew when the certificates of either end were renewed: at once, and again
+    /// until it was replaced; it ends where that does not come about within `drain-time`, and at
+    /// once where its peer is not admitted any longer.
+    async fn replace_when_outdated(self: Arc<Self>, link: Arc<Link>) {
+        let Some(renewal) = self.options.connector.renewal() else {
+            return;
+        };
+        let mut generations = renewal.generations();
+        tokio::select! {
+            () = link.ended() => return,
+            () = link.unwanted() => {}
+            _ = generations.wait_for(|now| *now > link.generation()) => {}
+        }
+        let peer = link.peer();
+        if !renewal.current().nodes.admit(link.certificates()) {
+            let why = "the renewed files do not admit its certificate";
+            renewal.refusals.add(Reason::Withdrawn, link.address(), why);
+            link.close();
+            return;
+        }
+        let give_up = tokio::time::sleep(self.options.drain_time);
+        tokio::pin!(give_up);
+        loop {
+            self.core.outside.want(Wanted::Fresh(peer.clone()));
+            tokio::select! {
+                () = link.ended() => return,
+                () = &mut give_up => break,
+                () = tokio::time::sleep(REPLACE_INTERVAL) => {}
+            }
+        }
+        tracing::warn!(
+            peer = peer.consistent_id,
+            "a link was not made anew in time and is closed"
+        );
+        link.close();
     }
 
     fn tell_up(&self, link: &Arc<Link>) {

@@ -45,6 +45,11 @@ impl Links {
         older.next().map(|(_, link)| link.peer().clone())
     }
 
+    /// The link to a peer.
+    pub(super) fn of(&self, peer: Member) -> Option<Arc<Link>> {
+        self.up.read().get(&peer).cloned()
+    }
+
     /// Adds a link; an older one to the same peer ends.
     pub(super) fn add(&self, link: Arc<Link>) {
         let replaced = self.up.write().insert(link.peer().member, link);

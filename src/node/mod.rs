@@ -2,6 +2,7 @@
 //! owns the one clock. The only place where engine, storage and rpc meet; what is decided is
 //! decided in the engine, what is spoken is spoken in rpc.
 
+mod certificates;
 mod clock;
 mod control;
 mod core;
@@ -23,5 +24,5 @@ mod watch;
 pub use handle::{Handle, Watch};
 pub use sessions::PeerSession;
 pub use start::Node;
-pub use stats::Stats;
+pub use stats::{CertificateStats, Stats};
 pub use watch::WatchItem;

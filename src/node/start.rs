@@ -1,6 +1,7 @@
 //! Start and stop of a node: binds, makes the engine, starts the control thread, and waits for
 //! the end.
 
+use super::certificates;
 use super::clock::Clock;
 use super::control::{self, Duties};
 use super::core::Core;
@@ -18,7 +19,7 @@ use crate::rpc::acceptor::{Acceptor, Listening};
 use crate::rpc::connector::Connector;
 use crate::rpc::lane::LaneLimits;
 use crate::rpc::link::LinkOptions;
-use crate::rpc::tls::{NodeTls, node_tls};
+use crate::rpc::renewal::Renewal;
 use crate::types::hello::{Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use crate::types::{Incarnation, Member, Micros, NodeId, NodeInfo, Role};
 use parking_lot::Mutex;
@@ -52,7 +53,7 @@ impl Node {
     ///
     /// What is wrong with the certificates, the address or the ports.
     pub fn start(settings: &Settings) -> Result<Self> {
-        let tls = node_tls(&settings.tls)?;
+        let tls = Renewal::start(&settings.tls)?;
         Self::start_bound(settings, tls, listen::bind(settings)?)
     }
 
@@ -62,11 +63,11 @@ impl Node {
     ///
     /// As [`Node::start`].
     pub fn start_on(settings: &Settings, listener: TcpListener) -> Result<Self> {
-        let tls = node_tls(&settings.tls)?;
+        let tls = Renewal::start(&settings.tls)?;
         Self::start_bound(settings, tls, listen::announce(settings, listener)?)
     }
 
-    fn start_bound(settings: &Settings, tls: Option<NodeTls>, bound: Bound) -> Result<Self> {
+    fn start_bound(settings: &Settings, tls: Option<Arc<Renewal>>, bound: Bound) -> Result<Self> {
         let Bound {
             listener,
             advertised,
@@ -74,7 +75,7 @@ impl Node {
         let listener = tokio::net::TcpListener::from_std(listener)
             .map_err(|error| Error::new(ErrorKind::Internal, format!("the listener: {error}")))?;
         let endpoints = settings.discovery.addresses.endpoints();
-        let me = node_info(settings, tls.as_ref(), advertised);
+        let me = node_info(settings, tls.as_deref(), advertised);
         let hello = Hello {
             cluster_name: settings.cluster.name.clone(),
             protocol: PROTOCOL_VERSION,
@@ -93,13 +94,14 @@ impl Node {
             timer: Timer::new(),
             sessions: Sessions::default(),
             report: Report::of(&endpoints),
+            renewal: tls.clone(),
             hello: Arc::new(hello),
             watching: Mutex::default(),
             watch_queue_max: settings.limits.watch_queue_max as usize,
             region_bytes_max: memory::region_bytes(settings.storage.region_bytes_max),
         });
         let discovery = &settings.discovery;
-        let links = link_options(settings, tls.as_ref());
+        let links = link_options(settings, tls.clone());
         let duties = Duties {
             core: Arc::clone(&core),
             links,
@@ -115,6 +117,9 @@ impl Node {
             "a node has started"
         );
         let connections_max = settings.limits.connections_max as usize;
+        if let Some(tls) = &tls {
+            tokio::spawn(certificates::watch(Arc::clone(&core), Arc::clone(tls)));
+        }
         let acceptor = Acceptor::new(tls, discovery.socket_timeout, connections_max);
         Ok(Self {
             handle: Handle { core },
@@ -202,7 +207,7 @@ fn seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
-fn node_info(settings: &Settings, tls: Option<&NodeTls>, address: String) -> NodeInfo {
+fn node_info(settings: &Settings, tls: Option<&Renewal>, address: String) -> NodeInfo {
     let consistent_id = settings
         .cluster
         .node_name
@@ -224,7 +229,7 @@ fn node_info(settings: &Settings, tls: Option<&NodeTls>, address: String) -> Nod
         attributes: settings.cluster.attributes.clone(),
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at,
-        certificate_expires_at: tls.map_or(0, |tls| tls.certificate_expires_at),
+        certificate_expires_at: tls.map_or(0, |tls| tls.current().certificate_expires_at),
     }
 }
 
@@ -243,11 +248,12 @@ fn grid_options(settings: &Settings, me: NodeInfo, endpoints: usize) -> GridOpti
     }
 }
 
-fn link_options(settings: &Settings, tls: Option<&NodeTls>) -> LinkOptions {
+fn link_options(settings: &Settings, tls: Option<Arc<Renewal>>) -> LinkOptions {
     let discovery = &settings.discovery;
     LinkOptions {
         connector: Connector::new(tls, discovery.socket_timeout),
         network_timeout: discovery.network_timeout,
+        drain_time: settings.limits.drain_time,
         data_limits: LaneLimits {
             messages_max: settings.limits.link_queue_max as usize,
             bytes_max: LINK_QUEUE_BYTES_MAX,

@@ -88,6 +88,23 @@ pub struct Stats {
     pub region_bytes_max: u64,
     /// Microseconds since this node was started.
     pub uptime: u64,
+    /// Absent without TLS.
+    pub certificates: Option<CertificateStats>,
+}
+
+/// Certificates: this node's own and those that others have shown.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CertificateStats {
+    /// Whole days until this node's certificate ends; 0 also where it has ended.
+    pub days_left: u64,
+    /// How often renewed files were taken into use.
+    pub renewed: u64,
+    /// How often renewed files were bad, and the old ones stayed in use.
+    pub refused: u64,
+    /// Connections that were accepted under earlier certificates and still stand.
+    pub outdated: u64,
+    /// Connections that were refused, by the name of the reason.
+    pub connections_refused: Vec<(&'static str, u64)>,
 }
 
 impl Counters {

@@ -6,7 +6,9 @@
 //! protocol than HTTP/2, or asks for a control link without being a node.
 
 use super::connection::{Connection, Remote};
-use super::tls::{ALPN_CONTROL, NodeTls};
+use super::refusals::Reason;
+use super::renewal::Renewal;
+use super::tls::ALPN_CONTROL;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -29,7 +31,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Turns sockets into connections.
 pub struct Acceptor {
-    tls: Option<(TlsAcceptor, NodeTls)>,
+    tls: Option<Arc<Renewal>>,
     socket_timeout: Duration,
     connections: Arc<Semaphore>,
 }
@@ -57,17 +59,21 @@ impl Acceptor {
     /// Each handshake takes `socket_timeout` at most, and at most `connections_max` stand at a
     /// time; one more is closed at once.
     pub fn new(
-        tls: Option<NodeTls>,
+        tls: Option<Arc<Renewal>>,
         socket_timeout: Duration,
         connections_max: usize,
     ) -> Arc<Self> {
-        let tls = tls.map(|tls| (TlsAcceptor::from(Arc::clone(&tls.server)), tls));
         let connections = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
         Arc::new(Self {
             tls,
             socket_timeout,
             connections,
         })
+    }
+
+    /// What tells of renewed certificates; absent without TLS.
+    pub fn renewal(&self) -> Option<&Arc<Renewal>> {
+        self.tls.as_ref()
     }
 
     /// Accepts until `stop` is done.
@@ -93,7 +99,7 @@ impl Acceptor {
                 }
             };
             let Ok(permit) = Arc::clone(&self.connections).try_acquire_owned() else {
-                tracing::warn!(%address, "too many connections; one more was closed");
+                self.refused(Reason::TooMany, address, "too many connections");
                 continue;
             };
             let task =
@@ -130,8 +136,19 @@ impl Acceptor {
                 };
                 let _ = queue.send(connection.counted(permit)).await;
             }
-            Ok(Err(error)) => tracing::debug!(%address, %error, "a connection was not admitted"),
-            Err(_) => tracing::debug!(%address, "no TLS handshake within socket-timeout"),
+            Ok(Err(error)) => {
+                if let Some(tls) = &self.tls {
+                    tls.refusals.add_failed(address, &error);
+                }
+            }
+            Err(_) => self.refused(Reason::Late, address, "no handshake within socket-timeout"),
+        }
+    }
+
+    fn refused(&self, reason: Reason, address: SocketAddr, why: &str) {
+        match &self.tls {
+            Some(tls) => tls.refusals.add(reason, address, why),
+            None => tracing::debug!(%address, why, "a connection was refused"),
         }
     }
 
@@ -141,9 +158,11 @@ impl Acceptor {
         tcp: TcpStream,
         address: SocketAddr,
     ) -> std::io::Result<(Connection, bool)> {
-        let Some((acceptor, tls)) = &self.tls else {
+        let Some(renewal) = &self.tls else {
             return Ok((Connection::plain(tcp, address), false));
         };
+        let tls = renewal.current();
+        let acceptor = TlsAcceptor::from(Arc::clone(&tls.server));
         let stream = acceptor.accept(tcp).await?;
         let session = stream.get_ref().1;
         let certificates: Arc<[_]> = session
@@ -155,15 +174,25 @@ impl Acceptor {
         let control = session.alpn_protocol() == Some(ALPN_CONTROL);
         let is_node = tls.nodes.admit(&certificates);
         if control && !is_node {
-            return Err(std::io::Error::other(
-                "a control link was asked for by a client",
-            ));
+            let why = tls.nodes.why_not(&certificates).unwrap_or_default();
+            self.refused(Reason::NotANode, address, &why);
+            return Err(std::io::ErrorKind::PermissionDenied.into());
         }
         let remote = Remote {
             address,
             certificates,
             is_node,
+            generation: tls.generation,
         };
-        Ok((Connection::tls(stream.into(), remote), control))
+        let place = renewal.admitted.add(remote.clone());
+        if renewal.generation() != tls.generation {
+            // The files were renewed during the handshake. By the order of the two steps above,
+            // either this is seen here, or the place by who ends what is older.
+            return Err(std::io::ErrorKind::ConnectionAborted.into());
+        }
+        Ok((
+            Connection::tls(stream.into(), remote).placed(place),
+            control,
+        ))
     }
 }

@@ -1,6 +1,7 @@
 //! One connection, plain or TLS, accepted or dialled, with what is known of who is at its other
 //! end.
 
+use super::admitted::Place;
 use rustls_pki_types::CertificateDer;
 use std::io;
 use std::net::SocketAddr;
@@ -19,6 +20,8 @@ pub struct Connection {
     remote: Remote,
     /// Held for as long as the connection stands, by those who count connections.
     _permit: Option<OwnedSemaphorePermit>,
+    /// Its place among those that were admitted and may be told to end.
+    place: Option<Place>,
 }
 
 enum Io {
@@ -35,6 +38,8 @@ pub struct Remote {
     pub certificates: Arc<[CertificateDer<'static>]>,
     /// Whether it may use the service between nodes. Without TLS (on loopback only) everyone may.
     pub is_node: bool,
+    /// Of the configurations that the connection was made by; 0 without TLS.
+    pub generation: u64,
 }
 
 impl Connection {
@@ -44,11 +49,13 @@ impl Connection {
             address,
             certificates: Arc::from([]),
             is_node: true,
+            generation: 0,
         };
         Self {
             io: Io::Plain(tcp),
             remote,
             _permit: None,
+            place: None,
         }
     }
 
@@ -58,6 +65,7 @@ impl Connection {
             io: Io::Tls(Box::new(tls)),
             remote,
             _permit: None,
+            place: None,
         }
     }
 
@@ -66,6 +74,20 @@ impl Connection {
     pub fn counted(mut self, permit: OwnedSemaphorePermit) -> Self {
         self._permit = Some(permit);
         self
+    }
+
+    /// The connection ends when its place does.
+    #[must_use]
+    pub fn placed(mut self, place: Place) -> Self {
+        self.place = Some(place);
+        self
+    }
+
+    /// Whether it was told to end.
+    fn ended(&mut self, cx: &mut Context<'_>) -> bool {
+        self.place
+            .as_mut()
+            .is_some_and(|place| place.poll_ended(cx))
     }
 
     /// Who is at the other end.
@@ -96,6 +118,9 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.ended(cx) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
         match &mut self.io {
             Io::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
             Io::Tls(tls) => Pin::new(tls).poll_read(cx, buffer),

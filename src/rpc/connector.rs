@@ -2,8 +2,9 @@
 //! bounded. What is said on the connection is not known here.
 
 use super::connection::{Connection, Remote};
-use super::tls::{NodeCertificates, NodeTls, node_server_name};
-use rustls::ClientConfig;
+use super::refusals::Reason;
+use super::renewal::Renewal;
+use super::tls::node_server_name;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,30 +54,23 @@ pub enum Purpose {
 /// Dials nodes.
 #[derive(Clone)]
 pub struct Connector {
-    tls: Option<Arc<Configs>>,
+    tls: Option<Arc<Renewal>>,
     socket_timeout: Duration,
 }
 
-struct Configs {
-    control: Arc<ClientConfig>,
-    data: Arc<ClientConfig>,
-    nodes: NodeCertificates,
-}
-
 impl Connector {
-    /// Dials with these configurations, or without TLS. Each step takes `socket_timeout` at most.
-    pub fn new(tls: Option<&NodeTls>, socket_timeout: Duration) -> Self {
-        let tls = tls.map(|tls| {
-            Arc::new(Configs {
-                control: Arc::clone(&tls.control),
-                data: Arc::clone(&tls.client),
-                nodes: tls.nodes.clone(),
-            })
-        });
+    /// Dials with what is in use at the time, or without TLS. Each step takes `socket_timeout` at
+    /// most.
+    pub fn new(tls: Option<Arc<Renewal>>, socket_timeout: Duration) -> Self {
         Self {
             tls,
             socket_timeout,
         }
+    }
+
+    /// What tells of renewed certificates; absent without TLS.
+    pub fn renewal(&self) -> Option<&Arc<Renewal>> {
+        self.tls.as_ref()
     }
 
     /// The longest that one step of a dial takes.
@@ -100,25 +94,30 @@ impl Connector {
             .await
             .map_err(|_| silent())??;
         let _ = tcp.set_nodelay(true);
-        let Some(tls) = &self.tls else {
+        let Some(renewal) = &self.tls else {
             return Ok(Connection::plain(tcp, address));
         };
+        let tls = renewal.current();
         let config = match purpose {
             Purpose::Control => &tls.control,
-            Purpose::Data => &tls.data,
+            Purpose::Data => &tls.client,
         };
         let deadline = Instant::now() + self.socket_timeout;
         let handshake = TlsConnector::from(Arc::clone(config)).connect(node_server_name(), tcp);
         let stream = timeout_at(deadline, handshake)
             .await
             .map_err(|_| DialError::Silent("no TLS handshake within socket-timeout".to_owned()))?
-            .map_err(|error| DialError::Foreign(format!("the TLS handshake failed: {error}")))?;
+            .map_err(|error| {
+                renewal.refusals.add_failed(address, &error);
+                DialError::Foreign(format!("the TLS handshake failed: {error}"))
+            })?;
         let certificates = stream.get_ref().1.peer_certificates().unwrap_or_default();
         if !certificates
             .first()
             .is_some_and(|leaf| tls.nodes.has_peer_name(leaf))
         {
             let why = "the certificate carries none of tls.peer-names".to_owned();
+            renewal.refusals.add(Reason::NotANode, address, &why);
             return Err(DialError::Foreign(why));
         }
         let certificates = certificates
@@ -129,6 +128,7 @@ impl Connector {
             address,
             certificates,
             is_node: true,
+            generation: tls.generation,
         };
         Ok(Connection::tls(stream.into(), remote))
     }

@@ -9,19 +9,25 @@
 //! partition take one stream. Every link of a node has a greater number than those before; the
 //! peer drops what still comes on an older one, so a fresh link never overtakes itself.
 //!
+//! **Outdated**: a node whose certificates were renewed makes its links anew, and asks its peers to
+//! do the same by saying hello once more on the control streams that they have opened. The old
+//! link stands until the new one has taken its place.
+//!
 //! **End**: a stream that ends, or that takes nothing for `socket-timeout` while messages wait,
 //! ends the link. Nothing is repeated here; the engine repeats what matters.
 
-use super::connection::Connection;
+use super::connection::{Connection, Remote};
 use super::connector::{Connector, DialError, Purpose, channel};
 use super::frame::Frame;
 use super::lane::{Batches, Lane, LaneLimits};
 use super::proto::peer_service_client::PeerServiceClient;
 use super::proto::{ControlFrame, DataFrame};
 use super::status::from_status;
+use super::stores::expires_at;
 use crate::types::hello::{Hello, NAME_TAKEN};
 use crate::types::message::Message;
 use crate::types::{CacheId, NodeInfo};
+use rustls_pki_types::CertificateDer;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -50,6 +56,8 @@ pub struct LinkOptions {
     pub connector: Connector,
     /// The longest that opening a link takes, all steps together.
     pub network_timeout: Duration,
+    /// How long a link that is to be made anew may stand until it is ended.
+    pub drain_time: Duration,
     /// The bounds of the queue of each data stream.
     pub data_limits: LaneLimits,
     /// How many data streams a link has, at least one.
@@ -64,6 +72,8 @@ pub struct Greeting {
     mine: Arc<Hello>,
     address: SocketAddr,
     number: u64,
+    certificates: Arc<[CertificateDer<'static>]>,
+    generation: u64,
     control: Opened<ControlFrame>,
 }
 
@@ -90,7 +100,12 @@ pub struct Link {
     address: SocketAddr,
     control: Arc<Lane>,
     data: Vec<Arc<Lane>>,
+    certificates: Arc<[CertificateDer<'static>]>,
+    /// Of the configurations that it was made by.
+    generation: u64,
     closed: watch::Sender<bool>,
+    /// The peer has asked for another link in its place.
+    unwanted: watch::Sender<bool>,
 }
 
 /// Opens the control stream to whoever listens at these addresses and exchanges hello.
@@ -108,7 +123,12 @@ pub async fn greet(
         .connector
         .connect(addresses, Purpose::Control)
         .await?;
-    let address = connection.remote().address;
+    let Remote {
+        address,
+        certificates,
+        generation,
+        ..
+    } = connection.remote().clone();
     let (client, wire) = client(connection).await?;
     let lane = Lane::new(CONTROL_LIMITS);
     let (opened, theirs) = timeout(
@@ -126,6 +146,8 @@ pub async fn greet(
         mine: Arc::clone(mine),
         address,
         number,
+        certificates,
+        generation,
         control: opened,
     })
 }
@@ -166,7 +188,10 @@ impl Greeting {
             address: self.address,
             control: Arc::clone(&self.control.lane),
             data: data.iter().map(|opened| Arc::clone(&opened.lane)).collect(),
+            certificates: self.certificates,
+            generation: self.generation,
             closed: watch::Sender::new(false),
+            unwanted: watch::Sender::new(false),
         });
         for opened in data {
             options.data_runtime.spawn(hold(Arc::clone(&link), opened));
@@ -191,6 +216,32 @@ impl Link {
     /// Where it was reached.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// What the peer has shown, leaf first; empty without TLS.
+    pub fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.certificates
+    }
+
+    /// When the peer's certificate ends, in seconds since the Unix epoch; absent without TLS.
+    pub fn certificate_expires_at(&self) -> Option<u64> {
+        self.certificates.iter().filter_map(expires_at).min()
+    }
+
+    /// The generation of the configurations that the link was made by.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Waits until the peer asks for another link in its place; never ends where it does not.
+    pub async fn unwanted(&self) {
+        let mut unwanted = self.unwanted.subscribe();
+        let _ = unwanted.wait_for(|unwanted| *unwanted).await;
+    }
+
+    /// Waits for the end.
+    pub async fn ended(&self) {
+        let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
     }
 
     /// Queues a message. False: there is no room, or the link has ended, and it is dropped.
@@ -259,7 +310,9 @@ async fn hold<F: Send + 'static>(link: Arc<Link>, mut opened: Opened<F>) {
         tokio::select! {
             _ = closed.wait_for(|closed| *closed) => break,
             answer = opened.answers.message() => match answer {
-                Ok(Some(_)) => {}
+                Ok(Some(_)) => {
+                    link.unwanted.send_replace(true);
+                }
                 Ok(None) => break,
                 Err(status) => {
                     tracing::debug!(peer = %link.peer.member, %status, "a stream ended");

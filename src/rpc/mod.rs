@@ -2,6 +2,7 @@
 //! No state machines and no decisions.
 
 pub mod acceptor;
+pub mod admitted;
 pub mod certificate_files;
 pub mod certificates;
 pub mod codec;
@@ -13,6 +14,8 @@ pub mod link;
 pub mod names;
 
 pub mod proto;
+pub mod refusals;
+pub mod renewal;
 pub mod status;
 pub mod stores;
 pub mod tls;

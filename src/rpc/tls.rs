@@ -40,8 +40,30 @@ pub struct NodeTls {
     pub control: Arc<ClientConfig>,
     /// Tells nodes from clients.
     pub nodes: NodeCertificates,
+    /// Whom this node admits, nodes and clients.
+    all: Arc<dyn ClientCertVerifier>,
     /// When this node's certificate ends, in seconds since the Unix epoch.
     pub certificate_expires_at: u64,
+    /// How often the files had changed before these were read.
+    pub generation: u64,
+}
+
+impl NodeTls {
+    /// The same, as that of another generation.
+    pub fn of_generation(self, generation: u64) -> Self {
+        Self { generation, ..self }
+    }
+
+    /// Whether a connection that was admitted with this chain, leaf first, as that of a node or
+    /// of a client, would be admitted now.
+    pub fn still_admits(&self, chain: &[CertificateDer<'_>], is_node: bool) -> bool {
+        let Some((leaf, rest)) = chain.split_first() else {
+            return false;
+        };
+        let now = UnixTime::since_unix_epoch(since_epoch());
+        let admitted = self.all.verify_client_cert(leaf, rest, now).is_ok();
+        admitted && (!is_node || self.nodes.admit(chain))
+    }
 }
 
 /// Tells the certificate of a node from that of a client.
@@ -54,14 +76,26 @@ pub struct NodeCertificates {
 impl NodeCertificates {
     /// Whether a chain, leaf first, is that of a node of this cluster.
     pub fn admit(&self, chain: &[CertificateDer<'_>]) -> bool {
+        self.why_not(chain).is_none()
+    }
+
+    /// Why a chain, leaf first, is not that of a node of this cluster.
+    pub fn why_not(&self, chain: &[CertificateDer<'_>]) -> Option<String> {
         let Some((leaf, rest)) = chain.split_first() else {
-            return false;
+            return Some("there is no certificate".to_owned());
         };
         let names = dns_names(leaf);
+        if !names.iter().any(|name| name == NODE_CERTIFICATE_NAME) {
+            return Some(format!(
+                "the certificate lacks the DNS name {NODE_CERTIFICATE_NAME}"
+            ));
+        }
+        if !self.names_fit(&names) {
+            return Some("the certificate carries none of tls.peer-names".to_owned());
+        }
         let now = UnixTime::since_unix_epoch(since_epoch());
-        names.iter().any(|name| name == NODE_CERTIFICATE_NAME)
-            && self.names_fit(&names)
-            && self.verifier.verify_client_cert(leaf, rest, now).is_ok()
+        let refused = self.verifier.verify_client_cert(leaf, rest, now).err();
+        refused.map(|error| format!("no authority of nodes vouches for the certificate: {error}"))
     }
 
     /// Whether a leaf carries one of the further names that the settings ask for.
@@ -101,7 +135,14 @@ pub fn node_tls(settings: &TlsSettings) -> Result<Option<NodeTls>> {
     let client =
         |protocol| client_config(settings, provider, &files.key, &files.authorities, protocol);
     Ok(Some(NodeTls {
-        server: Arc::new(server_config(settings, provider, &files.key, verifier)?),
+        server: Arc::new(server_config(
+            settings,
+            provider,
+            &files.key,
+            Arc::clone(&verifier),
+        )?),
+        all: verifier,
+        generation: 0,
         client: Arc::new(client(ALPN_HTTP2)?),
         control: Arc::new(client(ALPN_CONTROL)?),
         nodes: NodeCertificates {

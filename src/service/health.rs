@@ -1,4 +1,5 @@
-//! `grpc.health.v1`: SERVING while the node is in a view and not fenced, asked anew at each check.
+//! `grpc.health.v1`: SERVING while the node is in a view and not fenced, and its certificate has
+//! not expired; asked anew at each check.
 
 use super::limits::STREAM_QUEUE_MAX;
 use crate::node::Handle;
@@ -33,7 +34,7 @@ impl HealthFront {
     }
 
     fn status(&self) -> ServingStatus {
-        if self.handle.serving() {
+        if self.handle.serving() && !self.handle.certificate_expired() {
             ServingStatus::Serving
         } else {
             ServingStatus::NotServing

@@ -1,7 +1,6 @@
 //! `PeerService`: what other nodes send. Decodes and hands to the node; decides nothing. Only a
 //! connection with the certificate of a node gets here.
 
-use crate::error::Error;
 use crate::node::{Handle, PeerSession};
 use crate::rpc::connection::Remote;
 use crate::rpc::frame::Frame;
@@ -9,7 +8,6 @@ use crate::rpc::link::{FRAME_BYTES_MAX, LINK_NUMBER};
 use crate::rpc::proto::peer_service_server::{PeerService, PeerServiceServer};
 use crate::rpc::proto::{ControlFrame, DataFrame};
 use crate::rpc::status::to_status;
-use crate::types::hello::Hello;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -18,7 +16,8 @@ use tonic::{Request, Response, Status, Streaming};
 /// How long the first frame of a stream may take.
 const HELLO_WAIT: Duration = Duration::from_secs(5);
 
-/// What a stream answers: a hello, then nothing until it ends.
+/// What a stream answers: a hello, once more on a control stream when this node's certificates
+/// were renewed (the peer is to make its link anew), and nothing else until it ends.
 type Answers<F> = ReceiverStream<Result<F, Status>>;
 
 /// The service between nodes.
@@ -34,13 +33,27 @@ impl PeerFront {
             .max_encoding_message_size(FRAME_BYTES_MAX)
     }
 
+    /// Lets nodes in and nobody else; the generation of certificates that the connection is of.
+    fn admit<T>(&self, request: &Request<T>) -> Result<u64, Status> {
+        let remote = request.extensions().get::<Remote>();
+        if let Some(remote) = remote
+            && remote.is_node
+        {
+            return Ok(remote.generation);
+        }
+        let why = self.handle.refuse_as_node(remote);
+        Err(Status::permission_denied(format!(
+            "this service is for nodes; the certificate is not that of a node: {why}"
+        )))
+    }
+
     /// Says hello in both directions, then hands over what comes, in a task of its own.
     async fn open<F: Frame>(
         &self,
         request: Request<Streaming<F>>,
-        session: impl FnOnce(&Hello, u64) -> Result<PeerSession, Error>,
+        asks_again: bool,
     ) -> Result<Response<Answers<F>>, Status> {
-        admit(&request)?;
+        let generation = self.admit(&request)?;
         let number = link_number(&request)?;
         let mut frames = request.into_inner();
         let first = tokio::time::timeout(HELLO_WAIT, frames.message())
@@ -48,13 +61,24 @@ impl PeerFront {
             .map_err(|_| Status::deadline_exceeded("no hello came"))??
             .ok_or_else(|| Status::invalid_argument("the stream ended before hello"))?;
         let theirs = first.into_hello().map_err(|error| to_status(&error))?;
-        let session = session(&theirs, number).map_err(|error| to_status(&error))?;
+        let session = self.handle.greet(&theirs, number);
+        let session = session.map_err(|error| to_status(&error))?;
         let (answers, receiver) = mpsc::channel(1);
         let mine = F::new(1, Some(self.handle.hello()), &[]);
         let _ = answers.try_send(Ok(mine));
+        let handle = self.handle.clone();
         tokio::spawn(async move {
+            let outdated = async {
+                handle.certificates_renewed_since(generation).await;
+                if asks_again {
+                    let again = F::new(2, Some(handle.hello()), &[]);
+                    let _ = answers.send(Ok(again)).await;
+                }
+                std::future::pending::<()>().await;
+            };
             tokio::select! {
                 () = take(frames, &session) => {}
+                () = outdated => {}
                 () = session.stopped() => {}
                 () = answers.closed() => {}
             }
@@ -73,16 +97,14 @@ impl PeerService for PeerFront {
         &self,
         request: Request<Streaming<ControlFrame>>,
     ) -> Result<Response<Self::ControlStream>, Status> {
-        self.open(request, |theirs, number| self.handle.greet(theirs, number))
-            .await
+        self.open(request, true).await
     }
 
     async fn data(
         &self,
         request: Request<Streaming<DataFrame>>,
     ) -> Result<Response<Self::DataStream>, Status> {
-        self.open(request, |theirs, number| self.handle.greet(theirs, number))
-            .await
+        self.open(request, false).await
     }
 }
 
@@ -102,19 +124,6 @@ async fn take<F: Frame>(mut frames: Streaming<F>, session: &PeerSession) {
             }
         }
     }
-}
-
-fn admit<T>(request: &Request<T>) -> Result<(), Status> {
-    if request
-        .extensions()
-        .get::<Remote>()
-        .is_some_and(|remote| remote.is_node)
-    {
-        return Ok(());
-    }
-    Err(Status::permission_denied(
-        "this service is for nodes; the certificate is not that of a node",
-    ))
 }
 
 fn link_number<T>(request: &Request<T>) -> Result<u64, Status> {

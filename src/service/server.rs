@@ -8,10 +8,12 @@ use crate::node::{Handle, Node};
 use crate::rpc::acceptor::{ACCEPTED_MAX, Accepted, Listening};
 use crate::rpc::connection::Connection;
 use crate::rpc::connector::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
+use crate::rpc::renewal::Renewal;
 use std::net::TcpListener;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio_stream::StreamExt;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::service::Routes;
@@ -59,12 +61,14 @@ impl ServingNode {
         let public = super::routes(handle.clone(), &settings.cluster.name, &settings.limits)?;
         let stop = watch::Sender::new(false);
         let streams_max = settings.limits.streams_per_connection_max;
-        let servers = spawn_servers(&handle, listening, public, streams_max, &stop);
+        let drain_time = settings.limits.drain_time;
+        let limits = (streams_max, drain_time);
+        let servers = spawn_servers(&handle, listening, public, limits, &stop);
         Ok(Self {
             node,
             stop,
             servers,
-            drain_time: settings.limits.drain_time,
+            drain_time,
         })
     }
 
@@ -119,7 +123,7 @@ fn spawn_servers(
     handle: &Handle,
     listening: Listening,
     public: Routes,
-    streams_max: u32,
+    (streams_max, drain_time): (u32, Duration),
     stop: &watch::Sender<bool>,
 ) -> Vec<JoinHandle<()>> {
     let (control, control_incoming) = mpsc::channel(ACCEPTED_MAX);
@@ -129,14 +133,27 @@ fn spawn_servers(
         acceptor,
         control_runtime,
     } = listening;
+    let renewal = acceptor.renewal().cloned();
     let accepting = acceptor.run(listener, Accepted { control, general }, told(stop));
     let peers = Routes::new(PeerFront::server(handle.clone()));
     let all = public.add_service(PeerFront::server(handle.clone()));
-    vec![
+    let serve = |routes, incoming| {
+        let server = Generations {
+            routes,
+            streams_max,
+            renewal: renewal.clone(),
+        };
+        server.run(incoming, told(stop))
+    };
+    let mut servers = vec![
         tokio::spawn(accepting),
-        control_runtime.spawn(run(peers, control_incoming, streams_max, told(stop))),
-        tokio::spawn(run(all, general_incoming, streams_max, told(stop))),
-    ]
+        control_runtime.spawn(serve(peers, control_incoming)),
+        tokio::spawn(serve(all, general_incoming)),
+    ];
+    if let Some(renewal) = renewal {
+        servers.push(tokio::spawn(end_outdated(renewal, drain_time, told(stop))));
+    }
+    servers
 }
 
 /// Done when the server is told to stop.
@@ -147,12 +164,80 @@ fn told(stop: &watch::Sender<bool>) -> impl Future<Output = ()> + Send + use<> {
     }
 }
 
-async fn run(
+/// A server for the connections of each generation of certificates: when they are renewed, the
+/// server of the old ones lets calls in flight end and takes no new ones, which moves its clients
+/// over.
+struct Generations {
     routes: Routes,
-    incoming: mpsc::Receiver<Connection>,
     streams_max: u32,
-    stop: impl Future<Output = ()>,
-) {
+    renewal: Option<Arc<Renewal>>,
+}
+
+impl Generations {
+    async fn run(self, mut incoming: mpsc::Receiver<Connection>, stop: impl Future<Output = ()>) {
+        let mut renewed = self.renewal.as_ref().map(|renewal| renewal.generations());
+        let mut servers = JoinSet::new();
+        let mut current = self.begin(&mut servers);
+        tokio::pin!(stop);
+        loop {
+            let changed = async {
+                match &mut renewed {
+                    Some(renewed) => renewed.changed().await.is_ok(),
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                () = &mut stop => break,
+                accepted = incoming.recv() => match accepted {
+                    Some(connection) => { let _ = current.send(connection).await; }
+                    None => break,
+                },
+                true = changed => current = self.begin(&mut servers),
+                // Those that have nothing left to serve.
+                Some(_) = servers.join_next() => {}
+            }
+        }
+        drop(current);
+        while servers.join_next().await.is_some() {}
+    }
+
+    /// Begins to serve what is sent, until the sender is dropped and calls in flight have ended.
+    fn begin(&self, servers: &mut JoinSet<()>) -> mpsc::Sender<Connection> {
+        let (sender, incoming) = mpsc::channel(ACCEPTED_MAX);
+        servers.spawn(run(self.routes.clone(), incoming, self.streams_max));
+        sender
+    }
+}
+
+/// Ends what still stands of older generations: at once where the renewed files do not admit it,
+/// at the end of `drain_time` where it has not moved over by then.
+async fn end_outdated(renewal: Arc<Renewal>, drain_time: Duration, stop: impl Future<Output = ()>) {
+    let mut renewed = renewal.generations();
+    let mut drains = JoinSet::new();
+    tokio::pin!(stop);
+    loop {
+        tokio::select! {
+            () = &mut stop => return,
+            changed = renewed.changed() => if changed.is_err() { return },
+            Some(_) = drains.join_next() => continue,
+        }
+        let generation = *renewed.borrow_and_update();
+        renewal.end_withdrawn();
+        let renewal = Arc::clone(&renewal);
+        drains.spawn(async move {
+            tokio::time::sleep(drain_time).await;
+            let ended = renewal.admitted.end_older(generation);
+            if ended > 0 {
+                tracing::warn!(
+                    ended,
+                    "connections had not moved to the renewed certificate"
+                );
+            }
+        });
+    }
+}
+
+async fn run(routes: Routes, incoming: mpsc::Receiver<Connection>, streams_max: u32) {
     let incoming = ReceiverStream::new(incoming).map(Ok::<_, std::io::Error>);
     let served = Server::builder()
         .max_concurrent_streams(streams_max)
@@ -162,7 +247,8 @@ async fn run(
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .http2_max_pending_accept_reset_streams(Some(RESETS_MAX))
         .add_routes(routes)
-        .serve_with_incoming_shutdown(incoming, stop)
+        // Where the incoming end, so do the connections, each when its calls have ended.
+        .serve_with_incoming_shutdown(incoming, std::future::pending())
         .await;
     if let Err(error) = served {
         tracing::error!(%error, "serving ended");

@@ -31,6 +31,7 @@ async fn connect(address: SocketAddr, config: ClientConfig) -> std::io::Result<C
         address,
         certificates: Arc::from([]),
         is_node: true,
+        generation: 0,
     };
     Ok(Connection::tls(stream.into(), remote))
 }

@@ -2,6 +2,7 @@
 //! (`rig`), others as processes (`process`). Each test takes free ports of the loopback interface
 //! and waits for conditions with a deadline, never for luck.
 
+mod admission;
 mod answers;
 mod bad_clients;
 mod client_nodes;
@@ -14,6 +15,7 @@ mod links;
 mod one_node;
 mod process;
 mod python;
+mod renewal;
 mod rig;
 mod services;
 mod stalled_link;

@@ -112,6 +112,7 @@ async fn a_peer_that_takes_nothing_loses_its_link_at_the_socket_timeout() {
     let options = LinkOptions {
         connector: Connector::new(None, Duration::from_millis(500)),
         network_timeout: Duration::from_secs(5),
+        drain_time: Duration::from_secs(30),
         data_limits: LaneLimits {
             messages_max: 32,
             bytes_max: 64 << 20,

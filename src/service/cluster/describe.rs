@@ -5,7 +5,9 @@ use super::settings;
 use crate::node::Stats;
 use crate::rpc::proto as pb;
 use crate::types::view::ViewCache;
-use crate::types::{NodeInfo, PartitionOwners, Role, TopologyVersion, View};
+use crate::types::{
+    Incarnation, Member, NodeId, NodeInfo, PartitionOwners, Role, TopologyVersion, View,
+};
 use std::collections::{BTreeSet, HashMap};
 
 /// A view as `me` knows it.
@@ -70,6 +72,22 @@ fn node(info: &NodeInfo, loading: bool) -> pb::Node {
         started_at: Some(micros_timestamp(info.started_at)),
         certificate_expires_at: (ends > 0)
             .then(|| micros_timestamp(ends.saturating_mul(1_000_000))),
+        certificate_days_left: None,
+    }
+}
+
+/// Puts in when the certificates end that the nodes use now: what the view says of it is as old
+/// as the node.
+pub fn certificates(nodes: &mut [pb::Node], ends: impl Fn(Member) -> Option<(u64, u64)>) {
+    for node in nodes {
+        let member = Member {
+            id: NodeId(node.id),
+            incarnation: Incarnation(node.incarnation),
+        };
+        if let Some((ends, days_left)) = ends(member) {
+            node.certificate_expires_at = Some(micros_timestamp(ends.saturating_mul(1_000_000)));
+            node.certificate_days_left = Some(days_left);
+        }
     }
 }
 
@@ -153,19 +171,29 @@ pub fn stats(me: &NodeInfo, serving: bool, stats: &Stats) -> pb::NodeStatsRespon
         ("resident_bytes_now", stats.resident_bytes),
         ("region_max_bytes_now", stats.region_bytes_max),
     ];
+    let of_certificates = stats.certificates.iter().flat_map(|certificates| {
+        let own = [
+            ("certificate_days_left_now", certificates.days_left),
+            ("certificates_renewed", certificates.renewed),
+            ("certificates_refused", certificates.refused),
+            ("connections_outdated_now", certificates.outdated),
+        ];
+        let refused = certificates.connections_refused.iter().copied();
+        own.into_iter().chain(refused)
+    });
     let named = |(name, count): (&str, u64)| (name.to_owned(), count);
     pb::NodeStatsResponse {
         node: me.consistent_id.clone(),
         uptime: Some(duration(stats.uptime)),
         serving,
-        counters: HashMap::from_iter(counters.map(named)),
+        counters: HashMap::from_iter(counters.into_iter().chain(of_certificates).map(named)),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::types::{CacheSettings, ClusterTime, Member, NodeId};
+    use crate::types::{CacheSettings, ClusterTime};
 
     fn view() -> View {
         let info = |id: u64| NodeInfo {

@@ -34,8 +34,11 @@ impl ClusterFront {
     }
 
     fn topology(&self) -> pb::TopologyResponse {
-        let view = self.front.handle.view();
-        describe::topology(&view, self.front.handle.me(), &self.front.cluster_name)
+        let handle = &self.front.handle;
+        let view = handle.view();
+        let mut said = describe::topology(&view, handle.me(), &self.front.cluster_name);
+        describe::certificates(&mut said.nodes, |node| handle.certificate_end(node));
+        said
     }
 
     fn table(&self, message: &pb::PartitionTableRequest) -> Result<pb::PartitionTableResponse> {
