@@ -19,10 +19,11 @@ pub struct Connection {
         value_delimiter = ','
     )]
     addresses: Vec<String>,
-    /// PEM file with the client's private key and its certificate
+    /// File with the client's private key and its certificate: PEM, or .p12 or .jks (its password
+    /// by EMBERGRID_TLS__KEY_STORE_PASSWORD or settings)
     #[arg(long = "key", value_name = "FILE", env = "EMBERGRID_KEY")]
     key_store: Option<PathBuf>,
-    /// PEM file with the authorities whose nodes are trusted
+    /// File with the authorities whose nodes are trusted: PEM, or .p12 or .jks
     #[arg(long = "trust", value_name = "FILE", env = "EMBERGRID_TRUST")]
     trust_store: Option<PathBuf>,
     /// Settings file to take the address list and the certificates from
@@ -55,9 +56,14 @@ pub fn tls_flags(key: Option<&PathBuf>, trust: Option<&PathBuf>) -> Vec<(String,
     let mut flags = Vec::new();
     for (store, path) in [("key", key), ("trust", trust)] {
         if let Some(path) = path {
+            let form = match path.extension().and_then(|end| end.to_str()) {
+                Some("p12" | "pfx") => "PKCS12",
+                Some("jks") => "JKS",
+                _ => "PEM",
+            };
             let path = path.to_string_lossy().into_owned();
             flags.push((format!("tls.{store}-store-file-path"), path));
-            flags.push((format!("tls.{store}-store-type"), "PEM".to_owned()));
+            flags.push((format!("tls.{store}-store-type"), form.to_owned()));
         }
     }
     flags

@@ -51,10 +51,10 @@ pub struct Arguments {
     /// How long to look for a cluster before forming one, such as 1s; 0s: for ever
     #[arg(long, value_name = "DURATION")]
     join_timeout: Option<String>,
-    /// PEM file with the node's private key and its certificate
+    /// File with the node's private key and its certificate: PEM, or .p12 or .jks
     #[arg(long, value_name = "FILE", env = "EMBERGRID_KEY")]
     key: Option<PathBuf>,
-    /// PEM file with the authorities of nodes and clients
+    /// File with the authorities of nodes and clients: PEM, or .p12 or .jks
     #[arg(long, value_name = "FILE", env = "EMBERGRID_TRUST")]
     trust: Option<PathBuf>,
     /// Any other setting, as section.name=value; repeatable
