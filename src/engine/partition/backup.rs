@@ -11,14 +11,8 @@ impl Partition {
     /// Updates of the stream. Doubled ones are skipped, a gap is reported, another stream than
     /// the one that is followed is ignored until its `Reset` or first chunk has come.
     pub(super) fn on_replicate(&mut self, from: Member, replicate: Replicate, cx: &Cx<'_>) {
-        // A source that is to load as well still has its old copy, which it will drop: what it
-        // acknowledged on top of that would be lost with it.
-        let member = self.is_owner() || self.incoming.is_some();
-        let follows = self.primary() == Some(from)
-            && member
-            && self.lead.is_none()
-            && replicate.stream == self.log.stream;
-        if !follows {
+        let follows = self.primary() == Some(from) && self.is_member();
+        if !follows || replicate.stream != self.log.stream {
             return;
         }
         let told = !replicate.updates.is_empty();
@@ -59,6 +53,13 @@ impl Partition {
         }
         self.watch_settling(cx);
         self.unpark(cx);
+    }
+
+    /// Whether this node is a member of the primary's stream. A source that is to load as well
+    /// still has its old copy, which it will drop: what it acknowledged on top of that would be
+    /// lost with it.
+    fn is_member(&self) -> bool {
+        self.lead.is_none() && (self.is_owner() || self.incoming.is_some())
     }
 
     /// A new primary begins its stream. Its updates contain all that this owner had told it.
@@ -113,7 +114,7 @@ impl Partition {
     /// repeated and the primary answers it.
     pub(super) fn settle(&mut self, cx: &Cx<'_>) {
         self.settle_at = None;
-        if let Some(primary) = self.primary().filter(|_| self.lead.is_none()) {
+        if let Some(primary) = self.primary().filter(|_| self.is_member()) {
             let (stream, upto) = (self.log.stream, self.log.applied);
             self.send(primary, Body::Ack { stream, upto }, cx);
             self.watch_settling(cx);
