@@ -37,6 +37,16 @@ pub struct Connection {
 impl Connection {
     /// A client that is connected.
     pub async fn client(&self) -> Result<Client, Failure> {
+        self.client_with(Options::default()).await
+    }
+
+    /// Whether a flag or the environment says where the cluster is.
+    pub fn names_a_cluster(&self) -> bool {
+        !self.addresses.is_empty() || self.config.is_some()
+    }
+
+    /// A client that is connected, with these bounds.
+    pub async fn client_with(&self, options: Options) -> Result<Client, Failure> {
         let mut flags = Vec::new();
         if !self.addresses.is_empty() {
             flags.push(("discovery.addresses".to_owned(), self.addresses.join(",")));
@@ -47,7 +57,7 @@ impl Connection {
         ));
         let settings = Settings::load(self.config.as_deref(), config::environment(), flags)
             .map_err(|problems| Failure::settings(&problems))?;
-        connect(&settings, Options::default()).await
+        connect(&settings, options).await
     }
 }
 

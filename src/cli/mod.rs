@@ -2,6 +2,7 @@
 //! error in one line each; exit codes are 0 done, 1 the answer is no, 2 usage or settings, 3
 //! cluster out of reach.
 
+mod bench;
 mod certs;
 mod config;
 mod connection;
@@ -44,6 +45,9 @@ enum Command {
     Put(put::Arguments),
     Remove(remove::Arguments),
     Topology(topology::Arguments),
+    Bench(bench::Arguments),
+    #[command(hide = true)]
+    BenchFloor(bench::floor::Arguments),
 }
 
 /// Runs the command that this process was started with.
@@ -75,6 +79,8 @@ fn carry_out(command: Command) -> Outcome {
         Command::Put(arguments) => wait_for(put::run(arguments)),
         Command::Remove(arguments) => wait_for(remove::run(arguments)),
         Command::Topology(arguments) => wait_for(topology::run(arguments)),
+        Command::Bench(arguments) => bench::run(arguments),
+        Command::BenchFloor(arguments) => bench::floor::run(&arguments),
     }
 }
 

@@ -222,6 +222,16 @@ impl Orders {
     }
 }
 
+/// Done when standard input ends.
+pub(super) async fn standard_input_ended() {
+    let (sender, mut ended) = mpsc::channel(2);
+    if watch_standard_input(sender).is_ok() {
+        let _ = ended.recv().await;
+    } else {
+        std::future::pending::<()>().await;
+    }
+}
+
 /// A thread of its own: reading standard input cannot be cancelled. It ends with the process.
 fn watch_standard_input(orders: mpsc::Sender<()>) -> Result<(), Failure> {
     std::thread::Builder::new()

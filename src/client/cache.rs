@@ -50,7 +50,7 @@ impl Client {
             identified(&mut request.request_id)?;
         }
         let send = async |channel, message| cache_service(channel).get(message).await;
-        Ok(self.call(effect, request, send).await?.entry)
+        Ok(self.single(effect, request, send).await?.entry)
     }
 
     /// Stores a key.
@@ -61,7 +61,7 @@ impl Client {
     pub async fn put(&self, mut request: PutRequest) -> Result<PutResponse> {
         identified(&mut request.request_id)?;
         let send = async |channel, message| cache_service(channel).put(message).await;
-        self.call(Effect::Write, request, send).await
+        self.single(Effect::Write, request, send).await
     }
 
     /// Removes a key; with `return_previous` this is "take": one caller gets it, cluster-wide.
@@ -72,7 +72,7 @@ impl Client {
     pub async fn remove(&self, mut request: RemoveRequest) -> Result<RemoveResponse> {
         identified(&mut request.request_id)?;
         let send = async |channel, message| cache_service(channel).remove(message).await;
-        self.call(Effect::Write, request, send).await
+        self.single(Effect::Write, request, send).await
     }
 
     /// Sets the expiry of a key and moves its last access.
@@ -83,7 +83,7 @@ impl Client {
     pub async fn touch(&self, mut request: TouchRequest) -> Result<TouchResponse> {
         identified(&mut request.request_id)?;
         let send = async |channel, message| cache_service(channel).touch(message).await;
-        self.call(Effect::Write, request, send).await
+        self.single(Effect::Write, request, send).await
     }
 
     /// Changes the value of a key in place.
@@ -94,7 +94,7 @@ impl Client {
     pub async fn modify(&self, mut request: ModifyRequest) -> Result<ModifyResponse> {
         identified(&mut request.request_id)?;
         let send = async |channel, message| cache_service(channel).modify(message).await;
-        self.call(Effect::Write, request, send).await
+        self.single(Effect::Write, request, send).await
     }
 
     /// Entries of a cache with their cursors: as many as the request limits, 10,000 at most. The

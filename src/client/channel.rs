@@ -1,17 +1,18 @@
-//! Connections: which address is used, and how another one is found when it fails. Every wait is
-//! bounded; all addresses are tried at once, so that silent ones cost nothing while one answers.
+//! Dialling: one connection to one address, bounded in time. Which address is dialled is decided in
+//! `nodes.rs`.
+//!
+//! An address that the user named is verified by its host. One that a node told is verified to be a
+//! node's, as nodes verify each other: what a node is told by has not to be what it is reached by.
 
-use crate::error::{Error, Result};
+use super::nodes::Address;
+use crate::rpc::tls::node_server_name;
 use hyper_util::rt::TokioIo;
-use parking_lot::Mutex;
 use rustls::pki_types::ServerName;
-use std::fmt::Write as _;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint, Uri};
 
@@ -27,6 +28,14 @@ pub struct Options {
     pub timeout: Duration,
     /// How often a call is attempted at most.
     pub attempts_max: u32,
+    /// Whether calls on a key go straight to an owner of it. Otherwise any node of the list is
+    /// asked, and forwards.
+    pub routing: bool,
+    /// The most connections to one node. A further one is made when all that stand are busy. 0
+    /// counts as 1.
+    pub connections_per_node: usize,
+    /// Whether calls on keys that come together share a stream (see `CacheService.Pipeline`).
+    pub pipelining: bool,
 }
 
 impl Default for Options {
@@ -36,142 +45,31 @@ impl Default for Options {
             attempt_timeout: Duration::from_secs(3),
             timeout: Duration::from_secs(10),
             attempts_max: 24,
+            routing: true,
+            connections_per_node: 2,
+            pipelining: true,
         }
     }
-}
-
-/// How many addresses are tried; those behind are left out.
-const ADDRESSES_MAX: usize = 256;
-
-/// How many reasons are named when no address could be reached.
-const REASONS_MAX: usize = 4;
-
-/// The connection in use and where others may be made.
-#[derive(Debug)]
-pub(super) struct Connections {
-    addresses: Vec<(String, u16)>,
-    tls: Option<Arc<rustls::ClientConfig>>,
-    pub(super) options: Options,
-    current: Mutex<Option<Connected>>,
-}
-
-/// A channel and the place of its address in the list.
-#[derive(Clone, Debug)]
-pub(super) struct Connected {
-    pub(super) place: usize,
-    pub(super) channel: Channel,
-}
-
-impl Connections {
-    pub(super) fn new(
-        mut addresses: Vec<(String, u16)>,
-        tls: Option<Arc<rustls::ClientConfig>>,
-        options: Options,
-    ) -> Self {
-        addresses.truncate(ADDRESSES_MAX);
-        Self {
-            addresses,
-            tls,
-            options,
-            current: Mutex::new(None),
-        }
-    }
-
-    pub(super) fn current_address(&self) -> Option<String> {
-        let place = self.current.lock().as_ref()?.place;
-        self.addresses
-            .get(place)
-            .map(|(host, port)| format!("{host}:{port}"))
-    }
-
-    /// A channel to a node whose place is not among `avoided`, unless all are.
-    pub(super) async fn channel(&self, avoided: &[usize]) -> Result<Connected> {
-        if let Some(connected) = self.current.lock().clone()
-            && !avoided.contains(&connected.place)
-        {
-            return Ok(connected);
-        }
-        let connected = match self.race(|place| !avoided.contains(&place)).await {
-            Ok(connected) => connected,
-            Err(error) if avoided.is_empty() => return Err(error),
-            Err(_) => self.race(|_| true).await?,
-        };
-        *self.current.lock() = Some(connected.clone());
-        Ok(connected)
-    }
-
-    /// Forgets a connection that broke.
-    pub(super) fn broken(&self, place: usize) {
-        let mut current = self.current.lock();
-        if current
-            .as_ref()
-            .is_some_and(|connected| connected.place == place)
-        {
-            *current = None;
-        }
-    }
-
-    /// Tries all admitted addresses at once; the first that answers wins, the others are dropped.
-    async fn race(&self, admitted: impl Fn(usize) -> bool) -> Result<Connected> {
-        let mut attempts = JoinSet::new();
-        for (place, (host, port)) in self.addresses.iter().enumerate() {
-            if admitted(place) {
-                let (host, port, tls) = (host.clone(), *port, self.tls.clone());
-                let limit = self.options.connect_timeout;
-                attempts.spawn(async move {
-                    match open(&host, port, tls, limit).await {
-                        Ok(channel) => Ok(Connected { place, channel }),
-                        Err(reason) => Err(format!("{host}:{port}: {reason}")),
-                    }
-                });
-            }
-        }
-        let mut reasons = Vec::new();
-        while let Some(ended) = attempts.join_next().await {
-            match ended {
-                Ok(Ok(connected)) => return Ok(connected),
-                Ok(Err(reason)) => reasons.push(reason),
-                Err(_) => reasons.push("an attempt ended early".to_owned()),
-            }
-        }
-        Err(out_of_reach(reasons))
-    }
-}
-
-/// All reasons in one line, a few of them in full.
-fn out_of_reach(mut reasons: Vec<String>) -> Error {
-    if reasons.is_empty() {
-        return Error::unavailable("no address to connect to");
-    }
-    reasons.sort();
-    let mut text = String::from("no node could be reached: ");
-    let shown = reasons.len().min(REASONS_MAX);
-    text.push_str(&reasons[..shown].join("; "));
-    if reasons.len() > shown {
-        let _ = write!(text, "; and {} more", reasons.len() - shown);
-    }
-    Error::unavailable(text).because("UNREACHABLE")
 }
 
 /// One connection, made eagerly so that a dead address is known at once.
-async fn open(
-    host: &str,
-    port: u16,
+///
+/// # Errors
+///
+/// Why there is none, in the words of the system or of TLS.
+pub(super) async fn open(
+    address: &Address,
     tls: Option<Arc<rustls::ClientConfig>>,
     limit: Duration,
 ) -> Result<Channel, String> {
     let scheme = if tls.is_some() { "https" } else { "http" };
-    let bracketed = if host.contains(':') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
-    };
-    let endpoint = Endpoint::from_shared(format!("{scheme}://{bracketed}:{port}"))
+    let told = address.told;
+    let endpoint = Endpoint::from_shared(format!("{scheme}://{address}"))
         .map_err(|error| reason_of(&error))?
         .connect_timeout(limit)
         .http2_keep_alive_interval(Duration::from_secs(5))
         .keep_alive_timeout(Duration::from_secs(5));
-    let connector = tower::service_fn(move |uri: Uri| dial(uri, tls.clone(), limit));
+    let connector = tower::service_fn(move |uri: Uri| dial(uri, tls.clone(), told, limit));
     match tokio::time::timeout(limit, endpoint.connect_with_connector(connector)).await {
         Ok(Ok(channel)) => Ok(channel),
         Ok(Err(error)) => Err(reason_of(&error)),
@@ -186,6 +84,7 @@ impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
 async fn dial(
     uri: Uri,
     tls: Option<Arc<rustls::ClientConfig>>,
+    told: bool,
     limit: Duration,
 ) -> io::Result<TokioIo<Box<dyn Stream>>> {
     let late = || {
@@ -205,7 +104,11 @@ async fn dial(
         let Some(tls) = tls else {
             return Ok(Box::new(tcp) as Box<dyn Stream>);
         };
-        let name = ServerName::try_from(host).map_err(io::Error::other)?;
+        let name = if told {
+            node_server_name()
+        } else {
+            ServerName::try_from(host).map_err(io::Error::other)?
+        };
         let encrypted = TlsConnector::from(tls).connect(name, tcp).await?;
         Ok(Box::new(encrypted) as Box<dyn Stream>)
     };
@@ -222,47 +125,4 @@ fn reason_of(error: &dyn std::error::Error) -> String {
         innermost = source;
     }
     innermost.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::error::ErrorKind;
-
-    #[tokio::test]
-    async fn a_dead_list_is_out_of_reach_and_says_why() {
-        let closed = tokio::net::TcpListener::bind("127.0.0.1:0")
-            .await
-            .expect("a free port");
-        let port = closed.local_addr().expect("it is bound").port();
-        drop(closed);
-        let addresses = vec![("127.0.0.1".to_owned(), port)];
-        let connections = Connections::new(addresses, None, Options::default());
-        let error = connections.channel(&[]).await.expect_err("nobody listens");
-        assert_eq!(error.kind, ErrorKind::Unavailable);
-        assert!(
-            error.context.contains(&format!("127.0.0.1:{port}")),
-            "{error}"
-        );
-        assert!(error.context.contains("refused"), "{error}");
-    }
-
-    #[tokio::test]
-    async fn an_empty_list_is_out_of_reach() {
-        let connections = Connections::new(Vec::new(), None, Options::default());
-        assert_eq!(
-            connections
-                .channel(&[])
-                .await
-                .expect_err("nothing to try")
-                .kind,
-            ErrorKind::Unavailable
-        );
-    }
-
-    #[test]
-    fn few_reasons_are_named_and_the_rest_counted() {
-        let error = out_of_reach((0..9).map(|n| format!("h:{n}: refused")).collect());
-        assert!(error.context.ends_with("and 5 more"), "{error}");
-    }
 }

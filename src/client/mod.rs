@@ -1,11 +1,50 @@
-//! A first client of the cluster: it reaches any node of a list over mutual TLS, and repeats what
-//! is safe to repeat. Routing straight to owners is not here yet: any node answers any request.
+//! The client of a cluster. It reaches a node of a list over mutual TLS, learns from it who owns
+//! what, and goes straight to owners from then on; any node answers any request, so that is a matter
+//! of speed and not of correctness. Calls that come together share a stream. What is safe to repeat
+//! is repeated, and what may have been applied is never said to have failed.
+//!
+//! | where | what |
+//! |---|---|
+//! | `cache.rs`, `cluster.rs` | the calls |
+//! | `retry.rs` | attempts, and what is said at the end |
+//! | `routes.rs`, `follow.rs` | the partition table, and keeping it up to date |
+//! | `nodes.rs`, `channel.rs` | nodes and connections; dialling one |
+//! | `pipeline.rs` | the stream that calls share |
+//!
+//! # Example
+//!
+//! ```no_run
+//! use embergrid::client::{Client, Options, messages::PutRequest};
+//! use embergrid::config::AddressList;
+//!
+//! # async fn example(
+//! #     addresses: AddressList,
+//! #     tls: std::sync::Arc<rustls::ClientConfig>,
+//! # ) -> embergrid::error::Result<()> {
+//! // From `AddressList::of(["10.0.0.1:47500", "10.0.0.2:47500"])` and `rpc::tls::client_tls`.
+//! let client = Client::connect(&addresses, Some(tls), Options::default()).await?;
+//! let put = PutRequest {
+//!     cache: "sessions".into(),
+//!     key: "TGT-1".into(),
+//!     value: "alice".into(),
+//!     ..PutRequest::default()
+//! };
+//! client.put(put).await?;
+//! let entry = client.get("sessions", "TGT-1").await?;
+//! assert!(entry.is_some_and(|entry| entry.value == "alice"));
+//! # Ok(())
+//! # }
+//! ```
 
 mod cache;
 mod channel;
 mod cluster;
+mod follow;
+mod nodes;
+mod pipeline;
 mod request_id;
 mod retry;
+mod routes;
 
 pub use channel::Options;
 pub use request_id::{random_bytes, request_id};
@@ -13,7 +52,7 @@ pub use request_id::{random_bytes, request_id};
 use crate::config::AddressList;
 use crate::error::Result;
 use crate::rpc::proto;
-use channel::Connections;
+use nodes::Connections;
 use proto::cache_service_client::CacheServiceClient;
 use proto::cluster_service_client::ClusterServiceClient;
 use std::sync::Arc;
@@ -22,7 +61,7 @@ use tonic::transport::Channel;
 /// The messages that calls take and answer with.
 pub use crate::rpc::proto as messages;
 
-/// A client of one cluster. Clones share their connection.
+/// A client of one cluster. Clones share their connections and what they know of the cluster.
 ///
 /// Every call is bounded in time and in attempts (see [`Options`]). Calls that change something
 /// get a request id where they carry none, so that repeating them applies them once.
@@ -46,7 +85,7 @@ impl Client {
         options: Options,
     ) -> Result<Self> {
         let connections = Arc::new(Connections::new(addresses.endpoints(), tls, options));
-        connections.channel(&[]).await?;
+        connections.connection(&[], &[]).await?;
         Ok(Self { connections })
     }
 

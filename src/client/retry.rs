@@ -6,17 +6,25 @@
 
 use super::Client;
 use super::channel::Options;
+use super::nodes::{Address, Connection};
+use super::pipeline::Single;
+use super::routes::Keyed;
 use crate::error::{Applied, Error, ErrorKind, Result};
-use crate::rpc::status::from_status;
+use crate::rpc::status::{from_status, never_connected};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tonic::transport::Channel;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Request, Response, Status};
 
 /// The first wait between two attempts; it doubles from there.
-const BACKOFF_FIRST: Duration = Duration::from_millis(10);
+pub(super) const BACKOFF_FIRST: Duration = Duration::from_millis(10);
 
 /// The longest wait between two attempts.
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
+
+/// Callers that wait together on one connection share a stream from this number on; one alone is
+/// answered sooner by a call of its own.
+const TOGETHER: usize = 2;
 
 /// What a call does to the cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +33,14 @@ pub(super) enum Effect {
     Read,
     /// It changes something and carries a request id.
     Write,
+}
+
+/// How an attempt failed.
+#[derive(Debug)]
+struct Failed {
+    error: Error,
+    /// Whether its connection is of no more use.
+    broken: bool,
 }
 
 impl Client {
@@ -36,72 +52,164 @@ impl Client {
         send: impl AsyncFn(Channel, Request<Req>) -> Result<Response<Rep>, Status>,
     ) -> Result<Rep>
     where
-        Req: Clone,
+        Req: Keyed,
     {
-        let options = self.connections.options;
-        let deadline = Instant::now() + options.timeout;
-        let mut attempts = Attempts::new(effect, options, deadline);
+        let mut attempts = Attempts::new(effect, self.connections.options);
         loop {
-            let error = match self.attempt(&mut attempts, &request, &send).await {
-                Ok(reply) => return Ok(reply),
+            let error = match self.begin(&mut attempts, &request).await {
+                Ok(connection) => {
+                    let limit = attempts.limit();
+                    let sent = unary(&connection, &request, limit, effect, &send);
+                    match attempts.within(limit, sent).await {
+                        Ok(reply) => return Ok(reply),
+                        Err(failed) => self.note(&connection, failed),
+                    }
+                }
                 Err(error) => error,
             };
-            match attempts.after(error) {
-                Next::GiveUp(error) => return Err(error),
-                Next::Again(wait) => tokio::time::sleep(wait).await,
-            }
+            self.pause(&mut attempts, error).await?;
         }
     }
 
-    async fn attempt<Req, Rep>(
+    /// Makes a call on one key: by itself, or on the stream that callers share.
+    pub(super) async fn single<Req>(
+        &self,
+        effect: Effect,
+        request: Req,
+        send: impl AsyncFn(Channel, Request<Req>) -> Result<Response<Req::Reply>, Status>,
+    ) -> Result<Req::Reply>
+    where
+        Req: Single,
+    {
+        let mut attempts = Attempts::new(effect, self.connections.options);
+        loop {
+            let error = match self.begin(&mut attempts, &request).await {
+                Ok(connection) => {
+                    let limit = attempts.limit();
+                    let pipelining = attempts.options.pipelining;
+                    let sent = async {
+                        let _under_way = connection.begin();
+                        if pipelining
+                            && connection.in_flight() >= TOGETHER
+                            && let Some(pipeline) = connection.pipeline()
+                        {
+                            let reply = pipeline.call(request.clone()).await;
+                            let broken = pipeline.ended();
+                            return reply.map_err(|error| Failed { error, broken });
+                        }
+                        unary(&connection, &request, limit, effect, &send).await
+                    };
+                    match attempts.within(limit, sent).await {
+                        Ok(reply) => return Ok(reply),
+                        Err(failed) => self.note(&connection, failed),
+                    }
+                }
+                Err(error) => error,
+            };
+            self.pause(&mut attempts, error).await?;
+        }
+    }
+
+    /// The connection for the next attempt.
+    async fn begin(
         &self,
         attempts: &mut Attempts,
-        request: &Req,
-        send: &impl AsyncFn(Channel, Request<Req>) -> Result<Response<Rep>, Status>,
-    ) -> Result<Rep>
-    where
-        Req: Clone,
-    {
-        let limit = attempts.limit();
-        let found = tokio::time::timeout(limit, self.connections.channel(&attempts.avoided)).await;
-        let connected = found.map_err(|_| Error::unavailable("no connection in time"))??;
-        attempts.place = Some(connected.place);
-        let mut message = Request::new(request.clone());
-        let limit = attempts.limit();
-        message.set_timeout(limit);
-        match tokio::time::timeout(limit, send(connected.channel, message)).await {
-            Ok(Ok(reply)) => Ok(reply.into_inner()),
-            Ok(Err(status)) => {
-                let (error, broken) = failed(&status, attempts.effect);
-                if broken {
-                    self.connections.broken(connected.place);
+        request: &impl Keyed,
+    ) -> Result<Arc<Connection>> {
+        let connections = &self.connections;
+        let owners = match request.place() {
+            Some((cache, by)) if attempts.options.routing => {
+                let owners = connections.routes.owners(cache, by);
+                if owners.is_none() {
+                    let follow = || super::follow::start(connections);
+                    connections.routes.want(cache, follow);
                 }
-                Err(error)
+                owners
             }
-            Err(_) => {
-                self.connections.broken(connected.place);
-                Err(Error::new(
-                    ErrorKind::DeadlineExceeded,
-                    format!("no answer within {limit:?}"),
-                ))
+            _ => None,
+        };
+        let owners = owners.as_deref().unwrap_or_default();
+        let at_hand = if attempts.avoided.is_empty() {
+            connections.at_hand(owners)
+        } else {
+            None
+        };
+        let connection = match at_hand {
+            Some(connection) => connection,
+            None => {
+                let found = connections.connection(owners, &attempts.avoided);
+                tokio::time::timeout(attempts.limit(), found)
+                    .await
+                    .map_err(|_| Error::unavailable("no connection in time"))??
+            }
+        };
+        attempts.address = Some(connection.address.clone());
+        Ok(connection)
+    }
+
+    fn note(&self, connection: &Arc<Connection>, failed: Failed) -> Error {
+        if failed.broken {
+            let reason = &failed.error.context;
+            self.connections.broken(connection, reason);
+        }
+        failed.error
+    }
+
+    /// Waits before the next attempt.
+    ///
+    /// # Errors
+    ///
+    /// The last word on the call, where there is no next attempt.
+    async fn pause(&self, attempts: &mut Attempts, error: Error) -> Result<()> {
+        if error.kind == ErrorKind::WrongOwner {
+            self.connections.routes.more_wanted.notify_one();
+        }
+        match attempts.after(error) {
+            Next::GiveUp(error) => Err(error),
+            Next::Again(wait) => {
+                tokio::time::sleep(wait).await;
+                Ok(())
             }
         }
     }
 }
 
+/// An attempt by a call of its own.
+async fn unary<Req: Clone, Rep>(
+    connection: &Connection,
+    request: &Req,
+    limit: Duration,
+    effect: Effect,
+    send: &impl AsyncFn(Channel, Request<Req>) -> Result<Response<Rep>, Status>,
+) -> Result<Rep, Failed> {
+    let mut message = Request::new(request.clone());
+    message.set_timeout(limit);
+    match send(connection.channel.clone(), message).await {
+        Ok(reply) => Ok(reply.into_inner()),
+        Err(status) => Err(failed(&status, effect)),
+    }
+}
+
 /// What a failed attempt means, and whether its connection broke.
-fn failed(status: &Status, effect: Effect) -> (Error, bool) {
+fn failed(status: &Status, effect: Effect) -> Failed {
     // A status with a source was not sent by a node: the connection failed.
     if std::error::Error::source(status).is_none() {
-        return (from_status(status), false);
+        return Failed {
+            error: from_status(status),
+            broken: false,
+        };
     }
-    let reached = status.code() != Code::Unavailable;
     let text = format!("the connection failed: {}", status.message());
-    let error = match (effect, reached) {
-        (Effect::Write, true) => Error::unknown(text),
+    // The code does not tell: a connection that fell silent ends as UNAVAILABLE too, behind
+    // requests that were sent.
+    let error = match effect {
+        Effect::Write if !never_connected(status) => Error::unknown(text),
         _ => Error::unavailable(text),
     };
-    (error, true)
+    Failed {
+        error,
+        broken: true,
+    }
 }
 
 /// The attempts of one call so far.
@@ -112,9 +220,9 @@ struct Attempts {
     deadline: Instant,
     made: u32,
     /// The address of the attempt under way.
-    place: Option<usize>,
+    address: Option<Address>,
     /// Addresses that failed; all are tried before one is tried again.
-    avoided: Vec<usize>,
+    avoided: Vec<Address>,
     /// Whether an attempt may have been applied.
     tainted: bool,
 }
@@ -127,13 +235,13 @@ enum Next {
 }
 
 impl Attempts {
-    fn new(effect: Effect, options: Options, deadline: Instant) -> Self {
+    fn new(effect: Effect, options: Options) -> Self {
         Self {
             effect,
             options,
-            deadline,
+            deadline: Instant::now() + options.timeout,
             made: 0,
-            place: None,
+            address: None,
             avoided: Vec::new(),
             tainted: false,
         }
@@ -146,6 +254,24 @@ impl Attempts {
             .max(Duration::from_millis(1))
     }
 
+    /// The end of an attempt, `limit` from now at the latest.
+    async fn within<Rep>(
+        &self,
+        limit: Duration,
+        sent: impl Future<Output = Result<Rep, Failed>>,
+    ) -> Result<Rep, Failed> {
+        match tokio::time::timeout(limit, sent).await {
+            Ok(ended) => ended,
+            Err(_) => Err(Failed {
+                error: Error::new(
+                    ErrorKind::DeadlineExceeded,
+                    format!("no answer within {limit:?}"),
+                ),
+                broken: true,
+            }),
+        }
+    }
+
     fn after(&mut self, error: Error) -> Next {
         self.made += 1;
         self.tainted |= self.effect == Effect::Write && error.applied == Applied::Unknown;
@@ -154,11 +280,11 @@ impl Attempts {
         if !worth_repeating(error.kind) || self.made >= self.options.attempts_max || time_is_up {
             return Next::GiveUp(self.last_word(error));
         }
-        if let Some(place) = self.place.take() {
-            if self.avoided.contains(&place) {
+        if let Some(address) = self.address.take() {
+            if self.avoided.contains(&address) {
                 self.avoided.clear();
             }
-            self.avoided.push(place);
+            self.avoided.push(address);
         }
         // The table of that node is behind; another one, or the same a moment later, knows.
         Next::Again(if error.kind == ErrorKind::WrongOwner {
@@ -195,7 +321,7 @@ fn worth_repeating(kind: ErrorKind) -> bool {
 
 /// Doubles from the first wait to the longest, and takes between half and all of it, so that
 /// clients that failed together do not come back together.
-fn backoff(attempt: u32, jitter: f64) -> Duration {
+pub(super) fn backoff(attempt: u32, jitter: f64) -> Duration {
     let doublings = attempt.saturating_sub(1).min(16);
     let full = BACKOFF_FIRST
         .saturating_mul(1 << doublings)
@@ -204,7 +330,7 @@ fn backoff(attempt: u32, jitter: f64) -> Duration {
 }
 
 /// Between 0 and 1; without randomness, the whole wait.
-fn jitter() -> f64 {
+pub(super) fn jitter() -> f64 {
     let mut byte = [u8::MAX];
     // No randomness costs only the spreading.
     let _ = super::random_bytes(&mut byte);
@@ -216,11 +342,11 @@ mod tests {
     use super::*;
 
     fn attempts(effect: Effect) -> Attempts {
-        Attempts::new(
-            effect,
-            Options::default(),
-            Instant::now() + Duration::from_secs(60),
-        )
+        let options = Options {
+            timeout: Duration::from_secs(60),
+            ..Options::default()
+        };
+        Attempts::new(effect, options)
     }
 
     #[test]
@@ -244,13 +370,14 @@ mod tests {
     fn attempts_end_and_go_round_the_addresses() {
         let mut attempts = attempts(Effect::Read);
         let mut made = 1;
-        attempts.place = Some(0);
+        let address = |number: u16| Some(Address::named("h", number % 3));
+        attempts.address = address(0);
         while let Next::Again(_) = attempts.after(Error::unavailable("not ready")) {
             made += 1;
-            attempts.place = Some(made as usize % 3);
+            attempts.address = address(made);
             assert!(attempts.avoided.len() <= 3);
         }
-        assert_eq!(made, Options::default().attempts_max);
+        assert_eq!(u32::from(made), Options::default().attempts_max);
     }
 
     #[test]
@@ -282,7 +409,41 @@ mod tests {
 
     #[test]
     fn a_status_of_a_node_is_read_and_not_guessed() {
-        let (error, broken) = failed(&Status::invalid_argument("an empty key"), Effect::Write);
-        assert_eq!((error.kind, broken), (ErrorKind::InvalidArgument, false));
+        let said = failed(&Status::invalid_argument("an empty key"), Effect::Write);
+        assert_eq!(
+            (said.error.kind, said.broken),
+            (ErrorKind::InvalidArgument, false)
+        );
+    }
+
+    #[test]
+    fn a_write_whose_connection_fell_silent_may_have_been_applied() {
+        // What tonic makes of a keep-alive that was not answered: the request had been sent.
+        let mut status = Status::unavailable("keep-alive timed out");
+        status.set_source(Arc::new(std::io::Error::other("operation timed out")));
+        let silent = failed(&status, Effect::Write);
+        assert_eq!(silent.error.applied, Applied::Unknown);
+        let read = failed(&status, Effect::Read);
+        assert_eq!(read.error.kind, ErrorKind::Unavailable);
+        assert!(silent.broken && read.broken);
+    }
+
+    #[test]
+    fn a_refusal_behind_an_unanswered_attempt_leaves_the_write_unknown() {
+        for first in [
+            Error::unknown("broke"),
+            Error::new(ErrorKind::DeadlineExceeded, "no answer"),
+        ] {
+            let mut write = attempts(Effect::Write);
+            assert!(matches!(write.after(first), Next::Again(_)));
+            assert!(matches!(
+                write.after(Error::unavailable("refused")),
+                Next::Again(_)
+            ));
+            let Next::GiveUp(last) = write.after(Error::overloaded("full")) else {
+                panic!("a limit is final");
+            };
+            assert_eq!(last.applied, Applied::Unknown);
+        }
     }
 }

@@ -7,6 +7,7 @@ mod clock;
 mod control;
 mod core;
 mod dialer;
+mod embedded;
 mod handle;
 mod links;
 mod listen;
@@ -21,6 +22,7 @@ mod stats;
 mod timer;
 mod watch;
 
+pub use embedded::EmbeddedCache;
 pub use handle::{Handle, Watch};
 pub use sessions::PeerSession;
 pub use start::Node;

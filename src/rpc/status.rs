@@ -254,7 +254,7 @@ fn foreign(status: &Status) -> Error {
 }
 
 /// Whether no connection came about, so that nothing was sent.
-fn never_connected(status: &Status) -> bool {
+pub fn never_connected(status: &Status) -> bool {
     let mut cause = std::error::Error::source(status);
     while let Some(error) = cause {
         if error.is::<tonic::ConnectError>() {

@@ -8,6 +8,7 @@
 //! | `cluster/` | `ClusterService`: looking at and running the cluster |
 //! | `health.rs` | `grpc.health.v1` |
 //! | `decode.rs`, `encode.rs` | messages ⇄ vocabulary, checked |
+//! | `echo.rs` | the floor of the load generator |
 //! | `token.rs` | cursors and resume tokens |
 //! | `deadline.rs`, `guard.rs`, `limits.rs` | time and bounds |
 //! | `in_flight.rs`, `streams.rs` | several operations in one call; answers that stream |
@@ -16,6 +17,7 @@ pub mod cache;
 pub mod cluster;
 pub mod deadline;
 pub mod decode;
+pub mod echo;
 pub mod encode;
 pub mod guard;
 pub mod health;

@@ -117,22 +117,45 @@ impl LocalCluster {
     /// When the system refuses.
     pub fn start(&mut self, index: usize) -> Result<(), Failure> {
         let name = name(index);
-        let path = |path: PathBuf| path.to_string_lossy().into_owned();
         let arguments = [
-            ("--node-name", name.clone()),
+            ("--node-name", name),
             ("--addresses", self.addresses()),
             ("--local-address", "127.0.0.1".to_owned()),
             ("--local-port", self.ports[index].to_string()),
-            ("--key", path(self.file(&name, "key.pem"))),
-            ("--trust", path(self.authority())),
         ];
-        let arguments: Vec<String> = arguments
+        self.start_process(index, "node", arguments.into())
+    }
+
+    /// Starts the floor of the load generator in the place of a node.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses.
+    pub fn start_floor(&mut self, index: usize, value_bytes: usize) -> Result<(), Failure> {
+        let arguments = [
+            ("--listen", self.address(index)),
+            ("--value-size", value_bytes.to_string()),
+        ];
+        self.start_process(index, "bench-floor", arguments.into())
+    }
+
+    fn start_process(
+        &mut self,
+        index: usize,
+        command: &str,
+        mut flags: Vec<(&str, String)>,
+    ) -> Result<(), Failure> {
+        let name = name(index);
+        let path = |path: PathBuf| path.to_string_lossy().into_owned();
+        flags.push(("--key", path(self.file(&name, "key.pem"))));
+        flags.push(("--trust", path(self.authority())));
+        let arguments: Vec<String> = flags
             .into_iter()
             .flat_map(|(flag, value)| [flag.to_owned(), value])
             .collect();
         let log = self.file(&name, "log");
-        let node = NodeProcess::start(&self.program, &arguments, &log, self.outlives)?;
-        self.nodes[index] = Some(node);
+        let process = NodeProcess::start(&self.program, command, &arguments, &log, self.outlives)?;
+        self.nodes[index] = Some(process);
         Ok(())
     }
 
@@ -166,14 +189,30 @@ impl LocalCluster {
         }
     }
 
-    /// A client of the nodes given.
+    /// A client that asks the nodes given, and no others: what it hears is what they say.
     ///
     /// # Errors
     ///
     /// When none of them can be reached.
     pub async fn client(&self, indices: &[usize]) -> Result<Client, Failure> {
-        self.client_with(self.folder.path(), indices, Options::default())
-            .await
+        let options = Options {
+            routing: false,
+            ..Options::default()
+        };
+        self.client_with(self.folder.path(), indices, options).await
+    }
+
+    /// A client that begins at the nodes given and goes to whoever owns a key.
+    ///
+    /// # Errors
+    ///
+    /// When none of them can be reached.
+    pub async fn routing_client(
+        &self,
+        indices: &[usize],
+        options: Options,
+    ) -> Result<Client, Failure> {
+        self.client_with(self.folder.path(), indices, options).await
     }
 
     /// A client of one node whose certificate was signed by another authority.

@@ -18,7 +18,7 @@ pub struct NodeProcess {
 }
 
 impl NodeProcess {
-    /// Starts `program node ARGUMENTS`; what it prints goes to the file `log`.
+    /// Starts `program COMMAND ARGUMENTS`; what it prints goes to the file `log`.
     ///
     /// With `outlives`, it goes on running when this process ends.
     ///
@@ -27,6 +27,7 @@ impl NodeProcess {
     /// When the system refuses.
     pub fn start(
         program: &Path,
+        command: &str,
         arguments: &[String],
         log: &Path,
         outlives: bool,
@@ -38,20 +39,20 @@ impl NodeProcess {
             .open(log)
             .map_err(refused)?;
         let errors = out.try_clone().map_err(refused)?;
-        let mut command = Command::new(program);
-        command
-            .arg("node")
+        let mut process = Command::new(program);
+        process
+            .arg(command)
             .args(arguments)
             .stdout(out)
             .stderr(errors);
         // A group of its own: an interrupt on the terminal is for the story, which ends its nodes.
-        command.process_group(0);
+        process.process_group(0);
         if outlives {
-            command.stdin(Stdio::null());
+            process.stdin(Stdio::null());
         } else {
-            command.arg("--stop-with-stdin").stdin(Stdio::piped());
+            process.arg("--stop-with-stdin").stdin(Stdio::piped());
         }
-        let child = command.spawn().map_err(refused)?;
+        let child = process.spawn().map_err(refused)?;
         Ok(Self {
             child: Some(child),
             log: log.to_owned(),

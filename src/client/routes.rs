@@ -1,0 +1,285 @@
+//! Which nodes own a key: the partition table as the cluster told it last. It is advice: any node
+//! answers any request, so a table that is behind costs a forward and nothing else.
+
+use super::nodes::Address;
+use crate::rpc::proto as pb;
+use crate::types::cache::partition_of;
+use arc_swap::ArcSwap;
+use parking_lot::Mutex;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use tokio::sync::Notify;
+use tokio::task::AbortHandle;
+
+/// How many caches are routed; calls on any further one go to any node.
+const CACHES_MAX: usize = 1_024;
+
+/// What a call is about.
+pub(super) trait Keyed: Clone {
+    /// The cache and the bytes that its partition is chosen by; none where the call belongs to no
+    /// single key.
+    fn place(&self) -> Option<(&str, &[u8])> {
+        None
+    }
+}
+
+macro_rules! keyed {
+    ($($request:ident),* $(,)?) => {$(
+        impl Keyed for pb::$request {
+            fn place(&self) -> Option<(&str, &[u8])> {
+                let by = if self.affinity_key.is_empty() {
+                    &self.key
+                } else {
+                    &self.affinity_key
+                };
+                Some((&self.cache, by))
+            }
+        }
+    )*};
+}
+
+macro_rules! anywhere {
+    ($($request:ident),* $(,)?) => {$(
+        impl Keyed for pb::$request {}
+    )*};
+}
+
+keyed!(
+    GetRequest,
+    PutRequest,
+    RemoveRequest,
+    TouchRequest,
+    ModifyRequest
+);
+
+anywhere!(
+    GetManyRequest,
+    PutManyRequest,
+    RemoveManyRequest,
+    ScanRequest,
+    SizeRequest,
+    ClearRequest,
+    WatchRequest,
+    TopologyRequest,
+    WatchTopologyRequest,
+    PartitionTableRequest,
+    CreateCacheRequest,
+    DescribeCacheRequest,
+    ListCachesRequest,
+    DropCacheRequest,
+    DrainRequest,
+    SafeToStopRequest,
+    VerifyRequest,
+    NodeStatsRequest,
+    ListTransactionsRequest,
+    EndTransactionRequest,
+    ResetLostPartitionsRequest,
+    ForgetNodeRequest,
+    ForcePrimaryRequest,
+);
+
+/// The owners of one partition, the primary first.
+type Owners = Arc<[Address]>;
+
+/// The owners of each partition of one cache; empty where it is not routed (LOCAL, or unknown).
+type CacheTable = Vec<Owners>;
+
+/// The table and what is wanted of it.
+#[derive(Debug, Default)]
+pub(super) struct Routes {
+    tables: ArcSwap<HashMap<String, CacheTable>>,
+    nodes: ArcSwap<Vec<Address>>,
+    wanted: Mutex<Wanted>,
+    /// Told when another cache is wanted.
+    pub(super) more_wanted: Arc<Notify>,
+}
+
+#[derive(Debug, Default)]
+struct Wanted {
+    /// Caches that were called once. Whoever calls once only needs no table.
+    called: HashSet<String>,
+    /// Caches whose tables are kept.
+    kept: HashSet<String>,
+    follower: Option<AbortHandle>,
+}
+
+impl Routes {
+    /// The owners of a key, the primary first; none where they are not known (yet).
+    pub(super) fn owners(&self, cache: &str, by: &[u8]) -> Option<Owners> {
+        let tables = self.tables.load();
+        let table = tables.get(cache)?;
+        let partition = partition_of(by, u32::try_from(table.len()).ok()?);
+        table.get(partition as usize).cloned()
+    }
+
+    /// All nodes of the last view.
+    pub(super) fn nodes(&self) -> Arc<Vec<Address>> {
+        self.nodes.load_full()
+    }
+
+    /// Notes a call on a cache without a table. From the second one on the table is kept, by the
+    /// task that `follow` starts.
+    pub(super) fn want(&self, cache: &str, follow: impl FnOnce() -> AbortHandle) {
+        if self.tables.load().contains_key(cache) {
+            return;
+        }
+        let mut wanted = self.wanted.lock();
+        if wanted.kept.contains(cache) || wanted.kept.len() >= CACHES_MAX {
+            return;
+        }
+        if wanted.called.remove(cache) {
+            wanted.kept.insert(cache.to_owned());
+            self.more_wanted.notify_one();
+            if wanted.follower.is_none() {
+                wanted.follower = Some(follow());
+            }
+        } else if wanted.called.len() < CACHES_MAX {
+            wanted.called.insert(cache.to_owned());
+        }
+    }
+
+    /// The caches whose tables are kept.
+    pub(super) fn kept(&self) -> Vec<String> {
+        self.wanted.lock().kept.iter().cloned().collect()
+    }
+
+    /// Learns the table of a cache; without one (it does not exist) its calls go to any node.
+    pub(super) fn learn(
+        &self,
+        cache: &str,
+        answer: Option<pb::PartitionTableResponse>,
+        known: impl Fn(&str) -> Option<Address>,
+    ) {
+        let table = answer.map_or_else(CacheTable::new, |answer| {
+            let nodes: Vec<Option<Address>> = answer
+                .nodes
+                .iter()
+                .map(|node| known(&node.address))
+                .collect();
+            self.nodes
+                .store(Arc::new(nodes.iter().flatten().cloned().collect()));
+            table_of(cache, answer, &nodes)
+        });
+        let mut tables = HashMap::clone(&self.tables.load());
+        tables.insert(cache.to_owned(), table);
+        self.tables.store(Arc::new(tables));
+    }
+}
+
+impl Drop for Routes {
+    fn drop(&mut self) {
+        if let Some(follower) = self.wanted.get_mut().follower.take() {
+            follower.abort();
+        }
+    }
+}
+
+fn table_of(
+    cache: &str,
+    answer: pb::PartitionTableResponse,
+    nodes: &[Option<Address>],
+) -> CacheTable {
+    let found = answer.caches.into_iter().find(|found| found.name == cache);
+    // Few lists of owners are shared by many partitions.
+    let mut shared: HashMap<Vec<u32>, Owners> = HashMap::new();
+    let partitions = found.map(|found| found.partitions).unwrap_or_default();
+    let owners_of = |partition: pb::partition_table_response::Partition| {
+        let places: Vec<u32> = partition
+            .primary
+            .into_iter()
+            .chain(partition.backups)
+            .collect();
+        let owners = shared.entry(places).or_insert_with_key(|places| {
+            let found = places.iter().filter_map(|&place| nodes.get(place as usize));
+            found.flatten().cloned().collect()
+        });
+        Arc::clone(owners)
+    };
+    partitions.into_iter().map(owners_of).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use pb::partition_table_response::{Cache, Partition};
+
+    fn answer() -> pb::PartitionTableResponse {
+        let node = |address: &str| pb::Node {
+            address: address.to_owned(),
+            ..pb::Node::default()
+        };
+        let partition = |primary, backups: &[u32]| Partition {
+            primary,
+            backups: backups.to_vec(),
+            ..Partition::default()
+        };
+        pb::PartitionTableResponse {
+            nodes: vec![node("a:1"), node("b:2"), node("nowhere")],
+            caches: vec![Cache {
+                name: "c".to_owned(),
+                partitions: vec![
+                    partition(Some(1), &[0]),
+                    partition(Some(2), &[0]),
+                    partition(None, &[]),
+                ],
+                ..Cache::default()
+            }],
+            ..pb::PartitionTableResponse::default()
+        }
+    }
+
+    fn told(text: &str) -> Address {
+        Address::told(text).expect("an address")
+    }
+
+    #[test]
+    fn a_key_finds_its_owners_and_a_bad_address_is_passed_over() {
+        let routes = Routes::default();
+        routes.learn("c", Some(answer()), Address::told);
+        let mut seen = HashSet::new();
+        for number in 0..100u32 {
+            let key = number.to_le_bytes();
+            let owners = routes.owners("c", &key).expect("it is known");
+            let partition = partition_of(&key, 3);
+            let expected = match partition {
+                0 => vec![told("b:2"), told("a:1")],
+                1 => vec![told("a:1")],
+                _ => vec![],
+            };
+            assert_eq!(owners.to_vec(), expected);
+            seen.insert(partition);
+        }
+        assert_eq!(seen.len(), 3);
+        assert_eq!(routes.nodes().len(), 2);
+    }
+
+    #[test]
+    fn the_affinity_key_stands_in_for_the_key() {
+        let request = pb::GetRequest {
+            cache: "c".to_owned(),
+            key: "k".into(),
+            affinity_key: "a".into(),
+            ..pb::GetRequest::default()
+        };
+        assert_eq!(request.place(), Some(("c", &b"a"[..])));
+    }
+
+    #[tokio::test]
+    async fn the_second_call_on_a_cache_asks_for_its_table_once() {
+        let routes = Routes::default();
+        let started = std::cell::Cell::new(0);
+        let follow = || {
+            started.set(started.get() + 1);
+            tokio::spawn(async {}).abort_handle()
+        };
+        routes.want("c", follow);
+        assert!(routes.kept().is_empty());
+        routes.want("c", follow);
+        routes.want("c", follow);
+        routes.want("d", follow);
+        routes.want("d", follow);
+        assert_eq!((routes.kept().len(), started.get()), (2, 1));
+        routes.learn("c", None, Address::told);
+        assert_eq!(routes.owners("c", b"k"), None, "it does not exist");
+    }
+}

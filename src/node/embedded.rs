@@ -1,0 +1,115 @@
+//! A cache of a node in the same process: for Rust programs that embed a node. A read of a key that
+//! this node owns runs to its end on the calling thread; nothing of it leaves the process. What
+//! another node owns is asked there, over the links between nodes.
+
+use super::handle::Handle;
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::cache::partition_of;
+use crate::types::{
+    Blob, CacheId, Condition, EntryView, Expiry, KeyOperation, Operation, Reply, Request,
+};
+use std::time::{Duration, Instant};
+
+/// How long a call may take.
+const CALL_TIME_MAX: Duration = Duration::from_secs(5);
+
+/// One cache of an embedded node; from [`Handle::cache`]. Cheap to clone.
+#[derive(Clone)]
+pub struct EmbeddedCache {
+    handle: Handle,
+    id: CacheId,
+    partitions: u32,
+}
+
+impl Handle {
+    /// A cache, for use within this process.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where this node knows no cache of the name (yet).
+    pub fn cache(&self, name: &str) -> Result<EmbeddedCache> {
+        let view = self.view();
+        let Some(cache) = view.cache_named(name) else {
+            let text = format!("there is no cache {name:?}");
+            return Err(Error::new(ErrorKind::NotFound, text));
+        };
+        Ok(EmbeddedCache {
+            handle: self.clone(),
+            id: cache.settings.id(),
+            partitions: cache.settings.partitions,
+        })
+    }
+}
+
+impl EmbeddedCache {
+    /// Reads a key; none on a miss. The value is shared with the store and not copied.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::execute`].
+    pub async fn get(&self, key: &[u8]) -> Result<Option<EntryView>> {
+        let operation = KeyOperation::Get {
+            touch: None,
+            omit_value: false,
+        };
+        match self.execute(key, operation).await? {
+            Reply::Got { entry } => Ok(entry),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Stores a key with the cache's expiry.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::execute`].
+    pub async fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        let operation = KeyOperation::Put {
+            value: Blob::from(value),
+            flags: 0,
+            expiry: Expiry::Default,
+            condition: Condition::Any,
+            return_previous: false,
+        };
+        self.execute(key, operation).await.map(drop)
+    }
+
+    /// Removes a key and gets what was removed: one caller gets it, cluster-wide.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::execute`].
+    pub async fn take(&self, key: &[u8]) -> Result<Option<EntryView>> {
+        let operation = KeyOperation::Remove {
+            condition: Condition::Any,
+            return_previous: true,
+        };
+        match self.execute(key, operation).await? {
+            Reply::Removed { previous, .. } => Ok(previous),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Any operation on a key.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::execute`].
+    pub async fn execute(&self, key: &[u8], operation: KeyOperation) -> Result<Reply> {
+        let request = Request {
+            cache: self.id,
+            partition: partition_of(key, self.partitions),
+            operation: Operation::Key {
+                key: Blob::from(key),
+                operation,
+            },
+            request_id: None,
+        };
+        let deadline = Instant::now() + CALL_TIME_MAX;
+        self.handle.execute(request, deadline).await
+    }
+}
+
+fn mismatch() -> Error {
+    Error::new(ErrorKind::Internal, "the answer belongs to another call")
+}
