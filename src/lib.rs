@@ -14,6 +14,31 @@
 //! * [`service`]: the gRPC services, which decode, ask the node and encode.
 //! * [`client`], [`cli`]: what people touch.
 //!
+//! # A node in your own program
+//!
+//! A Rust program may run a node itself. What that node owns it reads without leaving the process;
+//! to the rest of the cluster it is a node like any other. In a REPLICATED cache it owns everything.
+//!
+//! ```no_run
+//! use embergrid::Node;
+//! use embergrid::config::{Settings, environment};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let settings = Settings::load(Some("embergrid.toml".as_ref()), environment(), Vec::new())
+//!     .map_err(|problems| format!("{problems:?}"))?;
+//! let node = Node::start(&settings)?;
+//! let mut views = node.handle().views();
+//! views.wait_for(|view| view.cache_named("sessions").is_some()).await?;
+//!
+//! let sessions = node.handle().cache("sessions")?;
+//! sessions.put(b"TGT-1", b"alice").await?;
+//! let session = sessions.get(b"TGT-1").await?;
+//! assert!(session.is_some_and(|session| &*session.value == b"alice"));
+//! node.shut_down().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Decisions
 //!
 //! **What does a view rest on?** On what every server of it says it holds, so a proposal first
@@ -59,3 +84,6 @@ pub mod node;
 pub mod rpc;
 pub mod service;
 pub mod types;
+
+/// A node that serves: the one to embed. See "A node in your own program" above.
+pub use service::server::ServingNode as Node;

@@ -9,11 +9,13 @@ use super::routes::Keyed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::proto as pb;
 use crate::rpc::status::{from_proto, from_status};
+use hashbrown::HashMap;
 use parking_lot::Mutex;
 use pb::pipeline_request::Operation;
 use pb::pipeline_response::Result as Answer;
-use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -21,6 +23,13 @@ use tonic::transport::Channel;
 /// How many requests wait to be sent on one stream; the next caller waits for room, no longer than
 /// its attempt may take.
 const QUEUE_MAX: usize = 256;
+
+/// The reason of an error that no node said: nothing came.
+pub(super) const NO_ANSWER: &str = "NO_ANSWER";
+
+/// How often those are looked for who have waited too long: one look for all costs less than a
+/// timer for each.
+const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// A call that fits on a pipeline.
 pub(super) trait Single: Keyed {
@@ -75,9 +84,15 @@ struct Callers(Mutex<Table>);
 #[derive(Debug, Default)]
 struct Table {
     next: u64,
-    waiting: HashMap<u64, oneshot::Sender<Result<Answer>>>,
+    waiting: HashMap<u64, Caller>,
     answered: bool,
     ended: bool,
+}
+
+#[derive(Debug)]
+struct Caller {
+    answer: oneshot::Sender<Result<Answer>>,
+    until: Instant,
 }
 
 /// A place among the callers; given up when dropped.
@@ -88,7 +103,8 @@ struct Waiting<'a> {
 }
 
 impl Callers {
-    fn wait(&self) -> Result<Waiting<'_>> {
+    fn wait(&self, limit: Duration) -> Result<Waiting<'_>> {
+        let until = Instant::now() + limit;
         let (sender, answer) = oneshot::channel();
         let mut table = self.0.lock();
         if table.ended {
@@ -96,7 +112,11 @@ impl Callers {
         }
         let id = table.next;
         table.next += 1;
-        table.waiting.insert(id, sender);
+        let caller = Caller {
+            answer: sender,
+            until,
+        };
+        table.waiting.insert(id, caller);
         Ok(Waiting {
             callers: self,
             id,
@@ -116,7 +136,18 @@ impl Callers {
             table.waiting.remove(&response.id)
         };
         if let Some(caller) = caller {
-            let _ = caller.send(result);
+            let _ = caller.answer.send(result);
+        }
+    }
+
+    /// Those who have waited too long get no answer any more.
+    fn expire(&self, now: Instant) {
+        let late = |_: &u64, caller: &mut Caller| caller.until <= now;
+        let late: Vec<_> = self.0.lock().waiting.extract_if(late).collect();
+        for (_, caller) in late {
+            let error = Error::new(ErrorKind::DeadlineExceeded, "no answer in time");
+            let error = error.because(NO_ANSWER);
+            let _ = caller.answer.send(Err(error));
         }
     }
 
@@ -128,7 +159,7 @@ impl Callers {
             std::mem::take(&mut table.waiting)
         };
         for caller in waiting.into_values() {
-            let _ = caller.send(Err(Error::unknown(format!(
+            let _ = caller.answer.send(Err(Error::unknown(format!(
                 "the connection failed: {reason}"
             ))));
         }
@@ -161,7 +192,7 @@ impl Pipeline {
         table.ended && !table.answered
     }
 
-    /// Sends a request and waits for its answer.
+    /// Sends a request and waits for its answer, `limit` and a look at most.
     ///
     /// # Errors
     ///
@@ -170,14 +201,21 @@ impl Pipeline {
     /// # Cancel safety
     ///
     /// A write whose future is dropped may be applied or not.
-    pub(super) async fn call<S: Single>(&self, request: S) -> Result<S::Reply> {
-        let mut waiting = self.callers.wait()?;
+    pub(super) async fn call<S: Single>(&self, request: S, limit: Duration) -> Result<S::Reply> {
+        let mut waiting = self.callers.wait(limit)?;
         let message = pb::PipelineRequest {
             id: waiting.id,
             operation: Some(request.into_operation()),
         };
-        if self.requests.send(message).await.is_err() {
-            return Err(Error::unavailable("the connection failed"));
+        let ended = || Error::unavailable("the connection failed");
+        match self.requests.try_send(message) {
+            Ok(()) => {}
+            Err(TrySendError::Closed(_)) => return Err(ended()),
+            Err(TrySendError::Full(message)) => {
+                let sent = tokio::time::timeout(limit, self.requests.send(message)).await;
+                let late = |_| Error::unavailable("no room on the stream in time");
+                sent.map_err(late)?.map_err(|_| ended())?;
+            }
         }
         match (&mut waiting.answer).await {
             Ok(answer) => S::reply(answer?).ok_or_else(|| {
@@ -202,8 +240,17 @@ async fn carry(
         Err(status) => from_status(&status).context.into_owned(),
         Ok(answers) => {
             let mut answers = answers.into_inner();
+            let mut looks = tokio::time::interval(LOOK_INTERVAL);
             loop {
-                match answers.message().await {
+                let answer = tokio::select! {
+                    biased;
+                    answer = answers.message() => answer,
+                    at = looks.tick() => {
+                        callers.expire(at.into_std());
+                        continue;
+                    }
+                };
+                match answer {
                     Ok(Some(answer)) => callers.answer(answer),
                     Ok(None) => break "the node ended the stream".to_owned(),
                     Err(status) => break from_status(&status).context.into_owned(),
@@ -232,8 +279,8 @@ mod tests {
     #[tokio::test]
     async fn answers_find_their_callers_and_late_ones_nobody() {
         let callers = Callers::default();
-        let mut first = callers.wait().expect("it runs");
-        let second = callers.wait().expect("it runs");
+        let mut first = callers.wait(LOOK_INTERVAL).expect("it runs");
+        let second = callers.wait(LOOK_INTERVAL).expect("it runs");
         let gone = second.id;
         drop(second);
         callers.answer(response(gone));
@@ -244,16 +291,31 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn who_waits_too_long_is_told_that_the_outcome_is_unknown() {
+        let callers = Callers::default();
+        let mut short = callers.wait(LOOK_INTERVAL).expect("it runs");
+        let _long = callers.wait(LOOK_INTERVAL * 10).expect("it runs");
+        callers.expire(Instant::now() + LOOK_INTERVAL * 2);
+        let error = (&mut short.answer)
+            .await
+            .expect("an answer")
+            .expect_err("too late");
+        assert_eq!(error.kind, ErrorKind::DeadlineExceeded);
+        assert_eq!(error.applied, Applied::Unknown);
+        assert_eq!(callers.0.lock().waiting.len(), 1);
+    }
+
+    #[tokio::test]
     async fn who_waits_when_the_stream_ends_is_told_that_the_outcome_is_unknown() {
         let callers = Callers::default();
-        let mut waiting = callers.wait().expect("it runs");
+        let mut waiting = callers.wait(LOOK_INTERVAL).expect("it runs");
         callers.end("reset");
         let error = (&mut waiting.answer)
             .await
             .expect("an answer")
             .expect_err("the stream ended");
         assert_eq!(error.applied, Applied::Unknown);
-        let late = callers.wait().err().expect("it has ended");
+        let late = callers.wait(LOOK_INTERVAL).err().expect("it has ended");
         assert_eq!(late.applied, Applied::NotApplied, "nothing was sent");
     }
 }

@@ -7,7 +7,7 @@
 use super::Client;
 use super::channel::Options;
 use super::nodes::{Address, Connection};
-use super::pipeline::Single;
+use super::pipeline::{NO_ANSWER, Single};
 use super::routes::Keyed;
 use crate::error::{Applied, Error, ErrorKind, Result};
 use crate::rpc::status::{from_status, never_connected};
@@ -86,20 +86,24 @@ impl Client {
             let error = match self.begin(&mut attempts, &request).await {
                 Ok(connection) => {
                     let limit = attempts.limit();
-                    let pipelining = attempts.options.pipelining;
-                    let sent = async {
-                        let _under_way = connection.begin();
-                        if pipelining
-                            && connection.in_flight() >= TOGETHER
-                            && let Some(pipeline) = connection.pipeline()
-                        {
-                            let reply = pipeline.call(request.clone()).await;
-                            let broken = pipeline.ended();
-                            return reply.map_err(|error| Failed { error, broken });
+                    let _under_way = connection.begin();
+                    let together =
+                        attempts.options.pipelining && connection.in_flight() >= TOGETHER;
+                    let pipeline = together.then(|| connection.pipeline()).flatten();
+                    let ended = match pipeline {
+                        Some(pipeline) => {
+                            let reply = pipeline.call(request.clone(), limit).await;
+                            reply.map_err(|error| Failed {
+                                broken: pipeline.ended() || error.reason == NO_ANSWER,
+                                error,
+                            })
                         }
-                        unary(&connection, &request, limit, effect, &send).await
+                        None => {
+                            let sent = unary(&connection, &request, limit, effect, &send);
+                            attempts.within(limit, sent).await
+                        }
                     };
-                    match attempts.within(limit, sent).await {
+                    match ended {
                         Ok(reply) => return Ok(reply),
                         Err(failed) => self.note(&connection, failed),
                     }

@@ -1,6 +1,7 @@
 //! The handle: all that front ends see of a node. Cheap to clone, safe to use from any thread.
 
 use super::core::Core;
+use super::pending::Answer;
 use super::stats::Stats;
 use super::watch::{WatchItem, Watcher};
 use crate::error::{Error, ErrorKind, Result};
@@ -25,6 +26,45 @@ pub struct Watch {
     cache: CacheId,
     watcher: Arc<Watcher>,
     ended: bool,
+}
+
+/// An operation that was begun.
+pub enum Begun {
+    /// It has its answer already.
+    Done(Result<Reply>),
+    /// Its answer is to come.
+    Waiting(Waiting),
+}
+
+/// An answer to come.
+pub struct Waiting {
+    answer: Answer<Reply>,
+    deadline: Instant,
+    read: bool,
+}
+
+impl Waiting {
+    /// The answer, soon after the deadline at the latest.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::execute`].
+    ///
+    /// # Cancel safety
+    ///
+    /// A write whose future is dropped may be applied or not.
+    pub async fn end(mut self) -> Result<Reply> {
+        let limit = (self.deadline + GRACE).into();
+        match tokio::time::timeout_at(limit, self.answer.wait()).await {
+            Ok(Some(result)) => result,
+            Ok(None) => Err(ended(self.read, ErrorKind::Unavailable, "this node stops")),
+            Err(_) => Err(ended(
+                self.read,
+                ErrorKind::DeadlineExceeded,
+                "no answer within the deadline",
+            )),
+        }
+    }
 }
 
 impl Handle {
@@ -65,11 +105,20 @@ impl Handle {
     ///
     /// A write whose future is dropped may be applied or not.
     pub async fn execute(&self, request: Request, deadline: Instant) -> Result<Reply> {
+        match self.begin(request, deadline) {
+            Begun::Done(result) => result,
+            Begun::Waiting(waiting) => waiting.end().await,
+        }
+    }
+
+    /// Begins an operation, as [`Handle::execute`] does: what this node can answer is answered at
+    /// once, and only for the rest there is something to wait for.
+    pub fn begin(&self, request: Request, deadline: Instant) -> Begun {
         let core = &self.core;
         core.outside.counters.requests.add_one();
         if let Err(error) = core.outside.replies.admit() {
             core.outside.counters.requests_refused.add_one();
-            return Err(error);
+            return Begun::Done(Err(error));
         }
         let read = request.operation.is_read();
         let mut answer = None;
@@ -80,24 +129,20 @@ impl Handle {
             .submit(request, core.clock.at(deadline), now, &mut token);
         core.wake_timer();
         if let Some(result) = done {
-            return result;
+            return Begun::Done(result);
         }
-        let Some(mut answer) = answer else {
-            return Err(Error::new(
+        let Some(answer) = answer else {
+            return Begun::Done(Err(Error::new(
                 ErrorKind::Internal,
                 "the engine neither answered nor waits",
-            ));
+            )));
         };
         core.outside.counters.requests_waited.add_one();
-        match tokio::time::timeout_at((deadline + GRACE).into(), answer.wait()).await {
-            Ok(Some(result)) => result,
-            Ok(None) => Err(ended(read, ErrorKind::Unavailable, "this node stops")),
-            Err(_) => Err(ended(
-                read,
-                ErrorKind::DeadlineExceeded,
-                "no answer within the deadline",
-            )),
-        }
+        Begun::Waiting(Waiting {
+            answer,
+            deadline,
+            read,
+        })
     }
 
     /// Creates a cache; returns when every node knows it.

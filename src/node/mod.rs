@@ -23,7 +23,7 @@ mod timer;
 mod watch;
 
 pub use embedded::EmbeddedCache;
-pub use handle::{Handle, Watch};
+pub use handle::{Begun, Handle, Waiting, Watch};
 pub use sessions::PeerSession;
 pub use start::Node;
 pub use stats::{CertificateStats, Stats};

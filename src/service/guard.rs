@@ -75,17 +75,17 @@ where
             Err(error) => return GuardedCall::refused(&error),
         };
         request.extensions_mut().insert(time);
-        let timer = time.given.map(|given| {
-            let end = if given - now > AHEAD * 4 {
+        let end = time.given.map(|given| {
+            if given - now > AHEAD * 4 {
                 given - AHEAD
             } else {
                 given
-            };
-            Box::pin(tokio::time::sleep_until(end.into()))
+            }
         });
         GuardedCall {
             inner: Ok(self.inner.call(request)),
-            timer,
+            end,
+            timer: None,
             _pass: Some(pass),
         }
     }
@@ -95,6 +95,9 @@ where
 #[derive(Debug)]
 pub struct GuardedCall<F> {
     inner: Result<F, Option<Response<Body>>>,
+    /// When it is answered at the latest.
+    end: Option<Instant>,
+    /// Made when the call must wait, which most need not.
     timer: Option<Pin<Box<Sleep>>>,
     _pass: Option<Pass>,
 }
@@ -103,6 +106,7 @@ impl<F> GuardedCall<F> {
     fn refused(error: &Error) -> Self {
         Self {
             inner: Err(Some(to_status(error).into_http())),
+            end: None,
             timer: None,
             _pass: None,
         }
@@ -127,11 +131,13 @@ where
         if let Poll::Ready(Ok(response)) = Pin::new(inner).poll(context) {
             return Poll::Ready(Ok(worded(response)));
         }
-        if this
+        let Some(end) = this.end else {
+            return Poll::Pending;
+        };
+        let timer = this
             .timer
-            .as_mut()
-            .is_some_and(|timer| timer.as_mut().poll(context).is_ready())
-        {
+            .get_or_insert_with(|| Box::pin(tokio::time::sleep_until(end.into())));
+        if timer.as_mut().poll(context).is_ready() {
             return Poll::Ready(Ok(to_status(&late()).into_http()));
         }
         Poll::Pending

@@ -5,6 +5,7 @@
 mod admission;
 mod answers;
 mod bad_clients;
+mod bench;
 mod client_nodes;
 mod commands;
 mod demo;

@@ -27,7 +27,7 @@ pub const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Front ends are ordinary users of the handle: this is all that they see of `node`.
-const HANDLE: &[&str] = &["Handle", "Stats", "Watch", "WatchItem"];
+const HANDLE: &[&str] = &["Begun", "Handle", "Stats", "Waiting", "Watch", "WatchItem"];
 /// What two files need besides: one carries frames of peers into the node, one runs it.
 const BESIDES: &[(&str, &str)] = &[
     ("src/service/peer.rs", "PeerSession"),

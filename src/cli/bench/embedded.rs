@@ -27,10 +27,9 @@ pub fn run(plan: &Plan, form: Output) -> Outcome {
         .enable_all()
         .build()
         .map_err(|error| Failure::failed(format!("start the runtime: {error}")))?;
-    let inside = runtime.enter();
+    let _inside = runtime.enter();
     let node = start(plan)?;
     let cache = runtime.block_on(ready(&node, plan))?;
-    drop(inside);
     let begin = Instant::now();
     let calls = work(plan, &cache, &runtime)?;
     let seconds = begin.elapsed().as_secs_f64();
@@ -98,7 +97,7 @@ fn work(
             let calling = || runtime.block_on(call(plan, cache, dice, &stop));
             callers.push(scope.spawn(calling));
         }
-        runtime.block_on(tokio::time::sleep(plan.duration));
+        runtime.block_on(async { tokio::time::sleep(plan.duration).await });
         stop.store(true, Ordering::Relaxed);
         let mut calls = 0;
         for caller in callers {

@@ -164,13 +164,13 @@ impl CacheService for CacheFront {
         respond_stream(watch::start(&self.front, request.into_inner(), time))
     }
 
-    type PipelineStream = Answers<pb::PipelineResponse>;
+    type PipelineStream = pipeline::Line;
 
     async fn pipeline(
         &self,
         request: Request<Streaming<pb::PipelineRequest>>,
     ) -> Result<Response<Self::PipelineStream>, Status> {
         let time = time_of(&request);
-        respond_stream(pipeline::start(&self.front, request.into_inner(), time))
+        pipeline::start(&self.front, request.into_inner(), time).map_err(|error| to_status(&error))
     }
 }

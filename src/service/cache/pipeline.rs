@@ -7,38 +7,60 @@ use super::super::deadline::CallTime;
 use super::super::decode::{SingleKey, known};
 use super::super::encode::{FromReply, modified};
 use super::super::guard::transport_error;
-use super::super::in_flight::InFlight;
-use super::super::limits::PIPELINE_IN_FLIGHT_MAX;
-use super::super::streams::{Answers, Out};
+use super::super::limits::{PIPELINE_IN_FLIGHT_MAX, Pass};
 use crate::error::{Error, ErrorKind, Result};
-use crate::node::Handle;
+use crate::node::{Begun, Handle};
 use crate::rpc::proto as pb;
-use crate::rpc::status::{from_status, to_proto};
+use crate::rpc::status::{from_status, to_proto, to_status};
 use crate::types::{Blob, CacheId, Operation, Reply, Request, View};
+use futures_util::stream::FuturesUnordered;
 use pb::pipeline_request::Operation as Asked;
 use pb::pipeline_response::Result as Answer;
 use std::collections::{HashMap, VecDeque};
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
 use std::time::Instant;
-use tonic::{Response, Streaming};
+use tokio_stream::Stream;
+use tonic::{Response, Status, Streaming};
 
 /// See `CacheService.Pipeline`.
 pub fn start(
     front: &Front,
     input: Streaming<pb::PipelineRequest>,
     time: CallTime,
-) -> Result<Response<Answers<pb::PipelineResponse>>> {
+) -> Result<Response<Line>> {
     let handle = front.handle.clone();
-    front.stream(time, |out| {
-        let line = Line {
-            handle,
-            time,
-            out,
-            in_flight: InFlight::default(),
-            busy: HashMap::new(),
-            queued: 0,
-        };
-        line.run(input)
-    })
+    let stopped = handle.clone();
+    let end = time.given;
+    Ok(Response::new(Line {
+        input,
+        time,
+        handle,
+        ready: VecDeque::new(),
+        in_flight: FuturesUnordered::new(),
+        busy: HashMap::new(),
+        queued: 0,
+        ended: None,
+        cut_off: Box::pin(async move {
+            tokio::select! {
+                () = stopped.stopped() => Error::unavailable("this node stops"),
+                () = until(end) => Error::new(
+                    ErrorKind::DeadlineExceeded,
+                    "the caller's deadline ended the stream",
+                ),
+            }
+        }),
+        _pass: front.streams.enter()?,
+    }))
+}
+
+/// Waits for the end of a stream whose caller named one.
+async fn until(end: Option<Instant>) {
+    match end {
+        Some(end) => tokio::time::sleep_until(end.into()).await,
+        None => std::future::pending().await,
+    }
 }
 
 /// Whether the answer to a `Modify` carries a number.
@@ -114,50 +136,94 @@ fn decode(view: &View, operation: Option<Asked>) -> Result<(Kind, Request)> {
     })
 }
 
-/// One stream.
-struct Line {
-    handle: Handle,
+/// One stream, as the connection draws answers from it: what can be answered at once is answered
+/// where its request is read, without a task or a queue in between.
+pub struct Line {
+    input: Streaming<pb::PipelineRequest>,
     time: CallTime,
-    out: Out<pb::PipelineResponse>,
-    in_flight: InFlight<Done>,
+    handle: Handle,
+    /// Answers to be taken, no more than requests in flight.
+    ready: VecDeque<pb::PipelineResponse>,
+    in_flight: FuturesUnordered<Pin<Box<dyn Future<Output = Done> + Send>>>,
     /// Keys with an item in flight, and the items that wait for it, first come first served.
     busy: HashMap<Place, VecDeque<Item>>,
     /// How many items wait in `busy`.
     queued: usize,
+    /// How the input ended, until that is told.
+    ended: Option<Result<()>>,
+    /// What ends the stream whatever is in flight: the node stops, or the caller's deadline.
+    cut_off: Pin<Box<dyn Future<Output = Error> + Send>>,
+    _pass: Pass,
+}
+
+impl Stream for Line {
+    type Item = Result<pb::PipelineResponse, Status>;
+
+    fn poll_next(self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let line = self.get_mut();
+        loop {
+            if let Some(answer) = line.ready.pop_front() {
+                return Poll::Ready(Some(Ok(answer)));
+            }
+            if let Poll::Ready(Some(done)) = Pin::new(&mut line.in_flight).poll_next(context) {
+                line.finish(done);
+                continue;
+            }
+            match &line.ended {
+                None if line.has_room() => {
+                    if let Poll::Ready(message) = Pin::new(&mut line.input).poll_next(context) {
+                        line.take_in(message);
+                        continue;
+                    }
+                }
+                Some(_) if line.in_flight.is_empty() => {
+                    let ended = line.ended.replace(Ok(())).unwrap_or(Ok(()));
+                    let error = ended.err().map(|error| Err(to_status(&error)));
+                    return Poll::Ready(error);
+                }
+                _ => {}
+            }
+            return match line.cut_off.as_mut().poll(context) {
+                Poll::Ready(error) => {
+                    line.cut_off = Box::pin(std::future::pending());
+                    line.in_flight.clear();
+                    line.busy.clear();
+                    line.queued = 0;
+                    line.ended = Some(Ok(()));
+                    Poll::Ready(Some(Err(to_status(&error))))
+                }
+                Poll::Pending => Poll::Pending,
+            };
+        }
+    }
 }
 
 impl Line {
-    async fn run(mut self, mut input: Streaming<pb::PipelineRequest>) -> Result<()> {
-        let mut ended = None;
-        while ended.is_none() || !self.in_flight.is_empty() {
-            let room = self.in_flight.len() + self.queued < PIPELINE_IN_FLIGHT_MAX;
-            tokio::select! {
-                biased;
-                Some(done) = self.in_flight.next(), if !self.in_flight.is_empty() => {
-                    self.finish(done).await?;
-                }
-                message = input.message(), if ended.is_none() && room => match message {
-                    Ok(Some(message)) => self.accept(message).await?,
-                    Ok(None) => ended = Some(Ok(())),
-                    Err(status) => {
-                        let error = transport_error(&status).unwrap_or_else(|| from_status(&status));
-                        ended = Some(Err(error));
-                    }
-                },
+    fn has_room(&self) -> bool {
+        self.in_flight.len() + self.queued < PIPELINE_IN_FLIGHT_MAX
+    }
+
+    fn take_in(&mut self, message: Option<Result<pb::PipelineRequest, Status>>) {
+        match message {
+            Some(Ok(message)) => self.accept(message),
+            None => self.ended = Some(Ok(())),
+            Some(Err(status)) => {
+                let error = transport_error(&status).unwrap_or_else(|| from_status(&status));
+                self.ended = Some(Err(error));
             }
         }
-        ended.unwrap_or(Ok(()))
     }
 
     /// Starts a request, or puts it behind the one that its key is busy with.
-    async fn accept(&mut self, message: pb::PipelineRequest) -> Result<()> {
+    fn accept(&mut self, message: pb::PipelineRequest) {
         let id = message.id;
-        let time = CallTime::within(&self.time, Instant::now());
+        let now = Instant::now();
+        let time = CallTime::within(&self.time, now);
         let decoded = decode(&self.handle.view(), message.operation)
-            .and_then(|decoded| time.check(Instant::now()).map(|()| decoded));
+            .and_then(|decoded| time.check(now).map(|()| decoded));
         let (kind, request) = match decoded {
             Ok(decoded) => decoded,
-            Err(error) => return self.answer(id, Err(error)).await,
+            Err(error) => return self.answer(id, Err(error)),
         };
         let item = Item {
             id,
@@ -167,62 +233,67 @@ impl Line {
         };
         let Some(place) = place(&item.request) else {
             let error = Error::new(ErrorKind::Internal, "a pipeline carries single keys only");
-            return self.answer(id, Err(error)).await;
+            return self.answer(id, Err(error));
         };
-        if let Some(waiting) = self.busy.get_mut(&place) {
+        if !self.busy.is_empty()
+            && let Some(waiting) = self.busy.get_mut(&place)
+        {
             waiting.push_back(item);
             self.queued += 1;
-            return Ok(());
+            return;
         }
-        match self.begin(item, place.clone()).await {
-            Some(done) => self.answer(done.id, done.answer).await,
+        match self.begin(item, &place) {
+            Some(answer) => self.answer(id, answer),
             None => {
                 self.busy.insert(place, VecDeque::new());
-                Ok(())
             }
         }
     }
 
     /// Answers an item and begins those that waited for its key, until one must wait itself.
-    async fn finish(&mut self, done: Done) -> Result<()> {
-        self.answer(done.id, done.answer).await?;
+    fn finish(&mut self, done: Done) {
+        self.answer(done.id, done.answer);
         loop {
             let next = self.busy.get_mut(&done.place).and_then(VecDeque::pop_front);
             let Some(item) = next else {
                 self.busy.remove(&done.place);
-                return Ok(());
+                return;
             };
             self.queued -= 1;
-            match self.begin(item, done.place.clone()).await {
-                Some(done) => self.answer(done.id, done.answer).await?,
-                None => return Ok(()),
+            let id = item.id;
+            match self.begin(item, &done.place) {
+                Some(answer) => self.answer(id, answer),
+                None => return,
             }
         }
     }
 
-    async fn begin(&mut self, item: Item, place: Place) -> Option<Done> {
-        let handle = self.handle.clone();
-        self.in_flight
-            .start(async move {
-                let reply = handle.execute(item.request, item.deadline).await;
-                let answer = reply.and_then(|reply| item.kind.answer(reply));
-                Done {
-                    id: item.id,
-                    place,
-                    answer,
-                }
-            })
-            .await
+    /// Begins an item: its answer, or none where it must wait.
+    fn begin(&mut self, item: Item, place: &Place) -> Option<Result<Answer>> {
+        let Item {
+            id,
+            kind,
+            request,
+            deadline,
+        } = item;
+        let waiting = match self.handle.begin(request, deadline) {
+            Begun::Done(reply) => return Some(reply.and_then(|reply| kind.answer(reply))),
+            Begun::Waiting(waiting) => waiting,
+        };
+        let place = place.clone();
+        self.in_flight.push(Box::pin(async move {
+            let answer = waiting.end().await.and_then(|reply| kind.answer(reply));
+            Done { id, place, answer }
+        }));
+        None
     }
 
-    async fn answer(&self, id: u64, answer: Result<Answer>) -> Result<()> {
+    fn answer(&mut self, id: u64, answer: Result<Answer>) {
         let answer = answer.unwrap_or_else(|error| Answer::Error(to_proto(&error)));
-        self.out
-            .send(pb::PipelineResponse {
-                id,
-                result: Some(answer),
-            })
-            .await
+        self.ready.push_back(pb::PipelineResponse {
+            id,
+            result: Some(answer),
+        });
     }
 }
 

@@ -1,0 +1,81 @@
+//! The load generator: what it reports, that it counts, and that it leaves nothing behind. Not what
+//! the figures are: no test asserts a time.
+
+use crate::process::embergrid;
+use serde_json::Value;
+use std::time::Duration;
+
+const LIMIT: Duration = Duration::from_secs(60);
+
+const SHORT: [&str; 8] = [
+    "--duration",
+    "400ms",
+    "--keys",
+    "50",
+    "--callers",
+    "4",
+    "--output",
+    "json",
+];
+
+fn report(arguments: &[&str]) -> (String, Value) {
+    let mut line = vec!["bench"];
+    line.extend(SHORT);
+    line.extend(arguments);
+    let ended = embergrid(&line, LIMIT);
+    assert_eq!(ended.code, Some(0), "{}", ended.errors);
+    let report = serde_json::from_str(&ended.output).expect("a JSON document");
+    (ended.output, report)
+}
+
+#[test]
+fn a_cluster_and_the_floor_are_measured_in_turns_and_compared() {
+    let (text, report) = report(&["--floor", "--rounds", "2", "--reads", "50"]);
+    for side in ["cluster", "floor"] {
+        let rounds = report["rounds"][side].as_array().expect("rounds");
+        assert_eq!(rounds.len(), 2);
+        assert!(report[side]["answered"].as_u64() > Some(0), "{side}");
+        assert!(report[side]["reads"]["p99"].as_u64() > Some(0), "{side}");
+        assert!(report[side]["writes"]["p50"].as_u64() > Some(0), "{side}");
+    }
+    assert_eq!(report["cluster"]["errors"], serde_json::json!({}));
+    assert!(report["of_the_floor"]["throughput"].is_number());
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("report.json");
+    std::fs::write(&file, text).expect("it can be written");
+    let file = file.to_string_lossy();
+    let ended = embergrid(
+        &["bench", "--compare", &file, &file, "--output", "json"],
+        LIMIT,
+    );
+    assert_eq!(ended.code, Some(0), "{}", ended.errors);
+    let compared: Value = serde_json::from_str(&ended.output).expect("a JSON document");
+    assert_eq!(compared["same_load"], true);
+    assert_eq!(compared["figures"]["calls/s"]["ratio"], 1.0);
+}
+
+#[test]
+fn an_open_loop_makes_as_many_calls_as_are_due() {
+    let (_, report) = report(&["--rate", "100", "--pipelining", "--nodes", "2"]);
+    let cluster = &report["cluster"];
+    assert_eq!(cluster["errors"], serde_json::json!({}));
+    // 0.4 s at 100 a second, however long the answers take.
+    assert_eq!(cluster["answered"].as_u64(), Some(40));
+}
+
+#[test]
+fn a_node_inside_the_process_is_measured() {
+    let (_, report) = report(&["--embedded", "--reads", "90"]);
+    assert!(report["embedded"]["calls"].as_u64() > Some(0));
+}
+
+#[test]
+fn what_cannot_be_measured_is_said() {
+    let ended = embergrid(&["bench", "--keys", "0", "--callers", "0"], LIMIT);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.errors.contains("--keys") && ended.errors.contains("--callers"));
+    let ended = embergrid(&["bench", "--compare", "/nowhere/a", "/nowhere/b"], LIMIT);
+    assert_eq!(ended.code, Some(2));
+    assert!(ended.errors.contains("/nowhere/a"), "{}", ended.errors);
+}
