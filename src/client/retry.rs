@@ -312,7 +312,7 @@ impl Attempts {
 }
 
 /// Whether another attempt may get an answer. A write is known again by its request id.
-fn worth_repeating(kind: ErrorKind) -> bool {
+pub(super) fn worth_repeating(kind: ErrorKind) -> bool {
     matches!(
         kind,
         ErrorKind::Unavailable

@@ -85,7 +85,7 @@ fn calls_go_straight_to_owners_and_follow_them_to_a_node_that_joins() {
     let authorities = Authorities::new("authority");
     let (mut sockets, list) = listeners(3);
     let third = sockets.pop().expect("three listeners");
-    let mut start = |name: &str, listener| {
+    let start = |name: &str, listener| {
         let mut settings = settings(&list, authorities.node(name));
         settings.caches = vec![single_copies()];
         TestNode::start(&settings, listener).expect("a node starts")
