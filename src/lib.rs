@@ -39,6 +39,36 @@
 //! # }
 //! ```
 //!
+//! # Where the time goes
+//!
+//! Looked at once with `perf` (call graphs) while `embergrid bench` ran: release build, mutual TLS on
+//! loopback, 1 KiB values, 32 callers, two cores that were busy with other work too. Shares of the
+//! processor time of the node:
+//!
+//! | where | unary get | unary put |
+//! |---|---|---|
+//! | our service and all below it | 9 % | 22 % |
+//! | of that: the engine | 5 % | 16 % |
+//! | of that: adding, committing and applying the update | – | 9 % |
+//! | of that: keeping it for watchers who resume; remembering the request id | – | 3 %; 2 % |
+//! | taking memory, wherever it is asked for | 6 % | 21 % |
+//! | the rest: kernel, TLS, HTTP/2, gRPC, which the floor has as well | 91 % | 78 % |
+//!
+//! A call cost 27 to 38 µs (get) and 38 to 46 µs (put) of the node, and 22 to 29 µs of the floor. So a
+//! get is the price of gRPC; a put is dear in memory: what is kept of it (the value for watchers, the
+//! answer for its request id) spreads the heap, and an allocation of a few bytes elsewhere pays for
+//! that. Giving the C library's allocator longer lists of its own
+//! (`GLIBC_TUNABLES=glibc.malloc.tcache_count=512`) took a put from 0.58 to 0.69 of the floor.
+//!
+//! A pipelined get of 64 B cost 4.0 to 4.5 µs of the node, a fifth of a unary one, against 1.2 µs of a
+//! stream echo: each answer went through a queue and a task of its own. Both are gone since; the
+//! connection draws answers from the pipeline itself. A pipelined put in a REPLICATED cache on two
+//! nodes cost 70 µs of both nodes together.
+//!
+//! What else was removed: the timer that was made for each call, also for those that are answered at
+//! once; the boxed future for each request of a pipeline; a timer of the client for each call on a
+//! shared stream.
+//!
 //! # Decisions
 //!
 //! **What does a view rest on?** On what every server of it says it holds, so a proposal first

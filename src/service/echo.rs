@@ -37,7 +37,6 @@ pub async fn serve(
         Routes::new(service).prepare(),
         incoming,
         limits.streams_per_connection_max,
-        pending(),
     );
     tokio::join!(
         acceptor.run(listener, Accepted { control, general }, pending()),

@@ -238,11 +238,7 @@ async fn end_outdated(renewal: Arc<Renewal>, drain_time: Duration, stop: impl Fu
 }
 
 /// Serves connections with the settings of a node's listener, until no more come.
-pub(super) async fn run(
-    routes: Routes,
-    incoming: mpsc::Receiver<Connection>,
-    streams_max: u32,
-) {
+pub(super) async fn run(routes: Routes, incoming: mpsc::Receiver<Connection>, streams_max: u32) {
     let incoming = ReceiverStream::new(incoming).map(Ok::<_, std::io::Error>);
     let served = Server::builder()
         .max_concurrent_streams(streams_max)

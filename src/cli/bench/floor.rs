@@ -8,7 +8,7 @@ use crate::cli::output;
 use crate::config::{self, Settings};
 use crate::error::{Error, ErrorKind};
 use crate::rpc::acceptor::Acceptor;
-use crate::rpc::tls::node_tls;
+use crate::rpc::renewal::Renewal;
 use crate::service::echo;
 use clap::Args;
 use std::future::pending;
@@ -49,7 +49,7 @@ pub fn run(arguments: &Arguments) -> Outcome {
 }
 
 async fn serve(settings: &Settings, arguments: &Arguments) -> Outcome {
-    let tls = node_tls(&settings.tls)?;
+    let tls = Renewal::start(&settings.tls)?;
     let listener = tokio::net::TcpListener::bind(&arguments.listen)
         .await
         .map_err(|error| {
