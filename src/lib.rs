@@ -102,6 +102,19 @@
 //! its peers' silence, and serves again only when each of them has confirmed its view or has been
 //! found failed since.
 //!
+//! **How many writes did a PRIMARY_SYNC or FULL_ASYNC cache lose with a primary?** At most as many
+//! as its log may hold for owners that have not acknowledged them (4,096 a partition): beyond that
+//! it refuses writes. Rejected: counters in heartbeats, which say nothing of what was written after
+//! the last one, so that no smaller bound follows from them.
+//!
+//! **Whom does a cluster that joins another have to reach?** Every server of it, since one that it
+//! cannot reach would have it left out at once. Who was left out while it was alive waits until
+//! those links have stood for five seconds; who stood still, or was cut off altogether, does not.
+//!
+//! **What voice has a client node?** None. It is told of views and never waited for, it asks to be
+//! taken in again whenever no server of its view stands, and what it says of a view counts for
+//! nobody: it may be the last of a cluster that is gone.
+//!
 //! **When may a partition's machine be made?** With its cache. An empty one is a few hundred
 //! bytes; made on first use, each would have to be told apart from one that is lost.
 

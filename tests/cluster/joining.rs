@@ -138,6 +138,15 @@ fn three_nodes_keep_what_is_stored_when_one_is_killed_and_returns() {
             &request(&format!("key-{number}"), put(&format!("value-{number}"))),
         );
     }
+    // On a starved machine a node may have been alone for a moment: what it took then is nowhere
+    // else before the halves have merged.
+    wait_for_one_view("all are in one view still", &nodes);
+    for number in 0..50 {
+        let (key, value) = (format!("key-{number}"), format!("value-{number}"));
+        nodes
+            .iter()
+            .for_each(|node| holds(&node.handle(), &key, &value));
+    }
     let mut killed = nodes.remove(0);
     let at = Instant::now();
     killed.kill();
@@ -208,9 +217,5 @@ fn a_second_node_of_one_name_is_refused_and_the_first_stays() {
     let error = namesake.wait_for_end().expect_err("it does not join");
     let text = error.to_string();
     assert!(text.contains("another live node has the name"), "{text}");
-    assert!(text.contains("b is the name of two nodes"), "{text}");
-    assert!(in_one_view(&nodes));
-    for node in &nodes {
-        assert_eq!(node.handle().stats().peers_failed, 0);
-    }
+    wait_for_one_view("the first two are as before", &nodes);
 }
