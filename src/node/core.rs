@@ -8,6 +8,8 @@ use super::stats::Stats;
 use super::timer::Timer;
 use crate::engine::Grid;
 use crate::error::{Error, ErrorKind, Result};
+use crate::rpc::connector::Connector;
+use crate::rpc::names::Names;
 use crate::rpc::renewal::Renewal;
 use crate::types::NodeInfo;
 use crate::types::hello::{Hello, NAME_TAKEN};
@@ -26,6 +28,9 @@ pub(super) struct Core {
     pub(super) renewal: Option<Arc<Renewal>>,
     /// What this node says of itself to peers.
     pub(super) hello: Arc<Hello>,
+    /// Dials peers apart from the links.
+    pub(super) connector: Connector,
+    pub(super) names: Names,
     /// Keeps the comings and goings of watchers in one order. Taken before the engine's locks
     /// and never under one.
     pub(super) watching: Mutex<()>,

@@ -16,6 +16,7 @@ mod outside;
 mod pending;
 mod priority;
 mod probes;
+mod reach;
 mod sessions;
 mod start;
 mod stats;

@@ -19,6 +19,7 @@ use crate::rpc::acceptor::{Acceptor, Listening};
 use crate::rpc::connector::Connector;
 use crate::rpc::lane::LaneLimits;
 use crate::rpc::link::LinkOptions;
+use crate::rpc::names::Names;
 use crate::rpc::renewal::Renewal;
 use crate::types::hello::{Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use crate::types::{Incarnation, Member, Micros, NodeId, NodeInfo, Role};
@@ -87,6 +88,7 @@ impl Node {
         let clock = Clock::start();
         let shell = Arc::clone(&outside) as Arc<dyn Shell>;
         let options = grid_options(settings, me.clone(), endpoints.len());
+        let links = link_options(settings, tls.clone());
         let core = Arc::new(Core {
             grid: Grid::new(options, seed(), shell, clock.now(), Clock::wall()),
             outside,
@@ -96,12 +98,13 @@ impl Node {
             report: Report::of(&endpoints),
             renewal: tls.clone(),
             hello: Arc::new(hello),
+            connector: links.connector.clone(),
+            names: Names::default(),
             watching: Mutex::default(),
             watch_queue_max: settings.limits.watch_queue_max as usize,
             region_bytes_max: memory::region_bytes(settings.storage.region_bytes_max),
         });
         let discovery = &settings.discovery;
-        let links = link_options(settings, tls.clone());
         let duties = Duties {
             core: Arc::clone(&core),
             links,

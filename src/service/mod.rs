@@ -11,6 +11,7 @@
 //! | `echo.rs` | the floor of the load generator |
 //! | `token.rs` | cursors and resume tokens |
 //! | `deadline.rs`, `guard.rs`, `limits.rs` | time and bounds |
+//! | `inquiry.rs` | what a node asks another one for a caller |
 //! | `in_flight.rs`, `streams.rs` | several operations in one call; answers that stream |
 
 pub mod cache;
@@ -22,6 +23,7 @@ pub mod encode;
 pub mod guard;
 pub mod health;
 pub mod in_flight;
+pub mod inquiry;
 pub mod limits;
 pub mod peer;
 pub mod server;

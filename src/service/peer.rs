@@ -1,13 +1,19 @@
-//! `PeerService`: what other nodes send. Decodes and hands to the node; decides nothing. Only a
+//! `PeerService`: what other nodes send and ask. Decodes and hands to the node; decides nothing. Only a
 //! connection with the certificate of a node gets here.
 
+use super::cluster::describe;
+use super::inquiry;
 use crate::node::{Handle, PeerSession};
 use crate::rpc::connection::Remote;
 use crate::rpc::frame::Frame;
 use crate::rpc::link::{FRAME_BYTES_MAX, LINK_NUMBER};
 use crate::rpc::proto::peer_service_server::{PeerService, PeerServiceServer};
-use crate::rpc::proto::{ControlFrame, DataFrame};
+use crate::rpc::proto::{
+    BackupEntriesRequest, BackupEntriesResponse, ControlFrame, DataFrame, NodeStatsResponse,
+    PeerStatsRequest,
+};
 use crate::rpc::status::to_status;
+use crate::types::CacheId;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -105,6 +111,31 @@ impl PeerService for PeerFront {
         request: Request<Streaming<DataFrame>>,
     ) -> Result<Response<Self::DataStream>, Status> {
         self.open(request, false).await
+    }
+
+    async fn stats(
+        &self,
+        request: Request<PeerStatsRequest>,
+    ) -> Result<Response<NodeStatsResponse>, Status> {
+        self.admit(&request)?;
+        let me = self.handle.me();
+        inquiry::check(me.member, request.into_inner().node).map_err(|error| to_status(&error))?;
+        let stats = describe::stats(me, self.handle.serving(), &self.handle.stats());
+        Ok(Response::new(stats))
+    }
+
+    async fn backup_entries(
+        &self,
+        request: Request<BackupEntriesRequest>,
+    ) -> Result<Response<BackupEntriesResponse>, Status> {
+        self.admit(&request)?;
+        let BackupEntriesRequest { node, cache } = request.into_inner();
+        let me = self.handle.me().member;
+        inquiry::check(me, node).map_err(|error| to_status(&error))?;
+        let entries = inquiry::own_backup_entries(&self.handle, CacheId(cache)).await;
+        entries
+            .map(|entries| Response::new(BackupEntriesResponse { entries }))
+            .map_err(|error| to_status(&error))
     }
 }
 

@@ -6,7 +6,10 @@ use embergrid::rpc::frame::Frame;
 use embergrid::rpc::lane::LaneLimits;
 use embergrid::rpc::link::{LinkOptions, greet};
 use embergrid::rpc::proto::peer_service_server::{PeerService, PeerServiceServer};
-use embergrid::rpc::proto::{ControlFrame, DataFrame};
+use embergrid::rpc::proto::{
+    BackupEntriesRequest, BackupEntriesResponse, ControlFrame, DataFrame, NodeStatsResponse,
+    PeerStatsRequest,
+};
 use embergrid::types::hello::{Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use embergrid::types::message::{Forward, Message};
 use embergrid::types::{
@@ -72,6 +75,20 @@ impl PeerService for Stalls {
         request: tonic::Request<Streaming<DataFrame>>,
     ) -> Result<Response<Self::DataStream>, Status> {
         Ok(stall(request.into_inner()))
+    }
+
+    async fn stats(
+        &self,
+        _: tonic::Request<PeerStatsRequest>,
+    ) -> Result<Response<NodeStatsResponse>, Status> {
+        Err(Status::unimplemented("it only stalls"))
+    }
+
+    async fn backup_entries(
+        &self,
+        _: tonic::Request<BackupEntriesRequest>,
+    ) -> Result<Response<BackupEntriesResponse>, Status> {
+        Err(Status::unimplemented("it only stalls"))
     }
 }
 

@@ -6,11 +6,15 @@ use super::super::deadline::CallTime;
 use super::super::decode;
 use super::super::encode::mismatch;
 use super::super::in_flight::InFlight;
+use super::super::inquiry;
 use super::super::limits::PARTITIONS_IN_FLIGHT_MAX;
 use super::many::{self, Budget, Call};
-use crate::error::{Applied, Error, ErrorKind, Result};
+use crate::error::{Applied, Error, Result};
 use crate::rpc::proto as pb;
-use crate::types::{Condition, KeyOperation, Operation, Reply, Request};
+use crate::types::view::ViewCache;
+use crate::types::{
+    CacheId, CacheMode, Condition, KeyOperation, NodeInfo, Operation, Reply, Request, View,
+};
 
 /// See `CacheService.Size`.
 pub async fn size(
@@ -18,25 +22,101 @@ pub async fn size(
     message: pb::SizeRequest,
     time: CallTime,
 ) -> Result<pb::SizeResponse> {
-    let requests = {
+    let (cache, partitions, backups) = {
         let view = front.handle.view();
-        let settings = &decode::known(&view, &message.cache)?.settings;
-        check_copies(message.copies)?;
-        if !message.node.is_empty() {
-            return Err(Error::new(
-                ErrorKind::Unimplemented,
-                "the size of one node's part is not in this version; it comes with memory accounting",
-            ));
-        }
-        let cache = settings.id();
-        let request = move |partition| Request {
-            cache,
-            partition,
-            operation: Operation::Size,
-            request_id: None,
+        let cache = decode::known(&view, &message.cache)?;
+        let copies = Copied::of(message.copies)?;
+        let node = match message.node.as_str() {
+            "" => None,
+            name => Some(inquiry::known_node(&view, name)?),
         };
-        (0..settings.partitions).map(request)
+        let partitions = if copies.primary {
+            led_partitions(&view, cache, node, front.handle.me())?
+        } else {
+            Vec::new()
+        };
+        let holders: Vec<NodeInfo> = match node {
+            _ if !copies.backup || cache.table.is_empty() => Vec::new(),
+            Some(node) => vec![node.clone()],
+            None => view.servers().cloned().collect(),
+        };
+        (cache.settings.id(), partitions, holders)
     };
+    let mut size = count_primaries(front, cache, partitions, time).await?;
+    for holder in &backups {
+        size += if holder.member == front.handle.me().member {
+            inquiry::own_backup_entries(&front.handle, cache).await?
+        } else {
+            inquiry::backup_entries(&front.handle, holder, cache, time).await?
+        };
+    }
+    Ok(pb::SizeResponse { size })
+}
+
+/// Which copies are counted. Near ones do not exist, so there are none to count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Copied {
+    primary: bool,
+    backup: bool,
+}
+
+impl Copied {
+    fn of(copies: i32) -> Result<Self> {
+        use pb::size_request::Copies;
+        let (primary, backup) = match Copies::try_from(copies) {
+            Ok(Copies::Unspecified | Copies::Primary) => (true, false),
+            Ok(Copies::Backup) => (false, true),
+            Ok(Copies::Near) => (false, false),
+            Ok(Copies::All) => (true, true),
+            Err(_) => {
+                return Err(Error::invalid(format!(
+                    "copies = {copies} is not a kind of copy"
+                )));
+            }
+        };
+        Ok(Self { primary, backup })
+    }
+}
+
+/// The partitions that a node is the primary of; without a node, all of them.
+fn led_partitions(
+    view: &View,
+    cache: &ViewCache,
+    node: Option<&NodeInfo>,
+    me: &NodeInfo,
+) -> Result<Vec<u32>> {
+    let all = 0..cache.settings.partitions;
+    let Some(node) = node else {
+        return Ok(all.collect());
+    };
+    if cache.settings.mode == CacheMode::Local {
+        if node.member == me.member {
+            return Ok(all.collect());
+        }
+        return Err(Error::invalid(format!(
+            "cache {:?} is LOCAL: ask {} itself for what it holds of it",
+            cache.settings.name, node.consistent_id
+        )));
+    }
+    let place = view.index_of(node.member);
+    let led = all
+        .zip(&cache.table)
+        .filter(|(_, owners)| place.is_some() && owners.owners.first() == place.as_ref());
+    Ok(led.map(|(partition, _)| partition).collect())
+}
+
+async fn count_primaries(
+    front: &Front,
+    cache: CacheId,
+    partitions: Vec<u32>,
+    time: CallTime,
+) -> Result<u64> {
+    let requests = partitions.into_iter().map(|partition| Request {
+        cache,
+        partition,
+        operation: Operation::Size,
+        request_id: None,
+    });
     let mut live = 0u64;
     let (_, failed) = ask_all(front, requests, time, |reply| match reply {
         Reply::Size { live: some } => {
@@ -48,24 +128,7 @@ pub async fn size(
     .await;
     match failed {
         Some(error) => Err(error.not_applied()),
-        None => Ok(pb::SizeResponse { size: live }),
-    }
-}
-
-fn check_copies(copies: i32) -> Result<()> {
-    use pb::size_request::Copies;
-    match Copies::try_from(copies) {
-        Ok(Copies::Unspecified | Copies::Primary) => Ok(()),
-        Ok(other) => Err(Error::new(
-            ErrorKind::Unimplemented,
-            format!(
-                "copies = {} is not in this version; it comes with memory accounting",
-                other.as_str_name()
-            ),
-        )),
-        Err(_) => Err(Error::invalid(format!(
-            "copies = {copies} is not a kind of copy"
-        ))),
+        None => Ok(live),
     }
 }
 
@@ -202,21 +265,22 @@ async fn ask_all(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     #[test]
-    fn copies_that_cannot_be_counted_are_refused_by_name() {
+    fn kinds_of_copies_are_told_apart() {
         use pb::size_request::Copies;
-        assert!(check_copies(0).is_ok());
-        assert!(check_copies(Copies::Primary as i32).is_ok());
-        for copies in [Copies::Backup, Copies::Near, Copies::All] {
-            let error = check_copies(copies as i32).expect_err("not yet");
-            assert_eq!(error.kind, ErrorKind::Unimplemented);
-            assert!(error.context.contains(copies.as_str_name()), "{error}");
-        }
-        assert_eq!(
-            check_copies(99).expect_err("unknown").kind,
-            ErrorKind::InvalidArgument
-        );
+        let counted = |copies: Copies| {
+            let copied = Copied::of(copies.into()).expect("a kind");
+            (copied.primary, copied.backup)
+        };
+        assert_eq!(counted(Copies::Unspecified), (true, false));
+        assert_eq!(counted(Copies::Primary), (true, false));
+        assert_eq!(counted(Copies::Backup), (false, true));
+        assert_eq!(counted(Copies::Near), (false, false));
+        assert_eq!(counted(Copies::All), (true, true));
+        let error = Copied::of(99).expect_err("unknown");
+        assert_eq!(error.kind, ErrorKind::InvalidArgument);
     }
 
     #[test]

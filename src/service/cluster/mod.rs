@@ -1,11 +1,12 @@
 //! `ClusterService`: looking at the cluster, creating and dropping caches. What operators do
 //! beside that comes later, and is refused with a word about when.
 
-mod describe;
+pub mod describe;
 mod settings;
 
 use super::deadline::CallTime;
 use super::decode;
+use super::inquiry;
 use super::streams::Answers;
 use super::{Front, time_of};
 use crate::error::{Error, ErrorKind, Result};
@@ -155,23 +156,16 @@ impl ClusterFront {
         Ok(pb::DropCacheResponse {})
     }
 
-    fn stats(&self, node: &str) -> Result<pb::NodeStatsResponse> {
-        let me = self.front.handle.me();
-        if !node.is_empty() && node != me.consistent_id {
-            return Err(Error::new(
-                ErrorKind::Unimplemented,
-                format!(
-                    "this node is {:?} and tells its own counters only; the counters of others \
-                     come with metrics, until then ask the node itself",
-                    me.consistent_id
-                ),
-            ));
+    async fn stats(&self, request: Request<pb::NodeStatsRequest>) -> Result<pb::NodeStatsResponse> {
+        let time = time_of(&request);
+        let name = &request.get_ref().node;
+        let handle = &self.front.handle;
+        let me = handle.me();
+        if name.is_empty() || *name == me.consistent_id {
+            return Ok(describe::stats(me, handle.serving(), &handle.stats()));
         }
-        Ok(describe::stats(
-            me,
-            self.front.handle.serving(),
-            &self.front.handle.stats(),
-        ))
+        let node = inquiry::known_node(&handle.view(), name)?.clone();
+        inquiry::stats(handle, &node, time).await
     }
 }
 
@@ -284,7 +278,7 @@ impl ClusterService for ClusterFront {
         &self,
         request: Request<pb::NodeStatsRequest>,
     ) -> Result<Response<pb::NodeStatsResponse>, Status> {
-        respond(self.stats(&request.get_ref().node))
+        respond(self.stats(request).await)
     }
 
     async fn list_transactions(

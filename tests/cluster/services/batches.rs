@@ -231,20 +231,6 @@ async fn sizes_are_counted_and_caches_cleared() {
         47
     );
     assert_eq!(size(&mut node, ATOMIC).await, 0);
-    for copies in [
-        pb::size_request::Copies::Backup,
-        pb::size_request::Copies::All,
-    ] {
-        let request = pb::SizeRequest {
-            cache: ATOMIC.into(),
-            copies: copies.into(),
-            ..Default::default()
-        };
-        assert_eq!(
-            refused(node.cache.size(request).await).kind,
-            ErrorKind::Unimplemented
-        );
-    }
     let request = pb::SizeRequest {
         cache: ATOMIC.into(),
         copies: 77,

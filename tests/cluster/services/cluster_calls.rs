@@ -246,7 +246,7 @@ async fn counters_are_told_and_what_comes_later_is_named() {
     };
     assert_eq!(
         refused(node.cluster.node_stats(request).await).kind,
-        ErrorKind::Unimplemented
+        ErrorKind::NotFound
     );
     let mut cluster = node.cluster.clone();
     let errors = [

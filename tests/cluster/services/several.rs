@@ -306,3 +306,54 @@ async fn a_watcher_misses_nothing_when_a_node_dies() {
         ErrorKind::NotFound
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_are_counted_by_kind_and_by_node_and_any_node_tells_the_counters_of_another() {
+    use pb::size_request::Copies;
+    let mut several = Several::start().await;
+    for number in 0..30 {
+        let key = format!("key-{number}");
+        let request = put(PARTED, &key, "value");
+        several.caches[number % 3].put(request).await.expect("put");
+    }
+    let names: Vec<String> = several
+        .nodes
+        .iter()
+        .map(|node| node.handle().me().consistent_id.clone())
+        .collect();
+    let mut size = async |copies: Copies, node: &str| {
+        let request = pb::SizeRequest {
+            cache: PARTED.into(),
+            copies: copies.into(),
+            node: node.to_owned(),
+        };
+        several.caches[0].size(request).await
+    };
+    let mut of = [0, 0, 0];
+    for name in &names {
+        for (sum, copies) in of
+            .iter_mut()
+            .zip([Copies::Primary, Copies::Backup, Copies::All])
+        {
+            *sum += size(copies, name).await.expect("a size").into_inner().size;
+        }
+    }
+    assert_eq!(of, [30, 30, 60]);
+    for (copies, expected) in [
+        (Copies::Primary, 30),
+        (Copies::Backup, 30),
+        (Copies::Near, 0),
+        (Copies::All, 60),
+    ] {
+        let counted = size(copies, "").await.expect("a size").into_inner().size;
+        assert_eq!(counted, expected, "{copies:?}");
+    }
+    let nowhere = size(Copies::All, "nobody").await;
+    assert_eq!(refused(nowhere).kind, ErrorKind::NotFound);
+
+    let request = pb::NodeStatsRequest {
+        node: names[1].clone(),
+    };
+    let stats = several.cluster.node_stats(request).await.expect("counters");
+    assert_eq!(stats.into_inner().node, names[1]);
+}
