@@ -30,6 +30,7 @@ pub(super) struct Core {
     pub(super) hello: Arc<Hello>,
     /// Dials peers apart from the links.
     pub(super) connector: Connector,
+    /// Host names as they were last resolved, for links and for what is dialled apart from them.
     pub(super) names: Names,
     /// Keeps the comings and goings of watchers in one order. Taken before the engine's locks
     /// and never under one.
@@ -48,21 +49,22 @@ impl Core {
         }
     }
 
-    /// Whether a peer may have the name that it has: an older node of that name, which lives at
-    /// another address, keeps it. One at the peer's own address has just been restarted there.
+    /// Whether a peer may have the name that it has. This node keeps its own; of another name, an
+    /// older node keeps it that lives at another address: at the same one it was just restarted.
     ///
     /// # Errors
     ///
     /// `FailedPrecondition`, naming both addresses.
     pub(super) fn check_name(&self, peer: &NodeInfo) -> Result<()> {
         let me = self.grid.me();
-        let older = if peer.member.id == me.member.id {
+        let keeper = if peer.member.id == me.member.id {
             Some(me.address.clone())
         } else {
             let older = self.outside.links.older_life(peer.member);
-            older.map(|older| older.address)
+            let elsewhere = older.filter(|older| older.address != peer.address);
+            elsewhere.map(|older| older.address)
         };
-        let Some(address) = older.filter(|address| *address != peer.address) else {
+        let Some(address) = keeper else {
             return Ok(());
         };
         let context = format!(

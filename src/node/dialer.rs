@@ -6,7 +6,7 @@ use super::outside::Wanted;
 use crate::engine::ProbeOutcome;
 use crate::rpc::connector::DialError;
 use crate::rpc::link::{Greeting, Link, LinkOptions, greet};
-use crate::rpc::names::{Names, split_address};
+use crate::rpc::names::split_address;
 use crate::rpc::refusals::Reason;
 use crate::types::{Member, NodeInfo};
 use parking_lot::Mutex;
@@ -27,7 +27,6 @@ const REPLACE_INTERVAL: Duration = Duration::from_secs(1);
 pub(super) struct Dialer {
     core: Arc<Core>,
     options: LinkOptions,
-    names: Names,
     /// Rises with each dial: of two links to one peer the greater number is the newer.
     numbers: AtomicU64,
     /// Peers to which a link is being made.
@@ -53,7 +52,6 @@ impl Dialer {
         Arc::new(Self {
             core,
             options,
-            names: Names::default(),
             numbers: AtomicU64::new(1),
             dialling: Mutex::default(),
             telling: Mutex::default(),
@@ -129,6 +127,7 @@ impl Dialer {
     async fn greet_at(&self, host: &str, port: u16) -> Result<Greeting, DialError> {
         let limit = self.options.connector.socket_timeout();
         let addresses = self
+            .core
             .names
             .resolve(host, port, limit)
             .await
