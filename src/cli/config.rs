@@ -1,9 +1,8 @@
 //! `config`: check a settings file, and say what every setting is. Nothing is bound or started.
 
-use super::connection::tls_flags;
-use super::node::assignment;
 use super::outcome::{Answer, Failure, Outcome};
 use super::output::{self, Output};
+use super::overrides::Overrides;
 use crate::config::catalogue::{self, Known, SECTIONS, SETTINGS};
 use crate::config::{self, Origin, Problem, Settings};
 use clap::{Args, Subcommand, ValueEnum};
@@ -35,15 +34,8 @@ enum What {
 struct Check {
     /// The file: .toml, .yaml or .properties
     file: PathBuf,
-    /// PEM file with the node's private key and its certificate
-    #[arg(long, value_name = "FILE", env = "EMBERGRID_KEY")]
-    key: Option<PathBuf>,
-    /// PEM file with the authorities of nodes and clients
-    #[arg(long, value_name = "FILE", env = "EMBERGRID_TRUST")]
-    trust: Option<PathBuf>,
-    /// Any other setting, as section.name=value; repeatable
-    #[arg(long = "set", value_name = "SETTING", value_parser = assignment)]
-    others: Vec<(String, String)>,
+    #[command(flatten)]
+    overrides: Overrides,
     /// What is printed
     #[arg(long, value_enum, default_value_t, env = "EMBERGRID_OUTPUT")]
     output: Output,
@@ -91,8 +83,7 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
 
 impl Check {
     fn run(self) -> Outcome {
-        let mut flags = tls_flags(self.key.as_ref(), self.trust.as_ref());
-        flags.extend(self.others);
+        let flags = self.overrides.flags();
         let loaded = Settings::load(Some(&self.file), config::environment(), flags);
         match self.output {
             Output::Json => {

@@ -11,6 +11,7 @@ mod get;
 mod node;
 pub mod outcome;
 pub mod output;
+mod overrides;
 mod put;
 mod remove;
 mod topology;

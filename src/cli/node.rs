@@ -1,8 +1,8 @@
 //! `node`: runs one node of a cluster until it is told to stop.
 
-use super::connection::tls_flags;
 use super::outcome::{Answer, Failure, Outcome};
 use super::output;
+use super::overrides::Overrides;
 use crate::config::{self, Settings};
 use crate::node::Handle;
 use crate::service::server::ServingNode;
@@ -51,15 +51,8 @@ pub struct Arguments {
     /// How long to look for a cluster before forming one, such as 1s; 0s: for ever
     #[arg(long, value_name = "DURATION")]
     join_timeout: Option<String>,
-    /// File with the node's private key and its certificate: PEM, or .p12 or .jks
-    #[arg(long, value_name = "FILE", env = "EMBERGRID_KEY")]
-    key: Option<PathBuf>,
-    /// File with the authorities of nodes and clients: PEM, or .p12 or .jks
-    #[arg(long, value_name = "FILE", env = "EMBERGRID_TRUST")]
-    trust: Option<PathBuf>,
-    /// Any other setting, as section.name=value; repeatable
-    #[arg(long = "set", value_name = "SETTING", value_parser = assignment)]
-    others: Vec<(String, String)>,
+    #[command(flatten)]
+    overrides: Overrides,
     /// Stop when standard input ends: a parent that dies takes the node with it
     #[arg(long, hide = true)]
     stop_with_stdin: bool,
@@ -106,16 +99,8 @@ fn flags(arguments: &Arguments) -> Vec<(String, String)> {
         .into_iter()
         .filter_map(|(name, value)| Some((name.to_owned(), value?)))
         .collect();
-    flags.extend(tls_flags(arguments.key.as_ref(), arguments.trust.as_ref()));
-    flags.extend(arguments.others.iter().cloned());
+    flags.extend(arguments.overrides.flags());
     flags
-}
-
-/// A setting and its value, as `--set` takes them.
-pub(super) fn assignment(text: &str) -> Result<(String, String), String> {
-    text.split_once('=')
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .ok_or_else(|| "write it as section.name=value".to_owned())
 }
 
 fn log_to_standard_error() -> Result<(), Failure> {
