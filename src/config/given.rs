@@ -129,14 +129,12 @@ impl<'a> Reader<'a> {
 
     /// Reports a problem with a setting.
     pub fn problem(&mut self, name: &str, what: impl Into<String>, cure: impl Into<String>) {
-        let problem = self.finding(name, self.origin(name), what.into(), cure.into());
-        self.report.problems.push(problem);
+        self.problem_at(name, None, what, cure);
     }
 
     /// Reports something about a setting that does not stop the node.
     pub fn warning(&mut self, name: &str, what: impl Into<String>, cure: impl Into<String>) {
-        let problem = self.finding(name, self.origin(name), what.into(), cure.into());
-        self.report.warnings.push(problem);
+        self.warning_at(name, None, what, cure);
     }
 
     /// Reports a problem with one entry of a setting, which may stand on a line of its own.

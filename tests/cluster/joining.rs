@@ -70,6 +70,19 @@ pub fn settings_of(authorities: &Authorities, list: &AddressList, name: &str) ->
     settings
 }
 
+/// Starts a node on each port, under these names.
+fn start_all(
+    authorities: &Authorities,
+    list: &AddressList,
+    ports: Vec<TcpListener>,
+    names: &[&str],
+) -> Vec<TestNode> {
+    let nodes = ports.into_iter().zip(names).map(|(port, name)| {
+        TestNode::start(&settings_of(authorities, list, name), port).expect("it starts")
+    });
+    nodes.collect()
+}
+
 /// Waits until the nodes, and no others, are in one view and serve.
 pub fn wait_for_one_view(what: &str, nodes: &[TestNode]) {
     let deadline = Instant::now() + PATIENCE;
@@ -119,13 +132,7 @@ fn three_nodes_keep_what_is_stored_when_one_is_killed_and_returns() {
     let authorities = Authorities::new("three");
     let (ports, list) = listeners(3);
     let started = Instant::now();
-    let mut nodes: Vec<TestNode> = ports
-        .into_iter()
-        .zip(["a", "b", "c"])
-        .map(|(port, name)| {
-            TestNode::start(&settings_of(&authorities, &list, name), port).expect("it starts")
-        })
-        .collect();
+    let mut nodes: Vec<TestNode> = start_all(&authorities, &list, ports, &["a", "b", "c"]);
     wait_for_one_view("all are in one view", &nodes);
     println!(
         "three nodes, serving in one view after {:?}",
@@ -181,13 +188,7 @@ fn three_nodes_keep_what_is_stored_when_one_is_killed_and_returns() {
 fn a_node_that_leaves_in_order_is_out_at_once() {
     let authorities = Authorities::new("leaving");
     let (ports, list) = listeners(2);
-    let mut nodes: Vec<TestNode> = ports
-        .into_iter()
-        .zip(["a", "b"])
-        .map(|(port, name)| {
-            TestNode::start(&settings_of(&authorities, &list, name), port).expect("it starts")
-        })
-        .collect();
+    let mut nodes: Vec<TestNode> = start_all(&authorities, &list, ports, &["a", "b"]);
     wait_for_one_view("both are in one view", &nodes);
     execute(&nodes[0].handle(), &request("key", put("value")));
     let mut leaving = nodes.remove(0);
@@ -204,13 +205,7 @@ fn a_second_node_of_one_name_is_refused_and_the_first_stays() {
     let authorities = Authorities::new("namesakes");
     let (mut ports, list) = listeners(3);
     let third = ports.pop().expect("three ports");
-    let nodes: Vec<TestNode> = ports
-        .into_iter()
-        .zip(["a", "b"])
-        .map(|(port, name)| {
-            TestNode::start(&settings_of(&authorities, &list, name), port).expect("it starts")
-        })
-        .collect();
+    let nodes: Vec<TestNode> = start_all(&authorities, &list, ports, &["a", "b"]);
     wait_for_one_view("both are in one view", &nodes);
     let namesake = settings_of(&authorities, &list, "b");
     let mut namesake = TestNode::start(&namesake, third).expect("it starts");

@@ -4,7 +4,7 @@
 use crate::damage::damaged;
 use crate::random::{Random, for_each_seed};
 use embergrid::config::formats::{properties_file, yaml_file};
-use embergrid::config::{AddressList, Settings, addresses, catalogue, duration, size};
+use embergrid::config::{AddressList, Problem, Settings, addresses, catalogue, duration, size};
 use std::path::Path;
 
 /// Text made of pieces that mean something to the parser, and of anything.
@@ -198,6 +198,17 @@ fn line(random: &mut Random) -> String {
     }
 }
 
+/// There are problems, and each says what is wrong and how to mend it.
+fn are_told(problems: &[Problem], seed: u64, text: &str) {
+    assert!(!problems.is_empty(), "seed {seed}: {text}");
+    for problem in problems {
+        assert!(
+            !problem.what.is_empty() && !problem.cure.is_empty(),
+            "{problem}"
+        );
+    }
+}
+
 #[test]
 fn files_environments_and_flags() {
     for_each_seed("settings", |seed, random| {
@@ -219,13 +230,7 @@ fn files_environments_and_flags() {
         match Settings::from_text(Path::new("embergrid.toml"), &text, environment, flags) {
             Ok(settings) => assert!(settings.discovery.lease < settings.discovery.ack_timeout),
             Err(problems) => {
-                assert!(!problems.is_empty(), "seed {seed}: {text}");
-                for problem in problems {
-                    assert!(
-                        !problem.what.is_empty() && !problem.cure.is_empty(),
-                        "{problem}"
-                    );
-                }
+                are_told(&problems, seed, &text);
             }
         }
     });
@@ -289,13 +294,7 @@ fn right_or_refused(name: &str, text: &str, seed: u64) -> bool {
     match Settings::from_text(Path::new(name), text, [], []) {
         Ok(_) => true,
         Err(problems) => {
-            assert!(!problems.is_empty(), "seed {seed}: {text}");
-            for problem in problems {
-                assert!(
-                    !problem.what.is_empty() && !problem.cure.is_empty(),
-                    "{problem}"
-                );
-            }
+            are_told(&problems, seed, text);
             false
         }
     }
