@@ -17,6 +17,8 @@ pub const NAME_BYTES_MAX: usize = 255;
 pub const PARTITIONS: RangeInclusive<u32> = 1..=65_536;
 /// The most copies beside the primary.
 pub const BACKUPS_MAX: u32 = 63;
+/// The largest `near-cache-max-size`, in bytes.
+const NEAR_BYTES_MAX: u64 = 1 << 40;
 /// The bounds of `entry-max-size`, in bytes.
 pub const ENTRY_BYTES: RangeInclusive<u64> = 1..=16 << 20;
 /// The bounds of `request-id-window`.
@@ -200,6 +202,9 @@ fn read(reader: &mut Reader<'_>, origin: &Origin, endpoints: usize) -> Option<Ca
     if let Some(bytes) = reader.size("entry-max-size", ENTRY_BYTES) {
         settings.entry_bytes_max = bytes;
     }
+    if let Some(bytes) = reader.size("near-cache-max-size", 0..=NEAR_BYTES_MAX) {
+        settings.near_bytes_max = bytes;
+    }
     if let Some(last) = reader.boolean("removes-are-final") {
         settings.removes_are_final = last;
     }
@@ -298,12 +303,6 @@ fn refuse_what_is_to_come(reader: &mut Reader<'_>) {
             "lost partitions that reset themselves are",
             "take it out; requests to a lost partition are refused",
         );
-    }
-    if reader
-        .size("near-cache-max-size", 0..=u64::MAX)
-        .is_some_and(|bytes| bytes > 0)
-    {
-        reader.not_yet("near-cache-max-size", "near copies are", "take it out");
     }
 }
 

@@ -322,10 +322,6 @@ fn bad_tls_and_caches_are_refused() {
             "not in this version",
         ),
         (
-            "[[caches]]\nname = \"a\"\nnear-cache-max-size = \"1MiB\"",
-            "not in this version",
-        ),
-        (
             "[[caches]]\nname = \"a\"\ntime-to-live = \"0s\"",
             "out of bounds",
         ),

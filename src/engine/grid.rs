@@ -119,6 +119,7 @@ impl Grid {
             departed: (departed > 0).then_some(ClusterTime(departed)),
             resend: self.options.heartbeat_interval / 2,
             network_timeout: self.options.network_timeout,
+            clock_error_max: self.options.clock_error_max,
         }
     }
 

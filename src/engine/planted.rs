@@ -36,6 +36,8 @@ pub enum Fault {
     IgnoreStrangers,
     /// Events are left out when a watcher resumes.
     WatchGap,
+    /// A near copy outlives a write.
+    KeepNear,
 }
 
 #[cfg(debug_assertions)]

@@ -97,6 +97,8 @@ pub struct CacheSettings {
     pub request_id_window: Micros,
     /// The largest value, in bytes.
     pub entry_bytes_max: u64,
+    /// The most bytes of near copies on a node that does not own them; 0: none are kept.
+    pub near_bytes_max: u64,
     /// Only servers with these attributes hold the cache; empty: all.
     pub node_filter: BTreeMap<String, String>,
     /// An attribute whose value differs between the primary and its backups, where possible.
@@ -121,6 +123,7 @@ impl CacheSettings {
             tombstone_retention: 24 * 3600 * SECOND,
             request_id_window: 60 * SECOND,
             entry_bytes_max: 1 << 20,
+            near_bytes_max: 0,
             node_filter: BTreeMap::new(),
             backup_zone: None,
         }

@@ -95,6 +95,7 @@ pub fn first_difference(
         "tombstone-retention" => tombstone_retention,
         "request-id-window" => request_id_window,
         "entry-max-size" => entry_bytes_max,
+        "near-cache-max-size" => near_bytes_max,
         "node-filter" => node_filter,
         "backup-zone" => backup_zone,
     }

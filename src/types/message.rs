@@ -231,6 +231,15 @@ pub enum Body {
     },
     /// The position cannot be resumed.
     Stale,
+    /// Primary → a node that asked: it may keep this until then.
+    Near {
+        entry: EntryView,
+        until: ClusterTime,
+    },
+    /// Primary → such a node: a key is written (absent: all are), its copy must go.
+    Invalidate { key: Option<Blob>, counter: u64 },
+    /// The answer: it is gone.
+    Invalidated { counter: u64 },
 }
 
 /// The answer to `AskTail`.

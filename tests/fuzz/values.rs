@@ -102,6 +102,7 @@ pub fn settings(random: &mut Random) -> CacheSettings {
         tombstone_retention: random.number(),
         request_id_window: random.number(),
         entry_bytes_max: 1 + random.number() % (16 << 20),
+        near_bytes_max: random.number() % (1 << 40),
         node_filter: attributes(random),
         backup_zone: random.maybe(|random| random.text(8)),
     }

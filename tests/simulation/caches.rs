@@ -77,5 +77,13 @@ pub fn all(partitions: u32) -> Vec<(Use, CacheSettings)> {
                 ..replicated
             },
         ),
+        (
+            Use::Registers,
+            CacheSettings {
+                name: "near".to_owned(),
+                near_bytes_max: 1 << 20,
+                ..partitioned
+            },
+        ),
     ]
 }

@@ -160,5 +160,6 @@ faults! {
     two_primaries: TwoPrimaries, crashes, 0, ["11 "];
     ignored_strangers: IgnoreStrangers, split, 0, ["12 "];
     ignored_strangers_at_the_start: IgnoreStrangers, meeting, 0, ["13 "];
+    a_kept_near_copy: KeepNear, slow, 0, ["7 "];
     a_gap_for_watchers: WatchGap, crashes, 0, ["17 "];
 }

@@ -2,6 +2,7 @@
 
 use super::{Cache, Caches, Grid, Slot};
 use crate::engine::membership::{Action, Membership};
+use crate::engine::partition::near::NearBytes;
 use crate::engine::partition::{Partition, Place};
 use crate::engine::planted::{self, Fault};
 use crate::engine::shell::Notice;
@@ -155,9 +156,10 @@ impl Grid {
 
     fn new_cache(&self, id: CacheId, cache: &ViewCache) -> Cache {
         let settings = Arc::new(cache.settings.clone());
+        let near = NearBytes::default();
         let slot = |index| {
             let me = self.options.me.member;
-            let partition = Partition::new(id, index, settings.clone(), me);
+            let partition = Partition::new(id, index, settings.clone(), me, near.clone());
             Mutex::new(Slot {
                 partition,
                 armed: None,

@@ -45,6 +45,8 @@ pub struct Lead {
     /// Nodes that serve watchers, and up to which counter they were sent events.
     pub subscribers: BTreeMap<Member, u64>,
     pub idle_asks: BTreeMap<Blob, IdleAsk>,
+    /// Near copies at other nodes.
+    pub grants: super::near::Grants,
     pub resend_at: Option<Monotonic>,
 }
 
@@ -60,6 +62,7 @@ impl Lead {
             merged: BTreeSet::new(),
             subscribers: BTreeMap::new(),
             idle_asks: BTreeMap::new(),
+            grants: super::near::Grants::default(),
             resend_at: None,
         }
     }

@@ -61,6 +61,8 @@ impl Partition {
 
     /// All owners have answered: the most advanced tail begins the new stream.
     fn begin_stream(&mut self, cx: &Cx<'_>) {
+        // Whoever led before has stopped by now: it has answered in this view, or is out of it.
+        self.wait_for_old_leases(cx);
         let Some(lead) = &mut self.lead else { return };
         let Phase::Asking { tails, .. } = &mut lead.phase else {
             return;

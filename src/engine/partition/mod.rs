@@ -21,6 +21,7 @@ mod feed;
 mod lead;
 mod log;
 mod merging;
+pub mod near;
 mod primary;
 mod roles;
 pub mod store;
@@ -54,6 +55,8 @@ pub struct Cx<'a> {
     pub resend: Micros,
     /// The longest a parked operation waits.
     pub network_timeout: Micros,
+    /// How far the clocks of two nodes may be apart.
+    pub clock_error_max: Micros,
 }
 
 /// Who waits for an answer.
@@ -167,12 +170,20 @@ pub struct Partition {
     reports: Vec<Report>,
     expiry: expiry::Schedule,
     feed: feed::Feed,
+    /// What this node keeps of a partition that it does not own.
+    copies: near::Copies,
     /// A backup whose tail does not settle asks again at this moment.
     settle_at: Option<Monotonic>,
 }
 
 impl Partition {
-    pub fn new(cache: CacheId, index: u32, settings: Arc<CacheSettings>, me: Member) -> Self {
+    pub fn new(
+        cache: CacheId,
+        index: u32,
+        settings: Arc<CacheSettings>,
+        me: Member,
+        near: near::NearBytes,
+    ) -> Self {
         Self {
             cache,
             index,
@@ -195,6 +206,7 @@ impl Partition {
             reports: Vec::new(),
             expiry: expiry::Schedule::default(),
             feed: feed::Feed::default(),
+            copies: near::Copies::sharing(near),
             settle_at: None,
         }
     }
@@ -234,7 +246,14 @@ impl Partition {
             if !self.lead.as_ref().is_some_and(|lead| lead.is_active()) {
                 return self.park(ask, &mut caller, cx);
             }
-            return self.decide(ask, &mut caller, cx);
+            let near = self.near_asker(&ask.operation, &caller);
+            let submitted = self.decide(ask, &mut caller, cx);
+            if let (Some(node), Submitted::Done(Ok(Reply::Got { entry: Some(entry) }))) =
+                (near, &submitted)
+            {
+                self.grant(node, entry, cx);
+            }
+            return submitted;
         }
         let Some(primary) = self.primary() else {
             let error = Error::unavailable("all owners of the partition are gone")
@@ -244,6 +263,9 @@ impl Partition {
         if self.may_read(&ask.operation, cx)
             && let Some(reply) = self.read(&ask.operation, cx)
         {
+            return Submitted::Done(Ok(reply));
+        }
+        if let Some(reply) = self.read_near(&ask.operation, cx) {
             return Submitted::Done(Ok(reply));
         }
         if ask.forwarded {
@@ -365,6 +387,11 @@ impl Partition {
                 events,
             } => self.on_events(from, after, upto, &events, cx),
             Body::Stale => self.on_stale(from, cx),
+            Body::Near { entry, until } => self.on_near(from, entry, until, cx),
+            Body::Invalidate { key, counter } => {
+                self.on_invalidate(from, key.as_ref(), counter, cx);
+            }
+            Body::Invalidated { counter } => self.on_invalidated(from, counter, cx),
         }
     }
 
@@ -383,6 +410,7 @@ impl Partition {
         self.resend(cx);
         self.on_expiry_timeout(cx);
         self.on_feed_timeout(cx);
+        self.on_near_timeout(cx);
     }
 
     /// When `on_timeout` wants to be called.
@@ -400,6 +428,7 @@ impl Partition {
             outgoing,
             self.expiry.next(now, self.is_primary()),
             self.feed.next(),
+            self.next_near(now),
         ]
         .into_iter()
         .flatten()

@@ -284,6 +284,7 @@ impl Partition {
             self.apply(&update, cx);
         }
         self.log.push(update.clone());
+        self.invalidate(counter, &update.effect, cx);
         let (stream, committed) = (self.log.stream, self.log.committed.counter);
         let mut alone = true;
         if let Some(lead) = &mut self.lead {
@@ -305,7 +306,8 @@ impl Partition {
             );
         }
         if alone {
-            self.commit_to(counter, cx);
+            let limit = self.near_limit(cx.now.cluster);
+            self.commit_to(counter.min(limit), cx);
         }
         counter
     }
@@ -327,7 +329,8 @@ impl Partition {
         if matches!(lead.phase, Phase::Asking { .. }) {
             return;
         }
-        let upto = lead.held_by_all(self.log.applied);
+        let held = lead.held_by_all(self.log.applied);
+        let upto = held.min(self.near_limit(cx.now.cluster));
         if upto <= self.log.committed.counter {
             return;
         }

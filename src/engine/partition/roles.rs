@@ -18,12 +18,16 @@ impl Partition {
     pub fn on_view(&mut self, place: Place, cx: &Cx<'_>) {
         let old = std::mem::replace(&mut self.place, place);
         self.renounced = false;
+        self.copies.clear();
         if self.place.apart {
             // What was agreed on there says nothing about what was ever known here.
             self.agreed = EntryVersion::default();
         }
         if self.place.shift != 0 {
             self.store.shift(self.place.shift);
+            if let Some(lead) = &mut self.lead {
+                lead.grants.shift(self.place.shift);
+            }
             self.expiry.reset();
             self.note_all_expiries();
         }

@@ -88,6 +88,17 @@ fn encode_body(body: &Body) -> Sent {
             events: events.iter().map(encode_event).collect(),
         }),
         Body::Stale => Sent::Stale(proto::Stale {}),
+        Body::Near { entry, until } => Sent::Near(proto::Near {
+            entry: Some(entry::encode_answer(entry)),
+            until: until.0,
+        }),
+        Body::Invalidate { key, counter } => Sent::Invalidate(proto::Invalidate {
+            key: key.as_ref().map(blob::encode),
+            counter: *counter,
+        }),
+        Body::Invalidated { counter } => {
+            Sent::Invalidated(proto::Invalidated { counter: *counter })
+        }
     }
 }
 
@@ -141,6 +152,17 @@ fn body(sent: Sent) -> Result<Body> {
             events: list(events.events, "events", event)?,
         },
         Sent::Stale(_) => Body::Stale,
+        Sent::Near(near) => Body::Near {
+            entry: entry::answer(required(near.entry, "entry")?)?,
+            until: ClusterTime(near.until),
+        },
+        Sent::Invalidate(sent) => Body::Invalidate {
+            key: sent.key.map(|key| blob::key(&key, "key")).transpose()?,
+            counter: sent.counter,
+        },
+        Sent::Invalidated(sent) => Body::Invalidated {
+            counter: sent.counter,
+        },
     })
 }
 

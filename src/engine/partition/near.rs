@@ -1,0 +1,352 @@
+//! Near copies: what a node keeps of keys that it does not own, and what the primary does so that
+//! none of them is ever read past a write.
+//!
+//! The primary grants a lease with each answer that may be kept. A write of the key tells all who
+//! hold one; under FULL_SYNC it is committed only after each of them has let go of its copy, or
+//! after the last lease has ended, whatever became of the message. A new primary does not know
+//! what the old one granted, so it commits nothing until that has ended. Points in time are those
+//! of the cluster; the holder stops earlier by more than two nodes may be apart. A lost or late
+//! grant is a miss; a lost invalidation costs the rest of the lease; doubled ones change nothing.
+
+use super::{Asker, Caller, Cx, Partition};
+use crate::engine::planted::{self, Fault};
+use crate::types::message::{Body, UpdateEffect};
+use crate::types::time::{ClusterTime, MILLISECOND};
+use crate::types::{Blob, EntryView, KeyOperation, Member, Micros, Monotonic, Operation, Reply};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// How long a near copy may be read. A write waits for a silent holder as long at most.
+const LEASE: Micros = 500 * MILLISECOND;
+/// The holder stops so much earlier, beside `clock-error-max`.
+const MARGIN: Micros = 50 * MILLISECOND;
+/// The most leases that one partition grants at a time; what is asked beyond is not kept.
+const GRANTS_MAX: usize = 4096;
+/// What a near copy costs beside key and value.
+const COPY_BYTES: u64 = 128;
+
+/// The bytes that all near copies of one cache take on this node.
+pub type NearBytes = Arc<AtomicU64>;
+
+/// What a node that does not own the partition keeps of it.
+pub struct Copies {
+    entries: BTreeMap<Blob, (EntryView, ClusterTime)>,
+    /// The oldest first.
+    order: VecDeque<Blob>,
+    bytes: u64,
+    total: NearBytes,
+}
+
+fn cost(entry: &EntryView) -> u64 {
+    (entry.key.len() + entry.value.len()) as u64 + COPY_BYTES
+}
+
+impl Copies {
+    pub fn sharing(total: NearBytes) -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            order: VecDeque::new(),
+            bytes: 0,
+            total,
+        }
+    }
+
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    fn remove(&mut self, key: &Blob) {
+        if let Some((entry, _)) = self.entries.remove(key) {
+            let cost = cost(&entry);
+            self.bytes -= cost;
+            self.total.fetch_sub(cost, Ordering::Relaxed);
+        }
+    }
+
+    /// Keeps a copy, at the cost of the oldest ones where there is no room.
+    fn keep(&mut self, entry: EntryView, until: ClusterTime, limit: u64) {
+        self.remove(&entry.key);
+        let cost = cost(&entry);
+        while self.total.load(Ordering::Relaxed).saturating_add(cost) > limit {
+            let Some(oldest) = self.order.pop_front() else {
+                return;
+            };
+            self.remove(&oldest);
+        }
+        self.bytes += cost;
+        self.total.fetch_add(cost, Ordering::Relaxed);
+        // A key that was let go of and kept again stands in the order twice for a while.
+        while self.order.len() > 2 * self.entries.len() + 16 {
+            let Some(oldest) = self.order.pop_front() else {
+                break;
+            };
+            self.remove(&oldest);
+        }
+        self.order.push_back(entry.key.clone());
+        self.entries.insert(entry.key.clone(), (entry, until));
+    }
+
+    pub fn clear(&mut self) {
+        self.total.fetch_sub(self.bytes, Ordering::Relaxed);
+        self.bytes = 0;
+        self.entries.clear();
+        self.order.clear();
+    }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        self.clear();
+    }
+}
+
+/// An update that waits for holders.
+struct Wait {
+    until: ClusterTime,
+    missing: BTreeSet<Member>,
+}
+
+/// What the primary granted, and which updates wait for it.
+#[derive(Default)]
+pub struct Grants {
+    leases: BTreeMap<Blob, BTreeMap<Member, ClusterTime>>,
+    /// All of them, the one that ends first first.
+    order: VecDeque<(ClusterTime, Blob)>,
+    waits: BTreeMap<u64, Wait>,
+    /// An earlier primary may have granted what ends here.
+    quiet_until: Option<ClusterTime>,
+}
+
+impl Grants {
+    /// Forgets what has ended.
+    fn prune(&mut self, now: ClusterTime) {
+        while self.order.front().is_some_and(|(until, _)| *until <= now) {
+            let Some((_, key)) = self.order.pop_front() else {
+                break;
+            };
+            if let Some(holders) = self.leases.get_mut(&key) {
+                holders.retain(|_, until| *until > now);
+                if holders.is_empty() {
+                    self.leases.remove(&key);
+                }
+            }
+        }
+        self.waits
+            .retain(|_, wait| wait.until > now && !wait.missing.is_empty());
+        self.quiet_until = self.quiet_until.filter(|until| *until > now);
+    }
+
+    /// Cluster time moved under this node.
+    pub fn shift(&mut self, by: i64) {
+        for until in self.leases.values_mut().flat_map(BTreeMap::values_mut) {
+            *until = until.shifted(by);
+        }
+        for (until, _) in &mut self.order {
+            *until = until.shifted(by);
+        }
+        for wait in self.waits.values_mut() {
+            wait.until = wait.until.shifted(by);
+        }
+        self.quiet_until = self.quiet_until.map(|until| until.shifted(by));
+    }
+
+    /// When something ends that an update waits for.
+    fn next(&self) -> Option<ClusterTime> {
+        let waits = self.waits.values().map(|wait| wait.until).min();
+        waits.into_iter().chain(self.quiet_until).min()
+    }
+}
+
+impl Partition {
+    fn has_near(&self) -> bool {
+        self.settings.near_bytes_max > 0
+    }
+
+    /// A read at a node that owns nothing of the partition.
+    pub(super) fn read_near(&self, operation: &Operation, cx: &Cx<'_>) -> Option<Reply> {
+        let Operation::Key {
+            key,
+            operation:
+                KeyOperation::Get {
+                    touch: None,
+                    omit_value,
+                },
+        } = operation
+        else {
+            return None;
+        };
+        let (entry, until) = self.copies.entries.get(key)?;
+        let now = cx.now.cluster;
+        let margin = cx.clock_error_max.saturating_add(MARGIN);
+        let ended = entry.expires_at.is_some_and(|at| now.after(margin) >= at);
+        if now.after(margin) >= *until || ended {
+            return None;
+        }
+        let mut entry = entry.clone();
+        if *omit_value {
+            entry.value = Blob::default();
+        }
+        Some(Reply::Got { entry: Some(entry) })
+    }
+
+    /// Who asks for a value that it may keep.
+    pub(super) fn near_asker(&self, operation: &Operation, caller: &Caller<'_>) -> Option<Member> {
+        let whole = matches!(
+            operation,
+            Operation::Key {
+                operation: KeyOperation::Get {
+                    touch: None,
+                    omit_value: false
+                },
+                ..
+            }
+        );
+        let Caller::Known(Asker::Remote { node, .. }) = caller else {
+            return None;
+        };
+        let holds = self.place.owners.contains(node) || self.place.loading.contains(node);
+        (self.has_near() && whole && !holds && !self.settings.touch_on_read).then_some(*node)
+    }
+
+    /// Lets a node keep what it was just answered.
+    pub(super) fn grant(&mut self, node: Member, entry: &EntryView, cx: &Cx<'_>) {
+        let pending = self.settings.full_sync() && self.log.is_pending(&entry.key);
+        let Some(lead) = &mut self.lead else { return };
+        let grants = &mut lead.grants;
+        grants.prune(cx.now.cluster);
+        if pending || entry.idle_expires_at.is_some() || grants.order.len() >= GRANTS_MAX {
+            return;
+        }
+        let until = cx.now.cluster.after(LEASE);
+        let holders = grants.leases.entry(entry.key.clone()).or_default();
+        holders.insert(node, until);
+        grants.order.push_back((until, entry.key.clone()));
+        let entry = entry.clone();
+        self.send(node, Body::Near { entry, until }, cx);
+    }
+
+    /// A value that this node may keep.
+    pub(super) fn on_near(
+        &mut self,
+        from: Member,
+        entry: EntryView,
+        until: ClusterTime,
+        cx: &Cx<'_>,
+    ) {
+        let stranger = !self.is_owner() && !self.place.loading.contains(&self.me);
+        let latest = cx.now.cluster.after(LEASE.saturating_mul(2));
+        if stranger && self.has_near() && self.primary() == Some(from) && until <= latest {
+            self.copies.keep(entry, until, self.settings.near_bytes_max);
+        }
+    }
+
+    /// An update takes its place: whoever may hold a copy of what it changes is told.
+    pub(super) fn invalidate(&mut self, counter: u64, effect: &UpdateEffect, cx: &Cx<'_>) {
+        let now = cx.now.cluster;
+        let Some(lead) = &mut self.lead else { return };
+        let grants = &mut lead.grants;
+        if grants.leases.is_empty() {
+            return;
+        }
+        grants.prune(now);
+        let (key, told) = match effect {
+            UpdateEffect::Set { key, .. } | UpdateEffect::Expire { key, .. } => {
+                let holders = grants.leases.remove(key).unwrap_or_default();
+                (Some(key.clone()), holders)
+            }
+            UpdateEffect::Clear { .. } => {
+                let mut all = BTreeMap::new();
+                for holders in std::mem::take(&mut grants.leases).into_values() {
+                    for (member, until) in holders {
+                        let latest = all.entry(member).or_insert(until);
+                        *latest = until.max(*latest);
+                    }
+                }
+                (None, all)
+            }
+            UpdateEffect::Nothing | UpdateEffect::RaiseFloor { .. } => return,
+        };
+        let Some(until) = told.values().copied().max() else {
+            return;
+        };
+        let missing: BTreeSet<Member> = told.into_keys().collect();
+        for member in &missing {
+            let key = key.clone();
+            self.send(*member, Body::Invalidate { key, counter }, cx);
+        }
+        if self.settings.full_sync()
+            && let Some(lead) = &mut self.lead
+        {
+            lead.grants.waits.insert(counter, Wait { until, missing });
+        }
+    }
+
+    /// The primary writes a key, or all: copies of it must not be read any more.
+    pub(super) fn on_invalidate(
+        &mut self,
+        from: Member,
+        key: Option<&Blob>,
+        counter: u64,
+        cx: &Cx<'_>,
+    ) {
+        if !planted::is(Fault::KeepNear) {
+            match key {
+                Some(key) => self.copies.remove(key),
+                None => self.copies.clear(),
+            }
+        }
+        self.send(from, Body::Invalidated { counter }, cx);
+    }
+
+    /// A holder has let go of its copies.
+    pub(super) fn on_invalidated(&mut self, from: Member, counter: u64, cx: &Cx<'_>) {
+        let Some(lead) = &mut self.lead else { return };
+        let waits = &mut lead.grants.waits;
+        let Some(wait) = waits.get_mut(&counter) else {
+            return;
+        };
+        wait.missing.remove(&from);
+        if wait.missing.is_empty() {
+            waits.remove(&counter);
+            self.advance(cx);
+        }
+    }
+
+    /// The last update that may be committed for all that near copies say.
+    pub(super) fn near_limit(&self, now: ClusterTime) -> u64 {
+        let Some(lead) = &self.lead else {
+            return u64::MAX;
+        };
+        let grants = &lead.grants;
+        if grants.quiet_until.is_some_and(|until| until > now) {
+            return self.log.committed.counter;
+        }
+        let mut waits = grants.waits.iter();
+        let first = waits.find(|(_, wait)| wait.until > now && !wait.missing.is_empty());
+        first.map_or(u64::MAX, |(counter, _)| counter - 1)
+    }
+
+    /// Takes over from a primary that may have granted leases.
+    pub(super) fn wait_for_old_leases(&mut self, cx: &Cx<'_>) {
+        let near = self.has_near();
+        if let Some(lead) = self.lead.as_mut().filter(|_| near) {
+            let wait = LEASE.saturating_add(cx.clock_error_max);
+            lead.grants.quiet_until = Some(cx.now.cluster.after(wait));
+        }
+    }
+
+    pub(super) fn on_near_timeout(&mut self, cx: &Cx<'_>) {
+        let Some(lead) = &mut self.lead else { return };
+        let due = |until: ClusterTime| until <= cx.now.cluster;
+        if lead.grants.next().is_some_and(due) {
+            lead.grants.prune(cx.now.cluster);
+            self.advance(cx);
+        }
+    }
+
+    pub(super) fn next_near(&self, now: crate::types::Now) -> Option<Monotonic> {
+        let until = self.lead.as_ref()?.grants.next()?;
+        Some(now.mono.after(until.since(now.cluster)))
+    }
+}
