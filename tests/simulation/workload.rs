@@ -45,7 +45,7 @@ const GET: KeyOperation = KeyOperation::Get {
 impl Workload {
     /// The next request of a client, and the cache's place.
     pub fn next(&mut self, plan: &Plan, rng: &mut Rng) -> (usize, Request) {
-        let cache = match rng.below(20) {
+        let cache = match rng.below(24) {
             0..=5 => 0,
             6..=10 => 1,
             11..=12 => 2,
@@ -53,7 +53,8 @@ impl Workload {
             14 => 4,
             15..=16 => 5,
             17..=18 => 6,
-            _ => 7,
+            19 => 7,
+            _ => 8,
         };
         let settings = &plan.caches[cache];
         let (key, operation) = match plan.uses[cache] {
