@@ -150,7 +150,7 @@ faults! {
     a_forgotten_tombstone: ForgetTombstones, crashes, 0, ["2 "];
     an_update_that_beats_a_remove: UpdateBeatsRemove, drawn_split, 0, ["3 "];
     a_repeated_request: SkipRequestIds, crashes, 0, ["8 "];
-    an_expired_entry: ServeExpired, drawn, 4, ["4 "];
+    an_expired_entry: ServeExpired, pauses, 0, ["4 "];
     a_clock_astray: ClockAstray, crashes, 0, ["4 "];
     a_forgotten_touch: ForgetTouches, drawn, 1, ["5 "];
     a_second_take: TakeTwice, slow, 0, ["6 "];

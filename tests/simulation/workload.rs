@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 const REGISTERS: u64 = 5;
 const COUNTERS: u64 = 2;
 /// The last so many keys that are put once are read.
-const RECENT: u64 = 6;
+const RECENT: u64 = 12;
 
 #[derive(Clone, Debug, Default)]
 pub struct Workload {
