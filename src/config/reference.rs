@@ -466,8 +466,8 @@ pub const SETTINGS: &[Known] = &[
         "near-cache-max-size",
         Size,
         "0",
-        "0; more is refused: not in this version",
-        "Memory for copies of entries that this node does not own.",
+        "0 to 1TiB",
+        "Memory for copies of entries that this node does not own, on each node; 0: none are kept. Entries with an idle time are never kept so.",
     ),
     known(
         "caches",

@@ -413,6 +413,15 @@ impl Grid {
         sizes
     }
 
+    /// How many near copies this node keeps of a cache.
+    pub fn near_copies(&self, cache: CacheId) -> u64 {
+        let cache = self.cache(cache);
+        let slots = cache.iter().flat_map(|cache| &cache.slots);
+        slots
+            .map(|slot| slot.lock().partition.near_copies() as u64)
+            .sum()
+    }
+
     /// Panics if a machine contradicts itself. For simulation and debug builds.
     pub fn check_invariants(&self) {
         self.membership.lock().check_invariants();

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::rpc::connection::Connection;
 use crate::rpc::connector::Purpose;
 use crate::rpc::names::split_address;
-use crate::types::{CacheId, NodeInfo};
+use crate::types::{CacheId, Copies, NodeInfo};
 use std::time::Instant;
 
 impl Handle {
@@ -35,18 +35,17 @@ impl Handle {
         }
     }
 
-    /// How many live entries this node holds as a backup of a cache. Looks at each of them, one
+    /// How many entries this node holds of a cache beside primaries. Looks at each of them, one
     /// partition after another: not for a thread that others wait for.
-    pub fn backup_entries(&self, cache: CacheId) -> u64 {
+    pub fn copies(&self, cache: CacheId) -> Copies {
+        let near = self.core.grid.near_copies(cache);
+        let mut backup = 0;
         let view = self.view();
-        let Some(me) = view.index_of(self.me().member) else {
-            return 0;
-        };
-        let Some(known) = view.caches.get(&cache) else {
-            return 0;
+        let (Some(me), Some(known)) = (view.index_of(self.me().member), view.caches.get(&cache))
+        else {
+            return Copies { backup, near };
         };
         let now = self.now().cluster;
-        let mut count = 0;
         for (partition, owners) in (0u32..).zip(&known.table) {
             if owners.owners.iter().skip(1).any(|owner| *owner == me) {
                 let contents = self.core.grid.contents(cache, partition);
@@ -54,9 +53,9 @@ impl Handle {
                     let live = entry.live.as_ref();
                     live.is_some_and(|live| !live.expired(now) && !live.idle(now))
                 });
-                count += live.count() as u64;
+                backup += live.count() as u64;
             }
         }
-        count
+        Copies { backup, near }
     }
 }

@@ -8,7 +8,7 @@ use crate::rpc::connector;
 use crate::rpc::proto as pb;
 use crate::rpc::proto::peer_service_client::PeerServiceClient;
 use crate::rpc::status::from_status;
-use crate::types::{CacheId, Member, NodeInfo, View};
+use crate::types::{CacheId, Copies, Member, NodeInfo, View};
 use std::time::Instant;
 use tonic::transport::Channel;
 use tonic::{Response, Status};
@@ -53,35 +53,35 @@ pub async fn stats(
     within(node, time, peer.stats(request)).await
 }
 
-/// How many live entries another node holds as a backup.
+/// How many entries another node holds beside primaries.
 ///
 /// # Errors
 ///
 /// As [`stats`].
-pub async fn backup_entries(
+pub async fn copies(
     handle: &Handle,
     node: &NodeInfo,
     cache: CacheId,
     time: CallTime,
-) -> Result<u64> {
+) -> Result<Copies> {
     let mut peer = connect(handle, node, time).await?;
-    let request = pb::BackupEntriesRequest {
+    let request = pb::CopiesRequest {
         node: Some(asked(node.member)),
         cache: cache.0,
     };
-    let reply = within(node, time, peer.backup_entries(request)).await?;
-    Ok(reply.entries)
+    let pb::CopiesResponse { backup, near } = within(node, time, peer.copies(request)).await?;
+    Ok(Copies { backup, near })
 }
 
-/// How many live entries this node holds as a backup.
+/// How many entries this node holds beside primaries.
 ///
 /// # Errors
 ///
 /// `Unavailable` where this node stops.
-pub async fn own_backup_entries(handle: &Handle, cache: CacheId) -> Result<u64> {
+pub async fn own_copies(handle: &Handle, cache: CacheId) -> Result<Copies> {
     let handle = handle.clone();
     // It looks at every entry: on a thread that nobody waits for.
-    let counting = tokio::task::spawn_blocking(move || handle.backup_entries(cache));
+    let counting = tokio::task::spawn_blocking(move || handle.copies(cache));
     counting
         .await
         .map_err(|_| Error::unavailable("this node stops"))

@@ -9,11 +9,10 @@ use crate::rpc::frame::Frame;
 use crate::rpc::link::{FRAME_BYTES_MAX, LINK_NUMBER};
 use crate::rpc::proto::peer_service_server::{PeerService, PeerServiceServer};
 use crate::rpc::proto::{
-    BackupEntriesRequest, BackupEntriesResponse, ControlFrame, DataFrame, NodeStatsResponse,
-    PeerStatsRequest,
+    ControlFrame, CopiesRequest, CopiesResponse, DataFrame, NodeStatsResponse, PeerStatsRequest,
 };
 use crate::rpc::status::to_status;
-use crate::types::CacheId;
+use crate::types::{CacheId, Copies};
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -124,18 +123,17 @@ impl PeerService for PeerFront {
         Ok(Response::new(stats))
     }
 
-    async fn backup_entries(
+    async fn copies(
         &self,
-        request: Request<BackupEntriesRequest>,
-    ) -> Result<Response<BackupEntriesResponse>, Status> {
+        request: Request<CopiesRequest>,
+    ) -> Result<Response<CopiesResponse>, Status> {
         self.admit(&request)?;
-        let BackupEntriesRequest { node, cache } = request.into_inner();
+        let CopiesRequest { node, cache } = request.into_inner();
         let me = self.handle.me().member;
         inquiry::check(me, node).map_err(|error| to_status(&error))?;
-        let entries = inquiry::own_backup_entries(&self.handle, CacheId(cache)).await;
-        entries
-            .map(|entries| Response::new(BackupEntriesResponse { entries }))
-            .map_err(|error| to_status(&error))
+        let copies = inquiry::own_copies(&self.handle, CacheId(cache)).await;
+        let Copies { backup, near } = copies.map_err(|error| to_status(&error))?;
+        Ok(Response::new(CopiesResponse { backup, near }))
     }
 }
 

@@ -139,3 +139,12 @@ impl CacheSettings {
         self.write_synchronization == WriteSynchronizationMode::FullSync
     }
 }
+
+/// What a node holds of a cache beside the primaries'.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Copies {
+    /// Live entries of partitions of which it is a backup.
+    pub backup: u64,
+    /// Near copies of partitions that it does not own.
+    pub near: u64,
+}

@@ -389,8 +389,9 @@ pub struct Forward {
     /// The sender's own id for it.
     pub id: u64,
     pub topology: TopologyVersion,
-    /// What is left of the caller's time.
-    pub time_left: Micros,
+    /// When the caller's time ends. One that comes later, from a link that was held up, must not
+    /// be carried out: the caller has been told that nobody knows, and may have asked elsewhere.
+    pub deadline: ClusterTime,
     pub request: Request,
 }
 

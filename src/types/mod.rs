@@ -14,7 +14,7 @@ pub mod view;
 
 pub use blob::Blob;
 pub use cache::{
-    AtomicityMode, CacheId, CacheMode, CacheSettings, ReadFrom, WriteSynchronizationMode,
+    AtomicityMode, CacheId, CacheMode, CacheSettings, Copies, ReadFrom, WriteSynchronizationMode,
 };
 pub use entry::{Entry, Live};
 pub use node::{Incarnation, Member, NodeId, NodeInfo, Role};

@@ -2,6 +2,7 @@
 
 use crate::joining::{execute, holds, in_one_view, put, request, settings_of, wait_for_one_view};
 use crate::rig::{Authorities, TestNode, listeners, wait_until};
+use embergrid::node::Handle;
 use embergrid::types::Role;
 use std::time::Duration;
 
@@ -71,4 +72,37 @@ fn a_client_node_routes_and_finds_the_cluster_again_after_all_servers_were_resta
     client.kill();
     wait_until("the servers are without it", || in_one_view(&nodes));
     holds(&nodes[1].handle(), "key", "again");
+}
+
+#[test]
+fn a_client_node_keeps_near_copies_until_they_are_written() {
+    let authorities = Authorities::new("near-copies");
+    let (ports, list) = listeners(2);
+    let nodes: Vec<TestNode> = ports
+        .into_iter()
+        .zip(["a", "b"])
+        .map(|(port, name)| {
+            let mut settings = settings_of(&authorities, &list, name);
+            settings.discovery.client_mode = name == "b";
+            settings.caches[0].near_bytes_max = 1 << 20;
+            TestNode::start(&settings, port).expect("it starts")
+        })
+        .collect();
+    wait_for_one_view("both are in one view", &nodes);
+    let (server, client) = (nodes[0].handle(), nodes[1].handle());
+    let cache = settings_of(&authorities, &list, "a").caches[0].id();
+    let near = |handle: &Handle| handle.copies(cache).near;
+
+    execute(&server, &request("key", put("old")));
+    wait_until("the client node keeps what it reads", || {
+        holds(&client, "key", "old");
+        near(&client) == 1
+    });
+    assert_eq!(near(&server), 0, "an owner needs none");
+    // The write is answered after the copy is gone, or is not read any more.
+    execute(&server, &request("key", put("new")));
+    holds(&client, "key", "new");
+    execute(&client, &request("key", put("newer")));
+    holds(&client, "key", "newer");
+    holds(&server, "key", "newer");
 }

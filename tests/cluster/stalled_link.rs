@@ -7,8 +7,7 @@ use embergrid::rpc::lane::LaneLimits;
 use embergrid::rpc::link::{LinkOptions, greet};
 use embergrid::rpc::proto::peer_service_server::{PeerService, PeerServiceServer};
 use embergrid::rpc::proto::{
-    BackupEntriesRequest, BackupEntriesResponse, ControlFrame, DataFrame, NodeStatsResponse,
-    PeerStatsRequest,
+    ControlFrame, CopiesRequest, CopiesResponse, DataFrame, NodeStatsResponse, PeerStatsRequest,
 };
 use embergrid::types::hello::{Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use embergrid::types::message::{Forward, Message};
@@ -84,10 +83,10 @@ impl PeerService for Stalls {
         Err(Status::unimplemented("it only stalls"))
     }
 
-    async fn backup_entries(
+    async fn copies(
         &self,
-        _: tonic::Request<BackupEntriesRequest>,
-    ) -> Result<Response<BackupEntriesResponse>, Status> {
+        _: tonic::Request<CopiesRequest>,
+    ) -> Result<Response<CopiesResponse>, Status> {
         Err(Status::unimplemented("it only stalls"))
     }
 }
@@ -103,7 +102,7 @@ fn large_message(id: u64) -> Message {
     Message::Forward(Forward {
         id,
         topology: TopologyVersion::default(),
-        time_left: 1,
+        deadline: embergrid::types::ClusterTime(1),
         request: Request {
             cache: CacheId(1),
             partition: 0,

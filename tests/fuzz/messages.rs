@@ -20,7 +20,7 @@ pub fn message(random: &mut Random) -> Message {
         4 => Message::Forward(Forward {
             id: random.number(),
             topology: topology(random),
-            time_left: random.number(),
+            deadline: embergrid::types::ClusterTime(random.number()),
             request: request(random),
         }),
         _ => Message::ForwardReply(ForwardReply {

@@ -157,13 +157,13 @@ impl Grid {
             request_id: ask.request_id,
         };
         let topology = self.view.read().version;
-        let time_left = ask.deadline.since(mono);
+        let deadline = self.now(mono).cluster.after(ask.deadline.since(mono));
         self.shell.send(
             to,
             Message::Forward(Forward {
                 id,
                 topology,
-                time_left,
+                deadline,
                 request,
             }),
         );
@@ -234,10 +234,14 @@ impl Grid {
     pub(super) fn on_forward(&self, from: Member, forward: Forward, mono: Monotonic) {
         let Forward {
             id,
-            time_left,
+            deadline,
             request,
             ..
         } = forward;
+        let now = self.now(mono).cluster;
+        if now > deadline.after(self.options.clock_error_max) {
+            return;
+        }
         let asker = Asker::Remote { node: from, id };
         let repeatable = request.operation.is_read() || request.request_id.is_some();
         if !repeatable && !self.forwards.lock().arrives(from, id) {
@@ -247,7 +251,7 @@ impl Grid {
             let ask = Ask {
                 operation: request.operation,
                 request_id: request.request_id,
-                deadline: mono.after(time_left),
+                deadline: mono.after(deadline.since(now)),
                 forwarded: true,
             };
             self.at_partition(&cache, request.partition, ask, Caller::Known(asker), mono)

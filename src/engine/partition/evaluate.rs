@@ -76,8 +76,8 @@ pub fn evaluate(given: &Given<'_>, operation: &KeyOperation) -> Result<Evaluated
             let seen = shown.and_then(|entry| view(given.key, entry, *omit_value));
             Ok(Evaluated {
                 reply: Reply::Got { entry: seen },
-                entry,
-                touched: false,
+                touched: entry.is_some() && *expiry == Expiry::Keep,
+                entry: entry.filter(|_| *expiry != Expiry::Keep),
             })
         }
         KeyOperation::Put {
@@ -97,8 +97,8 @@ pub fn evaluate(given: &Given<'_>, operation: &KeyOperation) -> Result<Evaluated
                 reply: Reply::Touched {
                     applied: entry.is_some(),
                 },
-                entry,
-                touched: false,
+                touched: entry.is_some() && *expiry == Expiry::Keep,
+                entry: entry.filter(|_| *expiry != Expiry::Keep),
             })
         }
         KeyOperation::Modify {
@@ -249,6 +249,8 @@ fn remove(given: &Given<'_>, condition: &Condition, return_previous: bool) -> Ev
     }
 }
 
+/// The entry as a touch leaves it. One that keeps the expiry moves nothing but the last access,
+/// which stands outside of versions: it is no write, and beats none on the other side of a split.
 fn touch(given: &Given<'_>, expiry: Expiry) -> Option<Entry> {
     let (entry, live) = live(given)?;
     let (expires_at, time_to_idle) = expiry_of(given, expiry);

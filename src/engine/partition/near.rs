@@ -52,10 +52,6 @@ impl Copies {
         }
     }
 
-    pub fn len(&self) -> usize {
-        self.entries.len()
-    }
-
     fn remove(&mut self, key: &Blob) {
         if let Some((entry, _)) = self.entries.remove(key) {
             let cost = cost(&entry);
@@ -159,6 +155,11 @@ impl Grants {
 }
 
 impl Partition {
+    /// How many near copies there are here.
+    pub fn near_copies(&self) -> usize {
+        self.copies.entries.len()
+    }
+
     fn has_near(&self) -> bool {
         self.settings.near_bytes_max > 0
     }

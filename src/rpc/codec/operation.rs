@@ -7,7 +7,7 @@ use crate::rpc::proto::{
     request::{self as wire, Operation as Sent, expiry_change::Change as SentExpiry},
 };
 use crate::types::message::Forward;
-use crate::types::{Blob, CacheId, Change, Expiry, KeyOperation, Operation, Request};
+use crate::types::{Blob, CacheId, Change, ClusterTime, Expiry, KeyOperation, Operation, Request};
 use bytes::Bytes;
 
 /// A request on its way to the primary.
@@ -15,7 +15,7 @@ pub fn encode_forward(forward: &Forward) -> proto::Forward {
     proto::Forward {
         id: forward.id,
         topology: version::some_topology(forward.topology),
-        time_left: forward.time_left,
+        deadline: forward.deadline.0,
         request: Some(encode(&forward.request)),
     }
 }
@@ -29,7 +29,7 @@ pub fn decode_forward(sent: proto::Forward) -> Result<Forward> {
     Ok(Forward {
         id: sent.id,
         topology: version::topology(sent.topology),
-        time_left: sent.time_left,
+        deadline: ClusterTime(sent.deadline),
         request: decode(required(sent.request, "request")?)?,
     })
 }

@@ -4,7 +4,7 @@ use super::{blob, entry, list, operation, required, transfer, update, version};
 use crate::error::{Error, Result};
 use crate::rpc::proto::{self, data::Body as Sent, watch_event::Type};
 use crate::types::message::{Body, Data, Event, EventKind, Replicate, Reset, Tail};
-use crate::types::{Blob, CacheId, ClusterTime, EntryVersion};
+use crate::types::{Blob, CacheId, ClusterTime, EntryVersion, EntryView};
 
 /// A message to a partition.
 pub fn encode(data: &Data) -> proto::Data {
@@ -88,10 +88,7 @@ fn encode_body(body: &Body) -> Sent {
             events: events.iter().map(encode_event).collect(),
         }),
         Body::Stale => Sent::Stale(proto::Stale {}),
-        Body::Near { entry, until } => Sent::Near(proto::Near {
-            entry: Some(entry::encode_answer(entry)),
-            until: until.0,
-        }),
+        Body::Near { entry, until } => Sent::Near(encode_near(entry, *until)),
         Body::Invalidate { key, counter } => Sent::Invalidate(proto::Invalidate {
             key: key.as_ref().map(blob::encode),
             counter: *counter,
@@ -99,6 +96,13 @@ fn encode_body(body: &Body) -> Sent {
         Body::Invalidated { counter } => {
             Sent::Invalidated(proto::Invalidated { counter: *counter })
         }
+    }
+}
+
+fn encode_near(entry: &EntryView, until: ClusterTime) -> proto::Near {
+    proto::Near {
+        entry: Some(entry::encode_answer(entry)),
+        until: until.0,
     }
 }
 

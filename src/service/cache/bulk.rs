@@ -22,59 +22,68 @@ pub async fn size(
     message: pb::SizeRequest,
     time: CallTime,
 ) -> Result<pb::SizeResponse> {
-    let (cache, partitions, backups) = {
+    let (cache, partitions, holders, counted) = {
         let view = front.handle.view();
         let cache = decode::known(&view, &message.cache)?;
-        let copies = Copied::of(message.copies)?;
+        let counted = Copied::of(message.copies)?;
         let node = match message.node.as_str() {
             "" => None,
             name => Some(inquiry::known_node(&view, name)?),
         };
-        let partitions = if copies.primary {
+        let partitions = if counted.primary {
             led_partitions(&view, cache, node, front.handle.me())?
         } else {
             Vec::new()
         };
         let holders: Vec<NodeInfo> = match node {
-            _ if !copies.backup || cache.table.is_empty() => Vec::new(),
+            _ if !(counted.backup || counted.near) || cache.table.is_empty() => Vec::new(),
             Some(node) => vec![node.clone()],
+            // Client nodes keep near copies.
+            None if counted.near => view.nodes.clone(),
             None => view.servers().cloned().collect(),
         };
-        (cache.settings.id(), partitions, holders)
+        (cache.settings.id(), partitions, holders, counted)
     };
     let mut size = count_primaries(front, cache, partitions, time).await?;
-    for holder in &backups {
-        size += if holder.member == front.handle.me().member {
-            inquiry::own_backup_entries(&front.handle, cache).await?
+    for holder in &holders {
+        let copies = if holder.member == front.handle.me().member {
+            inquiry::own_copies(&front.handle, cache).await?
         } else {
-            inquiry::backup_entries(&front.handle, holder, cache, time).await?
+            inquiry::copies(&front.handle, holder, cache, time).await?
         };
+        size += if counted.backup { copies.backup } else { 0 };
+        size += if counted.near { copies.near } else { 0 };
     }
     Ok(pb::SizeResponse { size })
 }
 
-/// Which copies are counted. Near ones do not exist, so there are none to count.
+/// Which copies are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Copied {
     primary: bool,
     backup: bool,
+    near: bool,
 }
 
 impl Copied {
     fn of(copies: i32) -> Result<Self> {
         use pb::size_request::Copies;
-        let (primary, backup) = match Copies::try_from(copies) {
-            Ok(Copies::Unspecified | Copies::Primary) => (true, false),
-            Ok(Copies::Backup) => (false, true),
-            Ok(Copies::Near) => (false, false),
-            Ok(Copies::All) => (true, true),
+        let (primary, backup, near) = match Copies::try_from(copies) {
+            Ok(Copies::Unspecified | Copies::Primary) => (true, false, false),
+            Ok(Copies::Backup) => (false, true, false),
+            Ok(Copies::Near) => (false, false, true),
+            Ok(Copies::All) => (true, true, true),
             Err(_) => {
                 return Err(Error::invalid(format!(
                     "copies = {copies} is not a kind of copy"
                 )));
             }
         };
-        Ok(Self { primary, backup })
+        Ok(Self {
+            primary,
+            backup,
+            near,
+        })
     }
 }
 
@@ -272,13 +281,13 @@ mod tests {
         use pb::size_request::Copies;
         let counted = |copies: Copies| {
             let copied = Copied::of(copies.into()).expect("a kind");
-            (copied.primary, copied.backup)
+            (copied.primary, copied.backup, copied.near)
         };
-        assert_eq!(counted(Copies::Unspecified), (true, false));
-        assert_eq!(counted(Copies::Primary), (true, false));
-        assert_eq!(counted(Copies::Backup), (false, true));
-        assert_eq!(counted(Copies::Near), (false, false));
-        assert_eq!(counted(Copies::All), (true, true));
+        assert_eq!(counted(Copies::Unspecified), (true, false, false));
+        assert_eq!(counted(Copies::Primary), (true, false, false));
+        assert_eq!(counted(Copies::Backup), (false, true, false));
+        assert_eq!(counted(Copies::Near), (false, false, true));
+        assert_eq!(counted(Copies::All), (true, true, true));
         let error = Copied::of(99).expect_err("unknown");
         assert_eq!(error.kind, ErrorKind::InvalidArgument);
     }

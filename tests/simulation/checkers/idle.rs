@@ -15,7 +15,7 @@ const SLACK: Time = CLOCK_ERROR + 5 * MS;
 pub fn check(record: &Record) -> Findings {
     let mut findings = Findings::default();
     for (key, reads, put) in put_once(record, Use::Idle) {
-        if !put.was_applied() {
+        if !put.was_applied() || may_return(record, put) {
             continue;
         }
         for read in &reads {
@@ -44,6 +44,12 @@ pub fn check(record: &Record) -> Findings {
         }
     }
     findings
+}
+
+/// Whether an earlier attempt may be applied after the one that was answered: it waits at a node
+/// that stands still, and all who knew its request id are gone when it is read.
+fn may_return(record: &Record, put: &Call) -> bool {
+    put.attempts > 1 && record.excused.contains_key(&put.cache)
 }
 
 /// The latest moment at which another call can have accessed the key before this read ended.
