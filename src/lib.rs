@@ -115,6 +115,17 @@
 //! taken in again whenever no server of its view stands, and what it says of a view counts for
 //! nobody: it may be the last of a cluster that is gone.
 //!
+//! **How does a node ask another one about itself?** (its counters, what it holds as a backup) By a
+//! connection of its own for one question. It is asked seldom and by people, so it need not be
+//! fast, and it must not stand in the queues of the links. Rejected: a kind of message on links,
+//! which the engine would have to pass by, and calls to the public services of the peer, whose
+//! certificates are for clients.
+//!
+//! **How does a client's watch resume without a double?** By what it has told since the last
+//! checkpoint, known by partition, counter, kind, key and version: what comes again is left out,
+//! and what should have been told before and was not means another history. Rejected: a token
+//! with every event, which would cost each of them the positions of all partitions.
+//!
 //! **When may a partition's machine be made?** With its cache. An empty one is a few hundred
 //! bytes; made on first use, each would have to be told apart from one that is lost.
 

@@ -1,25 +1,38 @@
 //! `get`: reads one key.
 
 use super::connection::Connection;
-use super::outcome::{Answer, Outcome};
+use super::key::{Key, duration};
+use super::outcome::{Answer, Failure, Outcome};
 use super::output::{self, Output};
-use crate::client::messages::Entry;
+use crate::client::messages::{Entry, Expiry, GetRequest};
 use clap::Args;
 use prost_types::Timestamp;
 use serde_json::{Value, json};
 use std::io::Write;
+use std::time::Duration;
 
 /// Read one key; exit code 1 where it does not live
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  embergrid get sessions TGT-1 --address 127.0.0.1:47500 \
-                        --key client.key.pem --trust authority.pem"
+    after_help = "Examples:\n  embergrid get sessions TGT-1 --address 127.0.0.1:47500 \
+                        --key client.key.pem --trust authority.pem\n  \
+                        embergrid get sessions TGT-1 --touch --output json"
 )]
 pub struct Arguments {
-    /// The cache
-    cache: String,
-    /// The key
-    key: String,
+    #[command(flatten)]
+    key: Key,
+    /// Count this as a use of the key
+    #[arg(long)]
+    touch: bool,
+    /// Count this as a use, and set how long the key lives from now on
+    #[arg(long, value_name = "DURATION", value_parser = crate::config::duration::parse, conflicts_with = "touch")]
+    time_to_live: Option<Duration>,
+    /// Count this as a use, and set how long the key lives without another
+    #[arg(long, value_name = "DURATION", value_parser = crate::config::duration::parse, conflicts_with = "touch")]
+    time_to_idle: Option<Duration>,
+    /// Leave the value out
+    #[arg(long, conflicts_with = "raw")]
+    omit_value: bool,
     /// Print the bytes of the value and nothing else
     #[arg(long)]
     raw: bool,
@@ -28,10 +41,16 @@ pub struct Arguments {
 }
 
 pub(super) async fn run(arguments: Arguments) -> Outcome {
+    let request = GetRequest {
+        key: arguments.key.bytes(),
+        affinity_key: arguments.key.affinity(),
+        touch: touch(&arguments)?,
+        cache: arguments.key.cache.clone(),
+        omit_value: arguments.omit_value,
+        ..GetRequest::default()
+    };
     let client = arguments.connection.client().await?;
-    let entry = client
-        .get(&arguments.cache, arguments.key.into_bytes())
-        .await?;
+    let entry = client.get_as(request).await?;
     match (&entry, arguments.connection.output) {
         (Some(entry), _) if arguments.raw => {
             // A reader that went away is not an error.
@@ -42,6 +61,16 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
         (None, Output::Table) => output::line("no such key"),
     }
     Ok(Answer::of(entry.is_some()))
+}
+
+/// What the read does to the key's expiry.
+fn touch(arguments: &Arguments) -> Result<Option<Expiry>, Failure> {
+    let expiry = Expiry {
+        time_to_live: arguments.time_to_live.map(duration).transpose()?,
+        time_to_idle: arguments.time_to_idle.map(duration).transpose()?,
+        keep: arguments.touch,
+    };
+    Ok((expiry != Expiry::default()).then_some(expiry))
 }
 
 /// An entry as JSON.
@@ -62,12 +91,8 @@ pub fn as_json(entry: &Entry) -> Value {
 /// An entry as a table of two columns.
 pub fn as_table(entry: &Entry) -> comfy_table::Table {
     let mut table = output::table(&["field", "value"]);
-    let text = |bytes: &[u8]| match std::str::from_utf8(bytes) {
-        Ok(text) => text.to_owned(),
-        Err(_) => format!("0x{}", output::hex(bytes)),
-    };
-    table.add_row(["key", &text(&entry.key)]);
-    table.add_row(["value", &text(&entry.value)]);
+    table.add_row(["key", &output::text(&entry.key)]);
+    table.add_row(["value", &output::text(&entry.value)]);
     table.add_row(["flags", &entry.flags.to_string()]);
     table.add_row(["version", &format!("{:016x}", entry.version)]);
     for (name, at) in [

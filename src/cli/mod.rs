@@ -3,21 +3,33 @@
 //! cluster out of reach.
 
 mod bench;
+mod cache;
 mod certs;
+mod colour;
+mod completions;
 mod config;
 mod connection;
 pub mod demo;
 mod get;
+mod key;
+mod live;
+mod modify;
 mod node;
 pub mod outcome;
 pub mod output;
 mod overrides;
+mod partitions;
+mod progress;
 mod put;
 mod remove;
+mod scan;
+mod stats;
 mod topology;
+mod touch;
+mod watch;
 
 use clap::error::ErrorKind;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, Parser, Subcommand};
 use outcome::{Answer, Failure, Outcome};
 use std::future::Future;
 use std::process::ExitCode;
@@ -45,10 +57,18 @@ enum Command {
     Get(get::Arguments),
     Put(put::Arguments),
     Remove(remove::Arguments),
+    Touch(touch::Arguments),
+    Modify(modify::Arguments),
+    Scan(scan::Arguments),
+    Watch(watch::Arguments),
+    Cache(cache::Arguments),
     Topology(topology::Arguments),
     Bench(bench::Arguments),
     #[command(hide = true)]
     BenchFloor(bench::floor::Arguments),
+    Partitions(partitions::Arguments),
+    Stats(stats::Arguments),
+    Completions(completions::Arguments),
 }
 
 /// Runs the command that this process was started with.
@@ -79,9 +99,17 @@ fn carry_out(command: Command) -> Outcome {
         Command::Get(arguments) => wait_for(get::run(arguments)),
         Command::Put(arguments) => wait_for(put::run(arguments)),
         Command::Remove(arguments) => wait_for(remove::run(arguments)),
+        Command::Touch(arguments) => wait_for(touch::run(arguments)),
+        Command::Modify(arguments) => wait_for(modify::run(arguments)),
+        Command::Scan(arguments) => wait_for(scan::run(arguments)),
+        Command::Watch(arguments) => wait_for(watch::run(arguments)),
+        Command::Cache(arguments) => wait_for(cache::run(arguments)),
         Command::Topology(arguments) => wait_for(topology::run(arguments)),
         Command::Bench(arguments) => bench::run(arguments),
         Command::BenchFloor(arguments) => bench::floor::run(&arguments),
+        Command::Partitions(arguments) => wait_for(partitions::run(arguments)),
+        Command::Stats(arguments) => wait_for(stats::run(arguments)),
+        Command::Completions(arguments) => completions::run(&arguments, CommandLine::command()),
     }
 }
 
@@ -113,7 +141,6 @@ fn usage(error: &clap::Error) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_well_formed_and_every_command_has_an_example() {

@@ -1,14 +1,13 @@
 //! `put`: stores one key.
 
 use super::connection::Connection;
+use super::key::{ConditionFlags, ExpiryFlags, Key};
 use super::outcome::{Answer, Failure, Outcome};
 use super::output::{self, Output};
-use crate::client::messages::condition::Condition as Choice;
-use crate::client::messages::{Condition, Expiry, PutRequest};
+use crate::client::messages::PutRequest;
 use clap::Args;
 use serde_json::json;
 use std::io::Read;
-use std::time::Duration;
 
 /// The longest value that is read from standard input, in bytes: that of the cluster.
 const VALUE_BYTES_MAX: u64 = 16 << 20;
@@ -20,42 +19,30 @@ const VALUE_BYTES_MAX: u64 = 16 << 20;
                         --time-to-idle 2h --if-absent"
 )]
 pub struct Arguments {
-    /// The cache
-    cache: String,
-    /// The key
-    key: String,
+    #[command(flatten)]
+    key: Key,
     /// The value; `-` reads it from standard input
     value: String,
-    /// How long it lives, such as 10s or 8h [default: as the cache says]
-    #[arg(long, value_parser = config_duration)]
-    time_to_live: Option<Duration>,
-    /// How long it lives without being used [default: as the cache says]
-    #[arg(long, value_parser = config_duration)]
-    time_to_idle: Option<Duration>,
+    #[command(flatten)]
+    expiry: ExpiryFlags,
     /// Opaque number that is stored beside the value
     #[arg(long, default_value_t)]
     flags: u32,
-    /// Only where the key does not live
-    #[arg(long, group = "condition")]
-    if_absent: bool,
-    /// Only where the key lives
-    #[arg(long, group = "condition")]
-    if_present: bool,
-    /// Only where the key lives with this version (hexadecimal, as `get` prints it)
-    #[arg(long, group = "condition", value_parser = version)]
-    if_version: Option<u64>,
+    #[command(flatten)]
+    condition: ConditionFlags,
     #[command(flatten)]
     connection: Connection,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Outcome {
     let request = PutRequest {
-        cache: arguments.cache.clone(),
-        key: arguments.key.clone().into_bytes().into(),
+        key: arguments.key.bytes(),
+        affinity_key: arguments.key.affinity(),
+        cache: arguments.key.cache,
         value: value(&arguments.value)?.into(),
         flags: arguments.flags,
-        expiry: expiry(&arguments)?,
-        condition: condition(&arguments),
+        expiry: arguments.expiry.message()?,
+        condition: arguments.condition.message(),
         ..PutRequest::default()
     };
     let client = arguments.connection.client().await?;
@@ -85,39 +72,4 @@ fn value(given: &str) -> Result<Vec<u8>, Failure> {
         )));
     }
     Ok(bytes)
-}
-
-fn expiry(arguments: &Arguments) -> Result<Option<Expiry>, Failure> {
-    if arguments.time_to_live.is_none() && arguments.time_to_idle.is_none() {
-        return Ok(None);
-    }
-    Ok(Some(Expiry {
-        time_to_live: arguments.time_to_live.map(duration).transpose()?,
-        time_to_idle: arguments.time_to_idle.map(duration).transpose()?,
-        keep: false,
-    }))
-}
-
-fn condition(arguments: &Arguments) -> Option<Condition> {
-    let choice = match arguments.if_version {
-        Some(version) => Choice::Version(version),
-        None if arguments.if_absent => Choice::Absent(true),
-        None if arguments.if_present => Choice::Present(true),
-        None => return None,
-    };
-    Some(Condition {
-        condition: Some(choice),
-    })
-}
-
-fn duration(length: Duration) -> Result<prost_types::Duration, Failure> {
-    prost_types::Duration::try_from(length).map_err(|_| Failure::usage("the duration is too long"))
-}
-
-fn version(text: &str) -> Result<u64, String> {
-    u64::from_str_radix(text, 16).map_err(|error| format!("not a hexadecimal number: {error}"))
-}
-
-fn config_duration(text: &str) -> Result<Duration, String> {
-    crate::config::duration::parse(text)
 }

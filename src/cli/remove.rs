@@ -2,6 +2,7 @@
 
 use super::connection::Connection;
 use super::get;
+use super::key::Key;
 use super::outcome::{Answer, Outcome};
 use super::output::{self, Output};
 use crate::client::messages::RemoveRequest;
@@ -13,10 +14,8 @@ use serde_json::{Value, json};
 #[command(after_help = "Examples:\n  embergrid remove sessions TGT-1\n  \
                         embergrid remove service-tickets ST-1 --take")]
 pub struct Arguments {
-    /// The cache
-    cache: String,
-    /// The key
-    key: String,
+    #[command(flatten)]
+    key: Key,
     /// Print what was removed: of all callers that take a key, one gets it
     #[arg(long)]
     take: bool,
@@ -27,8 +26,9 @@ pub struct Arguments {
 pub(super) async fn run(arguments: Arguments) -> Outcome {
     let client = arguments.connection.client().await?;
     let request = RemoveRequest {
-        cache: arguments.cache,
-        key: arguments.key.into_bytes().into(),
+        key: arguments.key.bytes(),
+        affinity_key: arguments.key.affinity(),
+        cache: arguments.key.cache,
         return_previous: arguments.take,
         ..RemoveRequest::default()
     };

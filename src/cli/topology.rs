@@ -1,46 +1,80 @@
 //! `topology`: the nodes of the cluster, and how its caches lie on them.
 
+use super::colour::{Tone, cell};
 use super::connection::Connection;
 use super::get::point;
+use super::live;
 use super::outcome::{Answer, Outcome};
 use super::output::{self, Output};
+use crate::client::Client;
 use crate::client::messages::node::State;
 use crate::client::messages::partition_table_response::Cache;
 use crate::client::messages::{Node, NodeRole, TopologyResponse};
 use clap::Args;
+use comfy_table::Cell;
 use serde_json::{Value, json};
+use std::fmt::Write as _;
+use std::io::IsTerminal;
 
 /// Show the nodes and the caches of the cluster, as one node knows them
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Example:\n  embergrid topology --address 127.0.0.1:47500..47502 \
-                        --key client.key.pem --trust authority.pem --output json"
+    after_help = "Examples:\n  embergrid topology --address 127.0.0.1:47500..47502 \
+                        --key client.key.pem --trust authority.pem --output json\n  \
+                        embergrid topology --watch"
 )]
 pub struct Arguments {
+    /// Show it again whenever it changes: a live view on a terminal, else one after another
+    #[arg(long)]
+    watch: bool,
     #[command(flatten)]
     connection: Connection,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Outcome {
     let client = arguments.connection.client().await?;
-    let topology = client.topology().await?;
-    let caches = client.partition_table("").await?.caches;
-    match arguments.connection.output {
-        Output::Json => output::json(&as_json(&topology, &caches)),
-        Output::Table => print_tables(&topology, &caches),
+    let output = arguments.connection.output;
+    let terminal = std::io::stdout().is_terminal() && std::io::stdin().is_terminal();
+    if !arguments.watch {
+        let topology = client.topology().await?;
+        let caches = client.partition_table("").await?.caches;
+        match output {
+            Output::Json => output::json(&as_json(&topology, &caches)),
+            Output::Table => output::line(as_tables(&topology, &caches)),
+        }
+        Ok(Answer::Yes)
+    } else if terminal && output == Output::Table {
+        live::show(&client).await
+    } else {
+        follow(&client, output).await
     }
-    Ok(Answer::Yes)
 }
 
-fn print_tables(topology: &TopologyResponse, caches: &[Cache]) {
+/// Prints every view as it comes, until the reader goes away.
+async fn follow(client: &Client, output: Output) -> Outcome {
+    let mut views = client.watch_topology();
+    loop {
+        let topology = views.next().await?;
+        let caches = client.partition_table("").await?.caches;
+        let read_on = match output {
+            Output::Json => output::json_line(&as_json(&topology, &caches)),
+            Output::Table => output::try_line(as_tables(&topology, &caches)),
+        };
+        if !read_on {
+            return Ok(Answer::Yes);
+        }
+    }
+}
+
+fn as_tables(topology: &TopologyResponse, caches: &[Cache]) -> String {
     let number = topology
         .version
         .as_ref()
         .map_or(0, |version| version.number);
-    output::line(format_args!(
-        "cluster {}, topology version {number}, coordinator {}, asked {}",
+    let mut text = format!(
+        "cluster {}, topology version {number}, coordinator {}, asked {}\n",
         topology.cluster_name, topology.coordinator, topology.self_
-    ));
+    );
     let mut nodes = output::table(&[
         "node",
         "address",
@@ -52,29 +86,33 @@ fn print_tables(topology: &TopologyResponse, caches: &[Cache]) {
     ]);
     for node in &topology.nodes {
         nodes.add_row([
-            node.consistent_id.clone(),
-            node.address.clone(),
-            role(node).to_owned(),
-            state(node).to_owned(),
-            point(node.started_at.as_ref()).unwrap_or_default(),
-            node.version.clone(),
-            days_left(node),
+            Cell::new(&node.consistent_id),
+            Cell::new(&node.address),
+            Cell::new(role(node)),
+            cell(state(node), Some(state_tone(node))),
+            Cell::new(point(node.started_at.as_ref()).unwrap_or_default()),
+            Cell::new(&node.version),
+            Cell::new(days_left(node)),
         ]);
     }
-    output::line(nodes);
+    let _ = write!(text, "{nodes}");
     if !caches.is_empty() {
         let mut table = output::table(&["cache", "partitions", "copies", "loading", "lost"]);
         for cache in caches {
             table.add_row([
-                cache.name.clone(),
-                cache.partitions.len().to_string(),
-                cache.copies_owned.to_string(),
-                cache.copies_loading.to_string(),
-                lost(cache).to_string(),
+                Cell::new(&cache.name),
+                Cell::new(cache.partitions.len()),
+                Cell::new(cache.copies_owned),
+                cell(
+                    cache.copies_loading,
+                    tone(cache.copies_loading, Tone::Passing),
+                ),
+                cell(lost(cache), tone(lost(cache), Tone::Bad)),
             ]);
         }
-        output::line(table);
+        let _ = write!(text, "\n{table}");
     }
+    text
 }
 
 fn as_json(topology: &TopologyResponse, caches: &[Cache]) -> Value {
@@ -125,15 +163,25 @@ fn days_left(node: &Node) -> String {
 }
 
 /// Partitions all of whose owners are gone.
-fn lost(cache: &Cache) -> usize {
-    cache
-        .partitions
-        .iter()
-        .filter(|partition| partition.lost)
-        .count()
+pub(super) fn lost(cache: &Cache) -> u64 {
+    let lost = cache.partitions.iter().filter(|partition| partition.lost);
+    lost.count() as u64
 }
 
-fn role(node: &Node) -> &'static str {
+/// A count that should be zero.
+fn tone(count: u64, otherwise: Tone) -> Option<Tone> {
+    (count > 0).then_some(otherwise)
+}
+
+pub(super) fn state_tone(node: &Node) -> Tone {
+    match node.state() {
+        State::Alive => Tone::Good,
+        State::Loading | State::Leaving => Tone::Passing,
+        State::Suspected | State::Unspecified => Tone::Bad,
+    }
+}
+
+pub(super) fn role(node: &Node) -> &'static str {
     match node.role() {
         NodeRole::Server => "server",
         NodeRole::Client => "client",
@@ -141,7 +189,7 @@ fn role(node: &Node) -> &'static str {
     }
 }
 
-fn state(node: &Node) -> &'static str {
+pub(super) fn state(node: &Node) -> &'static str {
     match node.state() {
         State::Alive => "alive",
         State::Loading => "loading",

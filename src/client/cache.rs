@@ -2,18 +2,14 @@
 
 use super::retry::Effect;
 use super::{Client, cache_service, request_id};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::rpc::proto::{
-    Entry, GetRequest, ModifyRequest, ModifyResponse, PutRequest, PutResponse, RemoveRequest,
-    RemoveResponse, ScanRequest, ScanResponse, TouchRequest, TouchResponse,
+    ClearRequest, Entry, GetRequest, ModifyRequest, ModifyResponse, PutRequest, PutResponse,
+    RemoveRequest, RemoveResponse, SizeRequest, TouchRequest, TouchResponse,
 };
-use std::time::Instant;
-
-/// How many entries one scan collects at most; go on from the last cursor.
-const SCAN_ENTRIES_MAX: u64 = 10_000;
 
 /// Gives a request an id where it has none.
-fn identified(id: &mut bytes::Bytes) -> Result<()> {
+pub(super) fn identified(id: &mut bytes::Bytes) -> Result<()> {
     if id.is_empty() {
         *id = bytes::Bytes::copy_from_slice(&request_id()?);
     }
@@ -26,6 +22,17 @@ impl Client {
     /// # Errors
     ///
     /// As any call: see [`ErrorKind`].
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// if let Some(entry) = client.get("sessions", "TGT-1").await? {
+    ///     println!("{:?} until {:?}", entry.value, entry.expires_at);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn get(&self, cache: &str, key: impl Into<bytes::Bytes>) -> Result<Option<Entry>> {
         let request = GetRequest {
             cache: cache.to_owned(),
@@ -40,6 +47,23 @@ impl Client {
     /// # Errors
     ///
     /// As any call: see [`ErrorKind`].
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// use embergrid::client::messages::{Expiry, GetRequest};
+    ///
+    /// // Read it, and leave its expiry as it is, but count this as an access.
+    /// let entry = client.get_as(GetRequest {
+    ///     cache: "sessions".into(),
+    ///     key: "TGT-1".into(),
+    ///     touch: Some(Expiry { keep: true, ..Expiry::default() }),
+    ///     ..GetRequest::default()
+    /// }).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn get_as(&self, mut request: GetRequest) -> Result<Option<Entry>> {
         let effect = if request.touch.is_some() {
             Effect::Write
@@ -58,6 +82,27 @@ impl Client {
     /// # Errors
     ///
     /// As any call; UNKNOWN where it may have been applied or not.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// use embergrid::client::messages::{Condition, PutRequest, condition};
+    ///
+    /// // Only where nobody has it yet.
+    /// let reply = client.put(PutRequest {
+    ///     cache: "sessions".into(),
+    ///     key: "TGT-1".into(),
+    ///     value: "alice".into(),
+    ///     condition: Some(Condition { condition: Some(condition::Condition::Absent(true)) }),
+    ///     ..PutRequest::default()
+    /// }).await?;
+    /// if !reply.applied {
+    ///     println!("somebody was first");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn put(&self, mut request: PutRequest) -> Result<PutResponse> {
         identified(&mut request.request_id)?;
         let send = async |channel, message| cache_service(channel).put(message).await;
@@ -69,6 +114,26 @@ impl Client {
     /// # Errors
     ///
     /// As any call; UNKNOWN where it may have been applied or not.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// use embergrid::client::messages::RemoveRequest;
+    ///
+    /// // Take: of all callers, one gets the ticket.
+    /// let reply = client.remove(RemoveRequest {
+    ///     cache: "service-tickets".into(),
+    ///     key: "ST-1".into(),
+    ///     return_previous: true,
+    ///     ..RemoveRequest::default()
+    /// }).await?;
+    /// if let Some(ticket) = reply.previous.filter(|_| reply.applied) {
+    ///     println!("the ticket is ours: {:?}", ticket.value);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn remove(&self, mut request: RemoveRequest) -> Result<RemoveResponse> {
         identified(&mut request.request_id)?;
         let send = async |channel, message| cache_service(channel).remove(message).await;
@@ -80,6 +145,26 @@ impl Client {
     /// # Errors
     ///
     /// As any call; UNKNOWN where it may have been applied or not.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// use embergrid::client::messages::{Expiry, TouchRequest};
+    ///
+    /// let reply = client.touch(TouchRequest {
+    ///     cache: "sessions".into(),
+    ///     key: "TGT-1".into(),
+    ///     expiry: Some(Expiry {
+    ///         time_to_live: Some(prost_types::Duration { seconds: 3_600, nanos: 0 }),
+    ///         ..Expiry::default()
+    ///     }),
+    ///     ..TouchRequest::default()
+    /// }).await?;
+    /// assert!(reply.applied, "the session is over");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn touch(&self, mut request: TouchRequest) -> Result<TouchResponse> {
         identified(&mut request.request_id)?;
         let send = async |channel, message| cache_service(channel).touch(message).await;
@@ -91,40 +176,82 @@ impl Client {
     /// # Errors
     ///
     /// As any call; UNKNOWN where it may have been applied or not.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// use embergrid::client::messages::modify_request::{Change, Increment};
+    /// use embergrid::client::messages::ModifyRequest;
+    ///
+    /// let reply = client.modify(ModifyRequest {
+    ///     cache: "counters".into(),
+    ///     key: "logins".into(),
+    ///     change: Some(Change::Increment(Increment {
+    ///         delta: 1,
+    ///         initial: Some(1),
+    ///         ..Increment::default()
+    ///     })),
+    ///     ..ModifyRequest::default()
+    /// }).await?;
+    /// println!("login number {:?}", reply.value);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn modify(&self, mut request: ModifyRequest) -> Result<ModifyResponse> {
         identified(&mut request.request_id)?;
         let send = async |channel, message| cache_service(channel).modify(message).await;
         self.single(Effect::Write, request, send).await
     }
 
-    /// Entries of a cache with their cursors: as many as the request limits, 10,000 at most. The
-    /// cursor of the last one goes on behind it.
+    /// Counts the entries of a cache.
     ///
     /// # Errors
     ///
-    /// As any call; DEADLINE_EXCEEDED where the stream did not end in time.
-    pub async fn scan(&self, mut request: ScanRequest) -> Result<Vec<ScanResponse>> {
-        if request.limit == 0 || request.limit > SCAN_ENTRIES_MAX {
-            request.limit = SCAN_ENTRIES_MAX;
-        }
-        let deadline = Instant::now() + self.connections.options.timeout;
-        let send = async |channel, message| cache_service(channel).scan(message).await;
-        let mut stream = self.call(Effect::Read, request, send).await?;
-        let collect = async {
-            let mut entries = Vec::new();
-            while let Some(found) = stream.message().await? {
-                entries.push(found);
-            }
-            Ok(entries)
-        };
-        match tokio::time::timeout_at(deadline.into(), collect).await {
-            Ok(collected) => {
-                collected.map_err(|status: tonic::Status| crate::rpc::status::from_status(&status))
-            }
-            Err(_) => Err(Error::new(
-                ErrorKind::DeadlineExceeded,
-                "the scan did not end in time",
-            )),
-        }
+    /// As any call. Nothing is estimated: a partition that does not answer fails the call.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// use embergrid::client::messages::SizeRequest;
+    ///
+    /// let sessions = client.size(SizeRequest {
+    ///     cache: "sessions".into(),
+    ///     ..SizeRequest::default()
+    /// }).await?;
+    /// println!("{sessions} users are signed on");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn size(&self, request: SizeRequest) -> Result<u64> {
+        let send = async |channel, message| cache_service(channel).size(message).await;
+        Ok(self.call(Effect::Read, request, send).await?.size)
+    }
+
+    /// Removes all entries of a cache, or the keys that are named; how many there were.
+    ///
+    /// # Errors
+    ///
+    /// As any call; UNKNOWN where some or all may have been removed.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// use embergrid::client::messages::ClearRequest;
+    ///
+    /// let removed = client.clear(ClearRequest {
+    ///     cache: "sessions".into(),
+    ///     ..ClearRequest::default()
+    /// }).await?;
+    /// println!("{removed} sessions ended");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn clear(&self, mut request: ClearRequest) -> Result<u64> {
+        identified(&mut request.request_id)?;
+        let send = async |channel, message| cache_service(channel).clear(message).await;
+        Ok(self.call(Effect::Write, request, send).await?.removed)
     }
 }

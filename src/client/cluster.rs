@@ -2,10 +2,11 @@
 
 use super::retry::Effect;
 use super::{Client, cluster_service, request_id};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::proto::{
-    CacheSettings, CreateCacheRequest, PartitionTableRequest, PartitionTableResponse,
-    TopologyRequest, TopologyResponse,
+    CacheDescription, CacheSettings, CreateCacheRequest, DescribeCacheRequest, DropCacheRequest,
+    ListCachesRequest, NodeStatsRequest, NodeStatsResponse, PartitionTableRequest,
+    PartitionTableResponse, TopologyRequest, TopologyResponse,
 };
 
 impl Client {
@@ -14,6 +15,17 @@ impl Client {
     /// # Errors
     ///
     /// As any call.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// for node in client.topology().await?.nodes {
+    ///     println!("{} at {}", node.consistent_id, node.address);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn topology(&self) -> Result<TopologyResponse> {
         let send = async |channel, message| cluster_service(channel).topology(message).await;
         self.call(Effect::Read, TopologyRequest::default(), send)
@@ -25,6 +37,17 @@ impl Client {
     /// # Errors
     ///
     /// As any call; NOT_FOUND where there is no such cache.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// for cache in client.partition_table("").await?.caches {
+    ///     println!("{}: {} copies still load", cache.name, cache.copies_loading);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn partition_table(&self, cache: &str) -> Result<PartitionTableResponse> {
         let request = PartitionTableRequest {
             cache: cache.to_owned(),
@@ -33,18 +56,143 @@ impl Client {
         self.call(Effect::Read, request, send).await
     }
 
-    /// Creates a cache; one that exists with the same settings is a success.
+    /// Creates a cache and describes it; one that exists with the same settings is a success.
+    /// Every node knows it then.
     ///
     /// # Errors
     ///
     /// ALREADY_EXISTS where one of the name has other settings; else as any call.
-    pub async fn create_cache(&self, settings: CacheSettings) -> Result<()> {
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// use embergrid::client::messages::{CacheMode, CacheSettings};
+    ///
+    /// let cache = client.create_cache(CacheSettings {
+    ///     name: "service-tickets".into(),
+    ///     mode: CacheMode::Partitioned.into(),
+    ///     backups: Some(1),
+    ///     time_to_live: Some(prost_types::Duration { seconds: 10, nanos: 0 }),
+    ///     ..CacheSettings::default()
+    /// }).await?;
+    /// println!("its id is {}", cache.id);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn create_cache(&self, settings: CacheSettings) -> Result<CacheDescription> {
         let request = CreateCacheRequest {
             settings: Some(settings),
             request_id: bytes::Bytes::copy_from_slice(&request_id()?),
         };
         let send = async |channel, message| cluster_service(channel).create_cache(message).await;
+        let reply = self.call(Effect::Write, request, send).await?;
+        described(reply.cache)
+    }
+
+    /// The settings of a cache, every default filled in.
+    ///
+    /// # Errors
+    ///
+    /// NOT_FOUND where there is no such cache; else as any call.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// use embergrid::error::ErrorKind;
+    ///
+    /// match client.describe_cache("sessions").await {
+    ///     Ok(cache) => println!("{:?}", cache.settings),
+    ///     Err(error) if error.kind == ErrorKind::NotFound => println!("not there"),
+    ///     Err(error) => return Err(error),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn describe_cache(&self, name: &str) -> Result<CacheDescription> {
+        let request = DescribeCacheRequest {
+            name: name.to_owned(),
+        };
+        let send = async |channel, message| cluster_service(channel).describe_cache(message).await;
+        let reply = self.call(Effect::Read, request, send).await?;
+        described(reply.cache)
+    }
+
+    /// All caches, by name.
+    ///
+    /// # Errors
+    ///
+    /// As any call.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// for cache in client.list_caches().await? {
+    ///     println!("{:?}", cache.settings.map(|settings| settings.name));
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn list_caches(&self) -> Result<Vec<CacheDescription>> {
+        let send = async |channel, message| cluster_service(channel).list_caches(message).await;
+        let request = ListCachesRequest::default();
+        Ok(self.call(Effect::Read, request, send).await?.caches)
+    }
+
+    /// Drops a cache with all that is in it. Every node knows then.
+    ///
+    /// # Errors
+    ///
+    /// NOT_FOUND where there is no such cache; UNKNOWN where it may have been dropped or not; else
+    /// as any call.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// client.drop_cache("service-tickets").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn drop_cache(&self, name: &str) -> Result<()> {
+        // A node takes any drop of a cache that was dropped a moment ago for a repetition of it, and
+        // answers as it did then; whoever drops it anew is told that it is gone.
+        self.describe_cache(name).await?;
+        let request = DropCacheRequest {
+            name: name.to_owned(),
+            request_id: bytes::Bytes::copy_from_slice(&request_id()?),
+        };
+        let send = async |channel, message| cluster_service(channel).drop_cache(message).await;
         self.call(Effect::Write, request, send).await?;
         Ok(())
     }
+
+    /// The counters of a node, by its consistent id; an empty one means the node that is asked.
+    ///
+    /// # Errors
+    ///
+    /// NOT_FOUND where the view has no such node; else as any call.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// let stats = client.node_stats("").await?;
+    /// println!("{}: {:?} requests", stats.node, stats.counters.get("requests"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn node_stats(&self, node: &str) -> Result<NodeStatsResponse> {
+        let request = NodeStatsRequest {
+            node: node.to_owned(),
+        };
+        let send = async |channel, message| cluster_service(channel).node_stats(message).await;
+        self.call(Effect::Read, request, send).await
+    }
+}
+
+fn described(cache: Option<CacheDescription>) -> Result<CacheDescription> {
+    cache.ok_or_else(|| Error::new(ErrorKind::Internal, "the node did not describe the cache"))
 }

@@ -36,6 +36,7 @@
 //! # }
 //! ```
 
+mod batch;
 mod cache;
 mod channel;
 mod cluster;
@@ -45,9 +46,16 @@ mod pipeline;
 mod request_id;
 mod retry;
 mod routes;
+mod scan;
+mod stream;
+mod topology;
+mod watch;
 
 pub use channel::Options;
 pub use request_id::{random_bytes, request_id};
+pub use scan::Scan;
+pub use topology::TopologyWatch;
+pub use watch::Watch;
 
 use crate::config::AddressList;
 use crate::error::Result;

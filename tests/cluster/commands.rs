@@ -30,6 +30,30 @@ fn wrong_usage_is_two() {
         ],
         &["put", "sessions", "TGT-1", "alice", "--time-to-live", "2"],
         &["topology", "--output", "xml"],
+        &["topology", "--colour"],
+        &["touch", "sessions"],
+        &["touch", "c", "k", "--keep-expiry", "--time-to-live", "1s"],
+        &["modify", "c", "k"],
+        &["modify", "c", "k", "--append", "a", "--prepend", "b"],
+        &["modify", "c", "k", "--append", "a", "--wrap"],
+        &["modify", "c", "k", "--increment", "many"],
+        &["scan"],
+        &["scan", "c", "--limit", "0"],
+        &["scan", "c", "--cursor", "xyz"],
+        &["watch", "c", "--current", "--resume", "00"],
+        &["watch", "c", "--for", "5"],
+        &["cache"],
+        &["cache", "create"],
+        &["cache", "create", "c", "--cache-mode", "shared"],
+        &["cache", "create", "c", "--partitions", "0"],
+        &["cache", "create", "c", "--node-filter", "disk"],
+        &["cache", "describe"],
+        &["cache", "drop"],
+        &["cache", "size", "c", "--copies", "some"],
+        &["cache", "clear"],
+        &["partitions", "a", "b"],
+        &["stats", "--nonsense"],
+        &["completions", "tcsh"],
         &["certs", "node"],
         &["node", "--local-port", "many"],
         &["node", "--set", "nonsense"],
@@ -43,11 +67,43 @@ fn wrong_usage_is_two() {
 #[test]
 fn help_is_given_with_an_example() {
     for command in [
-        "node", "demo", "certs", "config", "get", "put", "remove", "topology",
+        "node",
+        "demo",
+        "certs",
+        "config",
+        "get",
+        "put",
+        "remove",
+        "touch",
+        "modify",
+        "scan",
+        "watch",
+        "cache",
+        "cache list",
+        "cache create",
+        "cache describe",
+        "cache drop",
+        "cache size",
+        "cache clear",
+        "topology",
+        "partitions",
+        "stats",
+        "completions",
     ] {
-        let ended = embergrid(&[command, "--help"], LIMIT);
+        let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+        let ended = embergrid(&words, LIMIT);
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert!(ended.output.contains("Example"), "{ended:?}");
+    }
+}
+
+#[test]
+fn shells_get_their_completions() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let ended = embergrid(&["completions", shell], LIMIT);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(ended.output.contains("embergrid"), "{shell}: {ended:?}");
+        assert!(ended.output.contains("partitions"), "{shell}: {ended:?}");
     }
 }
 
@@ -120,6 +176,18 @@ fn a_cluster_out_of_reach_is_three() {
         &["get", "c", "k"],
         &["put", "c", "k", "v"],
         &["remove", "c", "k"],
+        &["touch", "c", "k"],
+        &["modify", "c", "k", "--append", "x"],
+        &["scan", "c"],
+        &["watch", "c"],
+        &["cache", "list"],
+        &["cache", "create", "c"],
+        &["cache", "describe", "c"],
+        &["cache", "drop", "c"],
+        &["cache", "size", "c"],
+        &["cache", "clear", "c"],
+        &["partitions"],
+        &["stats"],
     ] {
         let ended = embergrid(&with_flags(arguments, &flags), LIMIT);
         assert_eq!(ended.code, Some(3), "{ended:?}");

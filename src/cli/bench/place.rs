@@ -136,7 +136,7 @@ impl Place {
             ..CacheSettings::default()
         };
         match self.client.create_cache(settings).await {
-            Ok(()) => self.wait_for_balance(&plan.cache).await,
+            Ok(_) => self.wait_for_balance(&plan.cache).await,
             // One that exists with other settings is used as it is.
             Err(error) if error.kind == ErrorKind::AlreadyExists => Ok(()),
             Err(error) => Err(error.into()),
