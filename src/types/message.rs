@@ -193,7 +193,7 @@ pub enum Body {
     Replicate(Replicate),
     /// Owner → primary: everything up to this counter is held.
     Ack { stream: TopologyVersion, upto: u64 },
-    /// Owner → primary: something is missing behind this counter.
+    /// Owner → primary: something is missing behind this counter; without a stream, all of it.
     Gap { stream: TopologyVersion, have: u64 },
     /// Part of a transfer: primary → loading owner, or source → primary.
     Chunk(Chunk),

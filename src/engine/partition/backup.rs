@@ -4,8 +4,13 @@
 use super::{Cx, Partition};
 use crate::engine::planted::{self, Fault};
 use crate::error::Error;
-use crate::types::Member;
 use crate::types::message::{Body, Replicate, Reset};
+use crate::types::time::SECOND;
+use crate::types::{Member, Micros, TopologyVersion};
+
+/// How long an owner to be waits for the first piece before it says that it has nothing, and how
+/// often it says so.
+pub const ASK_LOAD: Micros = SECOND;
 
 impl Partition {
     /// Updates of the stream. Doubled ones are skipped, a gap is reported, another stream than
@@ -111,10 +116,18 @@ impl Partition {
     }
 
     /// The tail does not settle: a commit may have been lost, so the last acknowledgement is
-    /// repeated and the primary answers it.
+    /// repeated and the primary answers it. Or nothing comes to one that shall load: it was in
+    /// other views, and its copy is gone, since the primary last loaded it.
     pub(super) fn settle(&mut self, cx: &Cx<'_>) {
         self.settle_at = None;
-        if let Some(primary) = self.primary().filter(|_| self.is_member()) {
+        let empty = self.place.loading.contains(&self.me)
+            && self.incoming.is_none()
+            && self.outgoing.is_none();
+        if empty && let Some(primary) = self.primary() {
+            let stream = TopologyVersion::default();
+            self.send(primary, Body::Gap { stream, have: 0 }, cx);
+            self.settle_at = Some(cx.now.mono.after(ASK_LOAD));
+        } else if let Some(primary) = self.primary().filter(|_| self.is_member()) {
             let (stream, upto) = (self.log.stream, self.log.applied);
             self.send(primary, Body::Ack { stream, upto }, cx);
             self.watch_settling(cx);

@@ -541,13 +541,31 @@ impl Partition {
         self.advance(cx);
     }
 
-    /// A member of the stream misses updates.
+    /// A member of the stream misses updates; one that names no stream has nothing at all.
     pub(super) fn on_gap(&mut self, from: Member, stream: TopologyVersion, have: u64, cx: &Cx<'_>) {
+        if stream == TopologyVersion::default() {
+            self.load_again(from, cx);
+            return;
+        }
         let Some(lead) = self.lead.as_ref().filter(|lead| lead.stream == stream) else {
             return;
         };
         if lead.joined.contains(&from) && have >= self.log.committed.counter {
             self.repeat_updates(from, have, cx);
+        }
+    }
+
+    /// An owner to be has nothing, though it may have been loaded in an earlier view. One that has
+    /// begun to load in this one acknowledges the pieces and keeps what it has.
+    fn load_again(&mut self, to: Member, cx: &Cx<'_>) {
+        let Some(lead) = self.lead.as_ref().filter(|lead| lead.is_active()) else {
+            return;
+        };
+        let place = &self.place;
+        let now = place.topology.number;
+        let under_way = lead.loads.get(&to).is_some_and(|load| load.goes_on(now));
+        if !under_way && place.loading.contains(&to) && !place.sources.contains(&to) {
+            self.begin_load(to, cx);
         }
     }
 

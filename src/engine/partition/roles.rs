@@ -49,7 +49,7 @@ impl Partition {
                 self.incoming = None;
                 self.begin_merge_out(cx);
             } else if self.place.loading.contains(&self.me) {
-                self.become_loading(&old);
+                self.become_loading(&old, cx);
             } else {
                 self.forget();
             }
@@ -123,11 +123,12 @@ impl Partition {
     }
 
     /// A member that loads keeps what it has only while the same primary goes on.
-    fn become_loading(&mut self, old: &Place) {
+    fn become_loading(&mut self, old: &Place, cx: &Cx<'_>) {
         let same_primary = old.owners.first() == self.place.owners.first();
         let goes_on = same_primary && old.loading.contains(&self.me) && self.incoming.is_some();
         if !goes_on {
             self.forget();
+            self.settle_at = Some(cx.now.mono.after(super::backup::ASK_LOAD));
         } else if self.complete.is_some() {
             self.complete = Some(self.place.topology);
             self.reports.push(Report::Loaded);

@@ -43,6 +43,11 @@ pub struct Outgoing {
 }
 
 impl Outgoing {
+    /// Whether it was begun in this view and is not finished.
+    pub fn goes_on(&self, topology: u64) -> bool {
+        self.session == topology && !self.is_finished()
+    }
+
     /// Whether everything has been acknowledged.
     pub fn is_finished(&self) -> bool {
         self.cut && self.under_way.is_empty()
