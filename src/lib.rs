@@ -126,6 +126,13 @@
 //! and what should have been told before and was not means another history. Rejected: a token
 //! with every event, which would cost each of them the positions of all partitions.
 //!
+//! **How does a server hand over?** The view names it as draining: placement then gives it nothing,
+//! the owners to be load as at any change of nodes, and it leaves once no table names it. So a drain
+//! outlives the loss of a coordinator and is undone by a restart, which is a new life. Where no
+//! other server stays it is refused; one that drains alone after a split stays, since nobody has
+//! what it has. From the moment it says that it leaves, it answers "ask another" at once.
+//! Rejected: a transfer of its own for draining, beside the one that loading is.
+//!
 //! **When may a partition's machine be made?** With its cache. An empty one is a few hundred
 //! bytes; made on first use, each would have to be told apart from one that is lost.
 

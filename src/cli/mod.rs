@@ -10,6 +10,7 @@ mod completions;
 mod config;
 mod connection;
 pub mod demo;
+mod drain;
 mod get;
 mod key;
 mod live;
@@ -22,6 +23,7 @@ mod partitions;
 mod progress;
 mod put;
 mod remove;
+mod safe_to_stop;
 mod scan;
 mod stats;
 mod topology;
@@ -68,6 +70,8 @@ enum Command {
     BenchFloor(bench::floor::Arguments),
     Partitions(partitions::Arguments),
     Stats(stats::Arguments),
+    SafeToStop(safe_to_stop::Arguments),
+    Drain(drain::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -109,6 +113,8 @@ fn carry_out(command: Command) -> Outcome {
         Command::BenchFloor(arguments) => bench::floor::run(&arguments),
         Command::Partitions(arguments) => wait_for(partitions::run(arguments)),
         Command::Stats(arguments) => wait_for(stats::run(arguments)),
+        Command::SafeToStop(arguments) => wait_for(safe_to_stop::run(arguments)),
+        Command::Drain(arguments) => wait_for(drain::run(arguments)),
         Command::Completions(arguments) => completions::run(&arguments, CommandLine::command()),
     }
 }

@@ -132,7 +132,7 @@ async fn serve(settings: &Settings, stop_with_stdin: bool) -> Outcome {
     announced.abort();
     match ended {
         Some(Err(error)) => return Err(error.into()),
-        Some(Ok(())) => return Err(Failure::failed("the node stopped by itself; see its log")),
+        Some(Ok(())) => tracing::info!("drained: what this node owned is with others, and it left"),
         None => tracing::info!("leaving in order; a second signal stops at once"),
     }
     tokio::select! {

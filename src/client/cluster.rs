@@ -4,9 +4,10 @@ use super::retry::Effect;
 use super::{Client, cluster_service, request_id};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::proto::{
-    CacheDescription, CacheSettings, CreateCacheRequest, DescribeCacheRequest, DropCacheRequest,
-    ListCachesRequest, NodeStatsRequest, NodeStatsResponse, PartitionTableRequest,
-    PartitionTableResponse, TopologyRequest, TopologyResponse,
+    CacheDescription, CacheSettings, CreateCacheRequest, DescribeCacheRequest, DrainRequest,
+    DropCacheRequest, ListCachesRequest, NodeStatsRequest, NodeStatsResponse,
+    PartitionTableRequest, PartitionTableResponse, SafeToStopRequest, SafeToStopResponse,
+    TopologyRequest, TopologyResponse,
 };
 
 impl Client {
@@ -190,6 +191,58 @@ impl Client {
         };
         let send = async |channel, message| cluster_service(channel).node_stats(message).await;
         self.call(Effect::Read, request, send).await
+    }
+
+    /// Whether a node, by its name, may stop without loss. Empty: the node that answers.
+    ///
+    /// # Errors
+    ///
+    /// As any call; NOT_FOUND where the view has no such node.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// let answer = client.safe_to_stop("node-1").await?;
+    /// for reason in &answer.reasons {
+    ///     println!("not now: {reason}");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn safe_to_stop(&self, node: &str) -> Result<SafeToStopResponse> {
+        let request = SafeToStopRequest {
+            node: node.to_owned(),
+        };
+        let send = async |channel, message| cluster_service(channel).safe_to_stop(message).await;
+        self.call(Effect::Read, request, send).await
+    }
+
+    /// Has a server, by its name, hand over all that it owns and leave; returns when it has left.
+    /// Empty: the node that answers.
+    ///
+    /// # Errors
+    ///
+    /// As any call; NOT_FOUND where the view has no such node, FAILED_PRECONDITION (NO_TAKER) where
+    /// no other server stays, UNKNOWN where it still hands over at the deadline.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// if client.safe_to_stop("node-1").await?.safe {
+    ///     client.drain("node-1").await?;
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn drain(&self, node: &str) -> Result<()> {
+        let request = DrainRequest {
+            node: node.to_owned(),
+        };
+        let send = async |channel, message| cluster_service(channel).drain(message).await;
+        self.call(Effect::Write, request, send).await?;
+        Ok(())
     }
 }
 

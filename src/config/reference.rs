@@ -563,7 +563,7 @@ pub const SETTINGS: &[Known] = &[
         Duration,
         "30s",
         "0s to 1h",
-        "How long calls in flight may go on after the order to stop.",
+        "How long a node that is told to stop may hand over what it owns, and after that how long calls in flight may go on.",
     ),
     known(
         "limits",

@@ -5,9 +5,9 @@
 //! holds more than ⌈share × 1.05⌉ partitions, or is primary of more, where zones and filters
 //! leave a choice.
 
-use crate::types::{CacheMode, CacheSettings, NodeInfo, Role};
+use crate::types::{CacheMode, CacheSettings, Member, NodeInfo, Role};
 use hashring::HashRing;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::hash::{Hash, Hasher};
 
 /// Points of one server on the ring.
@@ -27,22 +27,33 @@ impl Hash for VirtualNode {
     }
 }
 
-/// The places of the servers that may hold a cache.
-pub fn eligible(settings: &CacheSettings, nodes: &[NodeInfo]) -> Vec<u16> {
+/// The places of the servers that should hold a cache: those that it admits and that do not
+/// drain, or those that drain as well where it admits no other.
+pub fn eligible(
+    settings: &CacheSettings,
+    nodes: &[NodeInfo],
+    draining: &BTreeSet<Member>,
+) -> Vec<u16> {
     let admitted = |node: &NodeInfo| {
         let has = |(name, value): (&String, &String)| node.attributes.get(name) == Some(value);
         node.role == Role::Server && settings.node_filter.iter().all(has)
     };
-    let places = nodes.iter().enumerate().filter(|(_, node)| admitted(node));
-    places
-        .filter_map(|(place, _)| u16::try_from(place).ok())
-        .collect()
+    let (leaving, staying): (Vec<_>, Vec<_>) = (0u16..)
+        .zip(nodes)
+        .filter(|(_, node)| admitted(node))
+        .partition(|(_, node)| draining.contains(&node.member));
+    let chosen = if staying.is_empty() { leaving } else { staying };
+    chosen.into_iter().map(|(place, _)| place).collect()
 }
 
-/// The owners that each partition should have, the primary first, given the present ones (the
-/// primary first).
-pub fn assign(settings: &CacheSettings, nodes: &[NodeInfo], present: &[Vec<u16>]) -> Vec<Vec<u16>> {
-    let servers = eligible(settings, nodes);
+/// The owners among these servers that each partition should have, the primary first, given the
+/// present ones (the primary first).
+pub fn assign(
+    settings: &CacheSettings,
+    nodes: &[NodeInfo],
+    servers: &[u16],
+    present: &[Vec<u16>],
+) -> Vec<Vec<u16>> {
     if servers.is_empty() {
         return present.iter().map(|_| Vec::new()).collect();
     }
@@ -60,7 +71,7 @@ pub fn assign(settings: &CacheSettings, nodes: &[NodeInfo], present: &[Vec<u16>]
         })
         .collect();
     load.shed(&mut owners, copies);
-    let ring = Ring::new(&servers, nodes, present.len());
+    let ring = Ring::new(servers, nodes, present.len());
     for (partition, own) in owners.iter_mut().enumerate() {
         fill(own, copies, partition, &ring, nodes, settings, &mut load);
     }
@@ -263,6 +274,12 @@ mod tests {
         (0..count).map(node).collect()
     }
 
+    /// The owners where nobody drains.
+    fn placed(settings: &CacheSettings, nodes: &[NodeInfo], present: &[Vec<u16>]) -> Vec<Vec<u16>> {
+        let servers = eligible(settings, nodes, &BTreeSet::new());
+        assign(settings, nodes, &servers, present)
+    }
+
     fn cache(mode: CacheMode) -> CacheSettings {
         CacheSettings {
             mode,
@@ -298,7 +315,7 @@ mod tests {
         let mut owners = vec![Vec::new(); 1024];
         for count in 1..=8 {
             let before = owners.clone();
-            owners = assign(&settings, &nodes(count), &before);
+            owners = placed(&settings, &nodes(count), &before);
             let copies = 2.min(usize::from(count));
             check_bounds(&settings, count, &owners, copies);
             if count > 2 {
@@ -315,7 +332,7 @@ mod tests {
 
     #[test]
     fn every_server_owns_a_replicated_partition() {
-        let owners = assign(
+        let owners = placed(
             &cache(CacheMode::Replicated),
             &nodes(3),
             &vec![Vec::new(); 64],
@@ -333,12 +350,27 @@ mod tests {
             node.attributes
                 .insert("zone".to_owned(), format!("z{}", index % 2));
         }
-        let owners = assign(&settings, &nodes, &vec![Vec::new(); 256]);
+        let owners = placed(&settings, &nodes, &vec![Vec::new(); 256]);
         assert!(owners.iter().all(|own| own[0] % 2 != own[1] % 2));
         settings
             .node_filter
             .insert("zone".to_owned(), "z1".to_owned());
-        let owners = assign(&settings, &nodes, &owners);
+        let owners = placed(&settings, &nodes, &owners);
         assert!(owners.iter().flatten().all(|owner| owner % 2 == 1));
+    }
+
+    #[test]
+    fn a_server_that_drains_gets_nothing_unless_it_is_the_only_one() {
+        let mut settings = cache(CacheMode::Partitioned);
+        let mut nodes = nodes(3);
+        let draining = BTreeSet::from([nodes[1].member]);
+        assert_eq!(eligible(&settings, &nodes, &draining), [0, 2]);
+        nodes[1]
+            .attributes
+            .insert("disk".to_owned(), "fast".to_owned());
+        settings
+            .node_filter
+            .insert("disk".to_owned(), "fast".to_owned());
+        assert_eq!(eligible(&settings, &nodes, &draining), [1]);
     }
 }

@@ -13,7 +13,7 @@ use super::options::GridOptions;
 use super::partition::{Ask, Asker, Cx, Partition, Report};
 use super::planted::{self, Fault};
 use super::shell::{Notice, ProbeOutcome, Shell};
-use crate::types::message::{CacheChange, Control, Data, Message, WatchPosition};
+use crate::types::message::{Control, Data, Message, ViewChange, WatchPosition};
 use crate::types::{
     Blob, CacheId, CacheSettings, ClusterTime, Entry, Member, Monotonic, NodeInfo, Now, View,
 };
@@ -63,6 +63,8 @@ pub struct Grid {
     /// Until when this node may serve.
     lease_until: AtomicU64,
     served: AtomicBool,
+    /// This node has said that it leaves: who waits here must ask elsewhere.
+    leaving: AtomicBool,
     /// When the last server left that may return with data; 0: none is out.
     departed: AtomicU64,
     membership_due: AtomicU64,
@@ -92,6 +94,7 @@ impl Grid {
             caches: RwLock::default(),
             lease_until: AtomicU64::new(0),
             served: AtomicBool::new(false),
+            leaving: AtomicBool::new(false),
             departed: AtomicU64::new(0),
             membership_due: AtomicU64::new(mono.0),
             forwards: Mutex::default(),
@@ -115,6 +118,7 @@ impl Grid {
         Cx {
             now: self.now(mono),
             serving: self.serving(mono),
+            leaving: self.leaving.load(Ordering::Relaxed),
             shell: &*self.shell,
             departed: (departed > 0).then_some(ClusterTime(departed)),
             resend: self.options.heartbeat_interval / 2,
@@ -247,6 +251,10 @@ impl Grid {
             .store(membership.lease_until().0, Ordering::Release);
         self.membership_due
             .store(membership.next_timeout().0, Ordering::Relaxed);
+        let leaves = membership.leaves();
+        if leaves && !self.leaving.swap(true, Ordering::Relaxed) {
+            self.for_each_partition(mono, |partition, cx| partition.unpark(cx));
+        }
         let serves = self.serving(mono);
         if serves != self.served.swap(serves, Ordering::Relaxed) {
             self.shell.notice(if serves {
@@ -292,10 +300,10 @@ impl Grid {
         }
     }
 
-    /// Creates or drops a cache; `Shell::cache_changed` is called when every node knows.
-    pub fn change_cache(
+    /// Creates or drops a cache; `Shell::view_changed` is called when every node knows.
+    pub fn change_view(
         &self,
-        change: CacheChange,
+        change: ViewChange,
         token: u64,
         deadline: Monotonic,
         mono: Monotonic,

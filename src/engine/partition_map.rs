@@ -8,8 +8,9 @@
 use super::affinity;
 use crate::types::message::Holdings;
 use crate::types::{
-    CacheId, CacheMode, CacheSettings, NodeInfo, PartitionOwners, Table, TopologyVersion,
+    CacheId, CacheMode, CacheSettings, Member, NodeInfo, PartitionOwners, Table, TopologyVersion,
 };
+use std::collections::BTreeSet;
 
 /// What is known of one cache when a view is made.
 pub struct CacheInput<'a> {
@@ -21,6 +22,8 @@ pub struct CacheInput<'a> {
     pub holdings: &'a [&'a [Holdings]],
     /// The present primaries by partition, as places among the new nodes.
     pub primaries: &'a [Option<u16>],
+    /// Those of them that hand over what they own.
+    pub draining: &'a BTreeSet<Member>,
     /// The cache is created in this view: nobody holds anything, and nothing is lost.
     pub fresh: bool,
 }
@@ -51,7 +54,7 @@ pub fn next(input: &CacheInput<'_>) -> Table {
         return Table::new();
     }
     let copies = copies(input);
-    let eligible = affinity::eligible(input.settings, input.nodes);
+    let eligible = affinity::eligible(input.settings, input.nodes, input.draining);
     let mut present = Vec::with_capacity(copies.len());
     let mut sources = Vec::with_capacity(copies.len());
     for (partition, held) in copies.iter().enumerate() {
@@ -69,7 +72,7 @@ pub fn next(input: &CacheInput<'_>) -> Table {
         present.push(owners);
         sources.push(others);
     }
-    let wanted = affinity::assign(input.settings, input.nodes, &present);
+    let wanted = affinity::assign(input.settings, input.nodes, &eligible, &present);
     let parts = present.into_iter().zip(sources).zip(wanted);
     parts
         .map(|((present, sources), wanted)| place(present, sources, wanted, input.fresh))

@@ -27,7 +27,7 @@ pub trait Shell: Send + Sync {
     /// A request that was pending is answered. Called once for each token.
     fn complete(&self, token: u64, result: Result<Reply>);
     /// A change of the catalogue is answered. Called once for each token.
-    fn cache_changed(&self, token: u64, result: Result<()>);
+    fn view_changed(&self, token: u64, result: Result<()>);
     /// A link to this peer is wanted, on a fresh connection where one seems to exist.
     fn dial(&self, peer: &NodeInfo);
     /// Events of one partition for the watchers of this node, without gaps: they follow the

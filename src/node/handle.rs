@@ -1,12 +1,13 @@
 //! The handle: all that front ends see of a node. Cheap to clone, safe to use from any thread.
 
 use super::core::Core;
+use super::outside::Life;
 use super::pending::Answer;
 use super::stats::Stats;
 use super::watch::{WatchItem, Watcher};
 use crate::error::{Error, ErrorKind, Result};
-use crate::types::message::{CacheChange, WatchPosition};
-use crate::types::{CacheId, CacheSettings, NodeInfo, Now, Reply, Request, View};
+use crate::types::message::{ViewChange, WatchPosition};
+use crate::types::{CacheId, CacheSettings, Member, NodeInfo, Now, Reply, Request, View};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -151,7 +152,7 @@ impl Handle {
     ///
     /// `AlreadyExists`, `InvalidArgument`, or that the outcome is unknown at the deadline.
     pub async fn create_cache(&self, settings: CacheSettings, deadline: Instant) -> Result<()> {
-        self.change_cache(CacheChange::Create(Box::new(settings)), deadline)
+        self.change_view(ViewChange::Create(Box::new(settings)), deadline)
             .await
     }
 
@@ -168,17 +169,28 @@ impl Handle {
                 format!("there is no cache {name:?}"),
             ));
         };
-        self.change_cache(CacheChange::Drop(cache.settings.id()), deadline)
+        self.change_view(ViewChange::Drop(cache.settings.id()), deadline)
             .await
     }
 
-    async fn change_cache(&self, change: CacheChange, deadline: Instant) -> Result<()> {
+    /// Has a server hand over what it owns, and leave then; returns when every node knows that it
+    /// shall, not when it has left.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where it is not in the view any more, `FailedPrecondition` (NO_TAKER) where no
+    /// other server stays, or that the outcome is unknown at the deadline.
+    pub async fn drain(&self, server: Member, deadline: Instant) -> Result<()> {
+        self.change_view(ViewChange::Drain(server), deadline).await
+    }
+
+    async fn change_view(&self, change: ViewChange, deadline: Instant) -> Result<()> {
         let core = &self.core;
         core.outside.changes.admit()?;
         let mut answer = core.outside.changes.register();
         let now = core.clock.now();
         core.grid
-            .change_cache(change, answer.token(), core.clock.at(deadline), now);
+            .change_view(change, answer.token(), core.clock.at(deadline), now);
         core.wake_timer();
         match tokio::time::timeout_at((deadline + GRACE).into(), answer.wait()).await {
             Ok(Some(result)) => result,
@@ -239,6 +251,13 @@ impl Handle {
     /// Done when the node stops: what would go on without end must end then.
     pub async fn stopped(&self) {
         self.core.outside.stopped().await;
+    }
+
+    /// Done when the node has left its cluster, or cannot form one.
+    pub async fn left(&self) {
+        let mut life = self.core.outside.life();
+        // An error means that the node is gone.
+        let _ = life.wait_for(|life| *life != Life::Running).await;
     }
 
     /// What came of each endpoint of the address list, last time that it was probed.

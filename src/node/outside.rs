@@ -130,7 +130,7 @@ impl Shell for Outside {
         self.replies.complete(token, result);
     }
 
-    fn cache_changed(&self, token: u64, result: Result<()>) {
+    fn view_changed(&self, token: u64, result: Result<()>) {
         self.changes.complete(token, result);
     }
 

@@ -22,13 +22,13 @@ use crate::rpc::link::LinkOptions;
 use crate::rpc::names::Names;
 use crate::rpc::renewal::Renewal;
 use crate::types::hello::{Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
-use crate::types::{Incarnation, Member, Micros, NodeId, NodeInfo, Role};
+use crate::types::{Incarnation, Member, Micros, NodeId, NodeInfo, Role, View};
 use parking_lot::Mutex;
 use std::hash::{BuildHasher, Hasher};
 use std::net::TcpListener;
 use std::sync::Arc;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::runtime::Handle as Runtime;
 
 /// How many data streams a link has. One HTTP/2 connection serialises on one lock.
@@ -43,6 +43,7 @@ pub struct Node {
     listening: Option<Listening>,
     thread: Option<JoinHandle<()>>,
     leave_timeout: Duration,
+    drain_time: Duration,
 }
 
 impl Node {
@@ -133,6 +134,7 @@ impl Node {
             }),
             thread: Some(thread),
             leave_timeout: discovery.network_timeout,
+            drain_time: settings.limits.drain_time,
         })
     }
 
@@ -174,14 +176,46 @@ impl Node {
         }
     }
 
-    /// Leaves the cluster in order and waits for it, `network-timeout` at most. True: it left.
+    /// Hands over what this node owns where others can take it, for `drain-time` at most, then
+    /// leaves the cluster in order and waits for that, `network-timeout` at most. True: it left.
     pub async fn leave(&self) -> bool {
+        self.hand_over().await;
         self.handle.leave();
         let left = tokio::time::timeout(self.leave_timeout, self.run_until_stopped()).await;
         if left.is_err() {
             tracing::warn!("the cluster did not answer in time; stopping all the same");
         }
         left.is_ok()
+    }
+
+    async fn hand_over(&self) {
+        let handle = &self.handle;
+        let owns = |view: &View| view.has_taker() && view.contains(handle.me().member);
+        if handle.me().role != Role::Server || !handle.serving() || !owns(&handle.view()) {
+            return;
+        }
+        let deadline = Instant::now() + self.drain_time;
+        match handle.drain(handle.me().member, deadline).await {
+            Ok(()) => {}
+            Err(error) if error.reason == "NO_TAKER" => return,
+            Err(error) => tracing::warn!(%error, "nobody confirmed that this node hands over"),
+        }
+        let mut views = handle.views();
+        let done = async {
+            tokio::select! {
+                () = handle.left() => {}
+                // The others leave as well, so that nobody is left to take over.
+                _ = views.wait_for(|view| !owns(view)) => {}
+            }
+        };
+        if tokio::time::timeout_at(deadline.into(), done)
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                "not everything was handed over within drain-time; leaving all the same"
+            );
+        }
     }
 
     /// Ends links, watchers and the control thread. Does not wait for them.

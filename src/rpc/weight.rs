@@ -32,7 +32,8 @@ fn view_weight(view: &View) -> usize {
         .values()
         .map(|cache| BASE + cache.table.len() * 8)
         .sum();
-    tables + (view.nodes.len() + view.dropped.len() + view.departed.len()) * BASE
+    tables
+        + (view.nodes.len() + view.dropped.len() + view.departed.len() + view.draining.len()) * BASE
 }
 
 fn data_weight(data: &Data) -> usize {

@@ -90,7 +90,8 @@ impl ServingNode {
         self.node.run_until_stopped().await
     }
 
-    /// Leaves the cluster in order, lets calls in flight end within `drain-time`, and stops.
+    /// Hands over and leaves the cluster in order, then lets calls in flight end, each within
+    /// `drain-time`, and stops.
     pub async fn shut_down(mut self) {
         self.node.leave().await;
         self.stop.send_replace(true);

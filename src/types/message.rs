@@ -14,6 +14,7 @@ use super::time::{ClusterTime, Micros};
 use super::version::{EntryVersion, TopologyVersion};
 use super::view::View;
 use crate::error::Error;
+use std::collections::BTreeSet;
 
 /// One message between two nodes.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,12 +69,12 @@ pub enum Control {
     /// To the coordinator: what changed in the partitions that this node holds.
     Progress(Progress),
     /// To the coordinator: create or drop a cache. Repeated until answered.
-    ChangeCache {
+    ChangeView {
         id: u64,
-        change: CacheChange,
+        change: ViewChange,
     },
     /// The answer, sent when the view with the change is committed.
-    CacheChanged {
+    ViewChanged {
         id: u64,
         result: Result<(), Error>,
     },
@@ -139,6 +140,7 @@ pub struct Collected {
     pub caches: Vec<(CacheSettings, ClusterTime)>,
     pub dropped: Vec<(CacheId, ClusterTime)>,
     pub departed: Vec<super::view::Departed>,
+    pub draining: BTreeSet<Member>,
 }
 
 /// Turns a proposal down.
@@ -161,11 +163,13 @@ pub struct Progress {
     pub merged: Vec<(CacheId, u32)>,
 }
 
-/// A change of the catalogue at run time.
+/// A change that somebody asked for, and that goes into the next view.
 #[derive(Clone, Debug, PartialEq)]
-pub enum CacheChange {
+pub enum ViewChange {
     Create(Box<CacheSettings>),
     Drop(CacheId),
+    /// The server hands over what it owns, and leaves then.
+    Drain(Member),
 }
 
 /// A message to the machine of one partition.

@@ -4,7 +4,7 @@ use super::cache::{CacheId, CacheSettings};
 use super::node::{Member, NodeInfo, Role};
 use super::time::ClusterTime;
 use super::version::TopologyVersion;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Who holds one partition. Members are given by their place in the view's list.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub struct View {
     pub dropped: BTreeMap<CacheId, ClusterTime>,
     /// Servers that are out and may return with data.
     pub departed: Vec<Departed>,
+    /// Servers of the view that hand over what they own, to leave then.
+    pub draining: BTreeSet<Member>,
     /// Who formed the cluster whose clock this is; another one means another cluster time.
     pub time_base: Member,
 }
@@ -84,6 +86,26 @@ impl View {
     pub fn cache_named(&self, name: &str) -> Option<&ViewCache> {
         let cache = self.caches.get(&CacheId::of(name))?;
         (cache.settings.name == name).then_some(cache)
+    }
+
+    /// Whether a server stays that those who drain can hand over to.
+    pub fn has_taker(&self) -> bool {
+        let mut servers = self.servers();
+        servers.any(|node| !self.draining.contains(&node.member))
+    }
+
+    /// Whether a member that drains has handed over all that it owned.
+    pub fn is_drained(&self, member: Member) -> bool {
+        let Some(place) = self.index_of(member).filter(|_| self.has_taker()) else {
+            return false;
+        };
+        let held = |owners: &PartitionOwners| {
+            owners.owners.contains(&place) || owners.sources.contains(&place)
+        };
+        !self
+            .caches
+            .values()
+            .any(|cache| cache.table.iter().any(held))
     }
 
     /// The primary of a partition, if it has one.

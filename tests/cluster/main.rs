@@ -23,6 +23,7 @@ mod one_node;
 mod process;
 mod python;
 mod renewal;
+mod restarts;
 mod rig;
 mod routing;
 mod services;

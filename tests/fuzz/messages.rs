@@ -7,8 +7,8 @@ use crate::values::{
 };
 use embergrid::types::hello::Hello;
 use embergrid::types::message::{
-    CacheChange, Collected, Control, Forward, ForwardReply, Heartbeat, Holdings, Join, Message,
-    Progress, Refused,
+    Collected, Control, Forward, ForwardReply, Heartbeat, Holdings, Join, Message, Progress,
+    Refused, ViewChange,
 };
 use embergrid::types::view::{Departed, ViewCache};
 use embergrid::types::{CacheId, PartitionOwners, View};
@@ -81,14 +81,15 @@ fn control(random: &mut Random) -> Control {
             loaded: random.several(8, |random| (cache(random), partition(random))),
             merged: random.several(8, |random| (cache(random), partition(random))),
         }),
-        12 => Control::ChangeCache {
+        12 => Control::ChangeView {
             id: random.number(),
-            change: match random.coin() {
-                true => CacheChange::Create(Box::new(settings(random))),
-                false => CacheChange::Drop(cache(random)),
+            change: match random.below(3) {
+                0 => ViewChange::Create(Box::new(settings(random))),
+                1 => ViewChange::Drop(cache(random)),
+                _ => ViewChange::Drain(member(random)),
             },
         },
-        13 => Control::CacheChanged {
+        13 => Control::ViewChanged {
             id: random.number(),
             result: if random.coin() {
                 Ok(())
@@ -133,6 +134,7 @@ fn collected(random: &mut Random) -> Collected {
         caches: random.several(3, |random| (settings(random), time(random))),
         dropped: random.several(3, |random| (cache(random), time(random))),
         departed: random.several(3, departed),
+        draining: random.several(2, member).into_iter().collect(),
     }
 }
 
@@ -160,6 +162,7 @@ fn view(random: &mut Random) -> View {
             .into_iter()
             .collect(),
         departed: random.several(3, departed),
+        draining: random.several(2, member).into_iter().collect(),
         time_base: member(random),
         nodes,
     }

@@ -12,12 +12,12 @@ use crate::workload::{Workload, patience};
 use crate::world::{Happening, World};
 use embergrid::error::{Applied, Error, Result};
 use embergrid::types::cache::partition_of;
-use embergrid::types::message::CacheChange;
+use embergrid::types::message::ViewChange;
 use embergrid::types::{
     Blob, CacheMode, CacheSettings, Condition, Expiry, KeyOperation, Operation, Reply, Request,
     Role, TopologyVersion,
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An answer may come so much after the deadline, and no later.
 const GRACE: Time = SECOND;
@@ -49,6 +49,7 @@ pub struct Clients {
     attempts: BTreeMap<u64, Attempt>,
     next_attempt: u64,
     cache_acts: BTreeMap<u64, usize>,
+    drains: BTreeSet<u64>,
 }
 
 impl Clients {
@@ -66,6 +67,7 @@ impl Clients {
             attempts: BTreeMap::new(),
             next_attempt: 1,
             cache_acts: BTreeMap::new(),
+            drains: BTreeSet::new(),
         }
     }
 
@@ -81,6 +83,13 @@ impl Clients {
             over.push(*token);
         }
         over
+    }
+
+    /// The token of a drain. It may end in any way: a view may be lost, or nobody take over.
+    pub fn drain_token(&mut self) -> u64 {
+        let token = self.token();
+        self.drains.insert(token);
+        token
     }
 
     fn token(&mut self) -> u64 {
@@ -360,8 +369,8 @@ impl World {
                 ..CacheSettings::named(&name)
             };
             let change = match create {
-                true => CacheChange::Create(Box::new(settings)),
-                false => CacheChange::Drop(settings.id()),
+                true => ViewChange::Create(Box::new(settings)),
+                false => ViewChange::Drop(settings.id()),
             };
             let token = self.clients.token();
             self.clients.cache_acts.insert(token, made);
@@ -374,7 +383,7 @@ impl World {
             let deadline = self.now + 5 * SECOND;
             self.feed(
                 node,
-                Input::ChangeCache {
+                Input::ChangeView {
                     token,
                     change,
                     deadline,
@@ -385,13 +394,16 @@ impl World {
         self.after(gap, Happening::CacheStep);
     }
 
-    pub fn cache_changed(&mut self, node: usize, token: u64, result: Result<()>) {
+    pub fn view_changed(&mut self, node: usize, token: u64, result: Result<()>) {
         self.log.note(
             self.now,
             node,
             9,
-            format_args!("cache change {token}: {result:?}"),
+            format_args!("change {token}: {result:?}"),
         );
+        if self.clients.drains.remove(&token) {
+            return;
+        }
         let Some(act) = self.clients.cache_acts.remove(&token) else {
             self.broken.push(format!(
                 "n{node} answers the cache change {token} twice or unasked"

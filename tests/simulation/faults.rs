@@ -5,7 +5,8 @@
 use crate::clock::{MS, SECOND, Time};
 use crate::machine::Input;
 use crate::world::{Happening, World};
-use embergrid::types::{CacheId, CacheMode};
+use embergrid::types::message::ViewChange;
+use embergrid::types::{CacheId, CacheMode, Role};
 use std::collections::BTreeSet;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -30,6 +31,7 @@ pub enum FaultKind {
     Pause,
     ShortPause,
     Leave,
+    Drain,
     WallJump,
     WallBack,
     Delay,
@@ -66,6 +68,7 @@ impl World {
             FaultKind::Massacre => self.massacre(),
             FaultKind::Pause | FaultKind::ShortPause => self.stand_still(kind),
             FaultKind::Leave => self.leave(),
+            FaultKind::Drain => self.drain(),
             FaultKind::WallJump | FaultKind::WallBack => self.set_wall(kind),
             FaultKind::Delay | FaultKind::Loss | FaultKind::Overtake | FaultKind::Double => {
                 self.set_mood(kind)
@@ -228,6 +231,23 @@ impl World {
         let node = self.spare(|_, _| true)?;
         self.nodes[node].leaving = true;
         self.feed(node, Input::Leave);
+        Some(node)
+    }
+
+    /// A server is told to hand over what it owns and to leave then.
+    fn drain(&mut self) -> Option<usize> {
+        let node = self.spare(|world, node| world.plan.role(node) == Role::Server)?;
+        let member = self.nodes[node].member()?;
+        let token = self.clients.drain_token();
+        let deadline = self.now + 10 * SECOND;
+        self.feed(
+            node,
+            Input::ChangeView {
+                token,
+                change: ViewChange::Drain(member),
+                deadline,
+            },
+        );
         Some(node)
     }
 

@@ -4,7 +4,7 @@
 use crate::clock::{Clock, Time};
 use crate::shell::Recorder;
 use embergrid::engine::{Grid, GridOptions, ProbeOutcome};
-use embergrid::types::message::{CacheChange, Message};
+use embergrid::types::message::{Message, ViewChange};
 use embergrid::types::{CacheId, Incarnation, Member, NodeId, NodeInfo, Request, View};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -23,9 +23,9 @@ pub enum Input {
         request: Request,
         deadline: Time,
     },
-    ChangeCache {
+    ChangeView {
         token: u64,
-        change: CacheChange,
+        change: ViewChange,
         deadline: Time,
     },
     Watch {

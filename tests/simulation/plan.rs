@@ -148,6 +148,7 @@ const UNDIVIDED: &[(u64, FaultKind)] = &[
     (6, FaultKind::Pause),
     (4, FaultKind::ShortPause),
     (3, FaultKind::Leave),
+    (4, FaultKind::Drain),
     (3, FaultKind::WallJump),
     (3, FaultKind::WallBack),
     (4, FaultKind::Delay),

@@ -113,6 +113,15 @@ fn slow(seed: u64) -> Plan {
     plan
 }
 
+/// Primaries die with much on its way to the other owners.
+fn busy_crashes(seed: u64) -> Plan {
+    let faults = turns(&[FaultKind::Delay, FaultKind::Crash], SECOND);
+    let mut plan = short(seed, Profile::Undivided, 4, faults);
+    plan.clients = 16;
+    plan.think = 5 * MS;
+    plan
+}
+
 /// Nodes stand still for longer than their lease.
 fn pauses(seed: u64) -> Plan {
     let faults = turns(&[FaultKind::Pause], 1200 * MS);
@@ -155,7 +164,7 @@ faults! {
     a_forgotten_touch: ForgetTouches, drawn, 1, ["5 "];
     a_second_take: TakeTwice, slow, 0, ["6 "];
     a_dropped_tail: DropTail, crashes, 0, ["1 ", "7 "];
-    a_silent_loss: SilentLoss, crashes, 0, ["9 "];
+    a_silent_loss: SilentLoss, busy_crashes, 7, ["9 "];
     an_update_left_out: SkipUpdates, crashes, 0, ["10 "];
     two_primaries: TwoPrimaries, crashes, 0, ["11 "];
     ignored_strangers: IgnoreStrangers, split, 0, ["12 "];

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 pub enum Effect {
     Send(Member, Message),
     Complete(u64, Result<Reply>),
-    CacheChanged(u64, Result<()>),
+    ViewChanged(u64, Result<()>),
     Dial(NodeInfo),
     Events(Delivery),
     WatchLost(CacheId, u32),
@@ -61,8 +61,8 @@ impl Shell for Recorder {
     fn complete(&self, token: u64, result: Result<Reply>) {
         self.push(Effect::Complete(token, result));
     }
-    fn cache_changed(&self, token: u64, result: Result<()>) {
-        self.push(Effect::CacheChanged(token, result));
+    fn view_changed(&self, token: u64, result: Result<()>) {
+        self.push(Effect::ViewChanged(token, result));
     }
     fn dial(&self, peer: &NodeInfo) {
         self.push(Effect::Dial(peer.clone()));

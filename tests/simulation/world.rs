@@ -375,12 +375,12 @@ impl World {
                 let result = grid.submit(request, clock.mono(deadline), mono, &mut || attempt);
                 answered = result.map(|result| (attempt, result));
             }
-            Input::ChangeCache {
+            Input::ChangeView {
                 token,
                 change,
                 deadline,
             } => {
-                grid.change_cache(change, token, clock.mono(deadline), mono);
+                grid.change_view(change, token, clock.mono(deadline), mono);
             }
             Input::Watch { cache, partition } => grid.watch(cache, partition, None, mono),
             Input::Leave => grid.leave(mono),
@@ -402,7 +402,7 @@ impl World {
             match effect {
                 Effect::Send(to, message) => self.send(node, to, message),
                 Effect::Complete(token, result) => self.completed(node, token, result),
-                Effect::CacheChanged(token, result) => self.cache_changed(node, token, result),
+                Effect::ViewChanged(token, result) => self.view_changed(node, token, result),
                 Effect::Dial(peer) => self.dial(node, member, &peer),
                 Effect::Events(delivery) => self.seen(node, member, Seen::Events(delivery)),
                 Effect::WatchLost(cache, partition) => {
@@ -537,7 +537,7 @@ fn mark(input: &Input) -> u64 {
         Input::LinkDown(_, refused) => 13 + u64::from(*refused),
         Input::Message(from, _) => from.id.0,
         Input::Submit { attempt, .. } => 1_000 + attempt,
-        Input::ChangeCache { token, .. } => 2_000 + token,
+        Input::ChangeView { token, .. } => 2_000 + token,
         Input::Watch { partition, .. } => 3_000 + u64::from(*partition),
         Input::Leave => 15,
     }

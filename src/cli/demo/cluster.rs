@@ -164,6 +164,17 @@ impl LocalCluster {
         self.nodes[index] = None;
     }
 
+    /// Whether the process of a node has ended; then its place is free for another start.
+    pub fn ended(&mut self, index: usize) -> bool {
+        let runs = self.nodes[index]
+            .as_mut()
+            .is_some_and(|node| node.running());
+        if !runs {
+            self.nodes[index] = None;
+        }
+        !runs
+    }
+
     /// The process ids of the running nodes.
     pub fn process_ids(&self) -> Vec<u32> {
         self.nodes

@@ -43,7 +43,7 @@ impl Grid {
             }
             Action::Prepare(view) => self.prepare(&view),
             Action::Install { view, shift } => self.install(membership, &view, shift, mono),
-            Action::CacheChanged { token, result } => self.shell.cache_changed(token, result),
+            Action::ViewChanged { token, result } => self.shell.view_changed(token, result),
             Action::PeerGone(peer) => self.peer_gone(peer),
             Action::Notice(notice) => self.shell.notice(notice),
         }

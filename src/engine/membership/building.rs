@@ -6,7 +6,7 @@ use crate::engine::partition_map::{self, CacheInput};
 use crate::types::message::{Collected, Holdings};
 use crate::types::view::{Departed, ViewCache};
 use crate::types::{
-    CacheId, CacheSettings, ClusterTime, Member, Monotonic, NodeInfo, TopologyVersion, View,
+    CacheId, CacheSettings, ClusterTime, Member, Monotonic, NodeInfo, Role, TopologyVersion, View,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +20,9 @@ const DROPPED_MAX: usize = 4096;
 pub(super) struct Catalogue {
     pub caches: BTreeMap<CacheId, (CacheSettings, ClusterTime)>,
     pub dropped: BTreeMap<CacheId, ClusterTime>,
+    /// The servers of the view to come, and those of them that drain.
+    pub servers: BTreeSet<Member>,
+    pub draining: BTreeSet<Member>,
     /// Caches that no committed view knows.
     pub fresh: BTreeSet<CacheId>,
 }
@@ -61,6 +64,7 @@ impl Membership {
                 nodes,
                 holdings: &holdings,
                 primaries: &primaries,
+                draining: &catalogue.draining,
                 fresh: catalogue.fresh.contains(&id),
             });
             caches.insert(
@@ -78,6 +82,7 @@ impl Membership {
             caches,
             dropped: catalogue.dropped,
             departed: self.departed(nodes, answers, now),
+            draining: catalogue.draining,
             time_base: self.clock.base(),
         }
     }
@@ -138,6 +143,13 @@ impl Membership {
 fn unite(nodes: &[NodeInfo], answers: &BTreeMap<Member, Collected>, now: ClusterTime) -> Catalogue {
     let mut united = Catalogue::default();
     let mut known = BTreeSet::new();
+    let servers = nodes.iter().filter(|node| node.role == Role::Server);
+    united.servers = servers.map(|node| node.member).collect();
+    let drain = answers.values().flat_map(|answer| &answer.draining);
+    united.draining = drain
+        .filter(|member| united.servers.contains(member))
+        .copied()
+        .collect();
     let ordered = || nodes.iter().filter_map(|node| answers.get(&node.member));
     for (id, at) in ordered().flat_map(|answer| &answer.dropped) {
         let latest = united.dropped.entry(*id).or_insert(*at);

@@ -6,7 +6,7 @@ use super::{Action, Membership};
 use crate::engine::partition::Report;
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::hello::first_difference;
-use crate::types::message::{CacheChange, Control, Progress};
+use crate::types::message::{Control, Progress, ViewChange};
 use crate::types::time::MILLISECOND;
 use crate::types::{CacheId, ClusterTime, Member, Micros, Monotonic, TopologyVersion};
 use std::collections::BTreeSet;
@@ -22,14 +22,14 @@ const GATHER: Micros = 20 * MILLISECOND;
 pub struct Change {
     from: Member,
     id: u64,
-    change: CacheChange,
+    change: ViewChange,
     /// What it came to in the view that is being proposed.
     result: Option<Result<()>>,
 }
 
 /// A change that this node was asked for.
 pub struct OwnChange {
-    change: CacheChange,
+    change: ViewChange,
     deadline: Monotonic,
 }
 
@@ -85,16 +85,10 @@ impl Membership {
     }
 
     /// This node was asked to create or drop a cache.
-    pub fn change(
-        &mut self,
-        change: CacheChange,
-        token: u64,
-        deadline: Monotonic,
-        mono: Monotonic,
-    ) {
+    pub fn change(&mut self, change: ViewChange, token: u64, deadline: Monotonic, mono: Monotonic) {
         if self.own_changes.len() >= CHANGES_MAX {
             let result = Err(Error::overloaded("too many changes of caches wait"));
-            self.actions.push(Action::CacheChanged { token, result });
+            self.actions.push(Action::ViewChanged { token, result });
             return;
         }
         self.own_changes
@@ -107,7 +101,7 @@ impl Membership {
 
     /// Tells the coordinator again what is not answered; gives up what is late.
     pub(super) fn repeat_changes(&mut self, coordinator: Member, mono: Monotonic) {
-        let changes: Vec<(u64, CacheChange, Monotonic)> = self
+        let changes: Vec<(u64, ViewChange, Monotonic)> = self
             .own_changes
             .iter()
             .map(|(token, own)| (*token, own.change.clone(), own.deadline))
@@ -119,18 +113,12 @@ impl Membership {
             } else if coordinator == self.me {
                 self.on_change(self.me, token, change, mono);
             } else {
-                self.send(coordinator, Control::ChangeCache { id: token, change });
+                self.send(coordinator, Control::ChangeView { id: token, change });
             }
         }
     }
 
-    pub(super) fn on_change(
-        &mut self,
-        from: Member,
-        id: u64,
-        change: CacheChange,
-        mono: Monotonic,
-    ) {
+    pub(super) fn on_change(&mut self, from: Member, id: u64, change: ViewChange, mono: Monotonic) {
         let known = self
             .changes
             .iter()
@@ -156,8 +144,7 @@ impl Membership {
 
     pub(super) fn on_changed(&mut self, id: u64, result: Result<()>) {
         if self.own_changes.remove(&id).is_some() {
-            self.actions
-                .push(Action::CacheChanged { token: id, result });
+            self.actions.push(Action::ViewChanged { token: id, result });
         }
     }
 
@@ -208,16 +195,16 @@ impl Membership {
                 if from == self.me {
                     self.on_changed(id, result);
                 } else {
-                    self.send(from, Control::CacheChanged { id, result });
+                    self.send(from, Control::ViewChanged { id, result });
                 }
             }
         }
     }
 }
 
-fn apply(change: &CacheChange, catalogue: &mut Catalogue, now: ClusterTime) -> Result<()> {
+fn apply(change: &ViewChange, catalogue: &mut Catalogue, now: ClusterTime) -> Result<()> {
     match change {
-        CacheChange::Create(settings) => {
+        ViewChange::Create(settings) => {
             let id = settings.id();
             match catalogue.caches.get(&id) {
                 Some((existing, _)) if existing == &**settings => Ok(()),
@@ -251,7 +238,20 @@ fn apply(change: &CacheChange, catalogue: &mut Catalogue, now: ClusterTime) -> R
                 }
             }
         }
-        CacheChange::Drop(id) => match catalogue.caches.remove(id) {
+        ViewChange::Drain(member) => {
+            let stays = |other: &&Member| *other != member && !catalogue.draining.contains(other);
+            if !catalogue.servers.contains(member) {
+                let context = "the server is not in the cluster any more";
+                return Err(Error::new(ErrorKind::NotFound, context));
+            }
+            if !catalogue.servers.iter().any(|other| stays(&other)) {
+                let context = "no other server stays that could take over";
+                return Err(Error::new(ErrorKind::FailedPrecondition, context).because("NO_TAKER"));
+            }
+            catalogue.draining.insert(*member);
+            Ok(())
+        }
+        ViewChange::Drop(id) => match catalogue.caches.remove(id) {
             Some((_, created_at)) => {
                 catalogue.fresh.remove(id);
                 catalogue.dropped.insert(*id, now.max(created_at));
@@ -265,6 +265,18 @@ fn apply(change: &CacheChange, catalogue: &mut Catalogue, now: ClusterTime) -> R
 use crate::types::CacheSettings;
 
 impl Membership {
+    /// A server that drains leaves once it owns nothing any more, and others have what it had.
+    pub(super) fn leave_when_drained(&mut self, mono: Monotonic) {
+        if self.view.draining.contains(&self.me) && self.view.is_drained(self.me) {
+            self.leave(mono);
+        }
+    }
+
+    /// Whether this node has said that it leaves.
+    pub fn leaves(&self) -> bool {
+        self.leaving.is_some()
+    }
+
     /// This node leaves in order: it tells everybody until a view without it is there.
     pub fn leave(&mut self, mono: Monotonic) {
         if self.leaving.is_none() {

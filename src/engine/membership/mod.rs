@@ -45,7 +45,7 @@ pub enum Action {
         shift: i64,
     },
     /// A change of the catalogue is answered.
-    CacheChanged {
+    ViewChanged {
         token: u64,
         result: crate::error::Result<()>,
     },
@@ -226,8 +226,8 @@ impl Membership {
             Control::Commit { version } => self.on_commit(version, mono),
             Control::Leave => self.on_leave(from),
             Control::Progress(progress) => self.on_progress(&progress, mono),
-            Control::ChangeCache { id, change } => self.on_change(from, id, change, mono),
-            Control::CacheChanged { id, result } => self.on_changed(id, result),
+            Control::ChangeView { id, change } => self.on_change(from, id, change, mono),
+            Control::ViewChanged { id, result } => self.on_changed(id, result),
             Control::Unreachable { peers } => self.on_unreachable(from, &peers, mono),
         }
         self.consider(mono);

@@ -161,6 +161,7 @@ impl Membership {
             caches,
             dropped,
             departed: self.view.departed.clone(),
+            draining: self.view.draining.clone(),
         }
     }
 
@@ -400,6 +401,7 @@ impl Membership {
             self.send_heartbeat(peer, mono);
         }
         self.answer_changes(mono);
+        self.leave_when_drained(mono);
     }
 
     /// Repeats what is not answered, and leaves out who stays silent.

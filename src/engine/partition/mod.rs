@@ -48,6 +48,8 @@ pub struct Cx<'a> {
     pub now: Now,
     /// Whether this node's lease stands.
     pub serving: bool,
+    /// This node has said that it leaves, and will not serve again.
+    pub leaving: bool,
     pub shell: &'a dyn Shell,
     /// When the last server left that may return with data; absent: none is out.
     pub departed: Option<ClusterTime>,
@@ -298,6 +300,9 @@ impl Partition {
     }
 
     fn park(&mut self, mut ask: Ask, caller: &mut Caller<'_>, cx: &Cx<'_>) -> Submitted {
+        if cx.leaving {
+            return Submitted::Done(Err(left(&ask)));
+        }
         if self.parked.len() >= PARKED_MAX {
             return Submitted::Done(Err(Error::overloaded("too many operations wait here")));
         }
@@ -503,6 +508,16 @@ fn after_attempt(error: Error) -> Error {
     Error::unknown(format!(
         "an earlier attempt was not answered and may have been applied; the last one: {last}"
     ))
+}
+
+/// The answer of a node that leaves: a peer routes the operation anew, a client asks elsewhere.
+fn left(ask: &Ask) -> Error {
+    if ask.forwarded {
+        return Error::new(ErrorKind::WrongOwner, "this node leaves");
+    }
+    Error::unavailable("this node leaves; ask another")
+        .because("LEAVING")
+        .not_applied()
 }
 
 /// The answer to an operation that waited to its end without being carried out.

@@ -2,10 +2,10 @@
 
 use super::{list, node, operation, required, settings, version, view};
 use crate::error::{Error, Result};
-use crate::rpc::proto::{self, change_cache::Change, peer_message::Message as Sent};
+use crate::rpc::proto::{self, change_view::Change, peer_message::Message as Sent};
 use crate::rpc::status;
 use crate::types::message::{
-    CacheChange, Collected, Control, Heartbeat, Holdings, Join, Progress, Refused,
+    Collected, Control, Heartbeat, Holdings, Join, Progress, Refused, ViewChange,
 };
 use crate::types::{CacheId, CacheSettings, ClusterTime, Member};
 
@@ -49,14 +49,15 @@ pub fn encode(control: &Control) -> Sent {
             loaded: progress.loaded.iter().map(encode_partition).collect(),
             merged: progress.merged.iter().map(encode_partition).collect(),
         }),
-        Control::ChangeCache { id, change } => Sent::ChangeCache(proto::ChangeCache {
+        Control::ChangeView { id, change } => Sent::ChangeView(proto::ChangeView {
             id: *id,
             change: Some(match change {
-                CacheChange::Create(settings) => Change::Create(settings::encode(settings)),
-                CacheChange::Drop(cache) => Change::Drop(cache.0),
+                ViewChange::Create(settings) => Change::Create(settings::encode(settings)),
+                ViewChange::Drop(cache) => Change::Drop(cache.0),
+                ViewChange::Drain(member) => Change::Drain(version::encode_member(*member)),
             }),
         }),
-        Control::CacheChanged { id, result } => Sent::CacheChanged(proto::CacheChanged {
+        Control::ViewChanged { id, result } => Sent::ViewChanged(proto::ViewChanged {
             id: *id,
             error: result.as_ref().err().map(status::to_proto),
         }),
@@ -110,14 +111,15 @@ pub fn decode(sent: Sent) -> Result<Control> {
             loaded: list(progress.loaded, "loaded", partition)?,
             merged: list(progress.merged, "merged", partition)?,
         }),
-        Sent::ChangeCache(sent) => Control::ChangeCache {
+        Sent::ChangeView(sent) => Control::ChangeView {
             id: sent.id,
             change: match required(sent.change, "change of a known kind")? {
-                Change::Create(sent) => CacheChange::Create(Box::new(settings::decode(sent)?)),
-                Change::Drop(cache) => CacheChange::Drop(CacheId(cache)),
+                Change::Create(sent) => ViewChange::Create(Box::new(settings::decode(sent)?)),
+                Change::Drop(cache) => ViewChange::Drop(CacheId(cache)),
+                Change::Drain(member) => ViewChange::Drain(version::member(member)),
             },
         },
-        Sent::CacheChanged(changed) => Control::CacheChanged {
+        Sent::ViewChanged(changed) => Control::ViewChanged {
             id: changed.id,
             result: changed
                 .error
@@ -182,6 +184,7 @@ fn encode_collected(collected: &Collected) -> proto::Collected {
             .iter()
             .map(view::encode_departed)
             .collect(),
+        draining: view::encode_draining(&collected.draining),
     }
 }
 
@@ -196,6 +199,7 @@ fn collected(sent: proto::Collected) -> Result<Collected> {
         })?,
         dropped: list(sent.dropped, "dropped", |sent| Ok(view::dropped(sent)))?,
         departed: list(sent.departed, "departed", |sent| Ok(view::departed(sent)))?,
+        draining: view::draining(sent.draining)?,
     })
 }
 

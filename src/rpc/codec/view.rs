@@ -6,7 +6,8 @@ use super::{list, node, required, settings, version};
 use crate::error::{Error, Result};
 use crate::rpc::proto::{self, view_cache::Places};
 use crate::types::view::{Departed, ViewCache};
-use crate::types::{CacheId, ClusterTime, PartitionOwners, Table, View};
+use crate::types::{CacheId, ClusterTime, Member, PartitionOwners, Table, View};
+use std::collections::BTreeSet;
 
 /// A view.
 pub fn encode(view: &View) -> proto::View {
@@ -21,6 +22,7 @@ pub fn encode(view: &View) -> proto::View {
             .collect(),
         departed: view.departed.iter().map(encode_departed).collect(),
         time_base: version::some_member(view.time_base),
+        draining: encode_draining(&view.draining),
     }
 }
 
@@ -40,6 +42,7 @@ pub fn decode(sent: proto::View) -> Result<View> {
             .into_iter()
             .collect(),
         time_base: version::member_or_zero(sent.time_base),
+        draining: draining(sent.draining)?,
         ..View::default()
     };
     for sent in sent.caches {
@@ -80,6 +83,22 @@ pub fn departed(sent: proto::Departed) -> Departed {
         member: version::member_or_zero(sent.member),
         at: ClusterTime(sent.at),
     }
+}
+
+/// Servers that hand over what they own.
+pub fn encode_draining(draining: &BTreeSet<Member>) -> Vec<proto::Member> {
+    let members = draining.iter().copied();
+    members.map(version::encode_member).collect()
+}
+
+/// Servers that hand over what they own.
+///
+/// # Errors
+///
+/// `InvalidArgument` where they are too many.
+pub fn draining(sent: Vec<proto::Member>) -> Result<BTreeSet<Member>> {
+    let members = list(sent, "draining", |sent| Ok(version::member(sent)))?;
+    Ok(members.into_iter().collect())
 }
 
 fn encode_cache(cache: &ViewCache) -> proto::ViewCache {

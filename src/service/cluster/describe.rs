@@ -45,19 +45,23 @@ fn nodes(view: &View) -> Vec<pb::Node> {
     let places = 0u16..;
     places
         .zip(&view.nodes)
-        .map(|(place, info)| node(info, loading.contains(&place)))
+        .map(|(place, info)| {
+            let state = if view.draining.contains(&info.member) {
+                pb::node::State::Leaving
+            } else if loading.contains(&place) {
+                pb::node::State::Loading
+            } else {
+                pb::node::State::Alive
+            };
+            node(info, state)
+        })
         .collect()
 }
 
-fn node(info: &NodeInfo, loading: bool) -> pb::Node {
+fn node(info: &NodeInfo, state: pb::node::State) -> pb::Node {
     let role = match info.role {
         Role::Server => pb::NodeRole::Server,
         Role::Client => pb::NodeRole::Client,
-    };
-    let state = if loading {
-        pb::node::State::Loading
-    } else {
-        pb::node::State::Alive
     };
     let ends = info.certificate_expires_at;
     pb::Node {

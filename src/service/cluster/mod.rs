@@ -2,6 +2,7 @@
 //! beside that comes later, and is refused with a word about when.
 
 pub mod describe;
+mod restarts;
 mod settings;
 
 use super::deadline::CallTime;
@@ -255,16 +256,18 @@ impl ClusterService for ClusterFront {
 
     async fn drain(
         &self,
-        _: Request<pb::DrainRequest>,
+        request: Request<pb::DrainRequest>,
     ) -> Result<Response<pb::DrainResponse>, Status> {
-        later("Drain", "rolling restarts")
+        let time = time_of(&request);
+        respond(restarts::drain(&self.front, request.into_inner(), time).await)
     }
 
     async fn safe_to_stop(
         &self,
-        _: Request<pb::SafeToStopRequest>,
+        request: Request<pb::SafeToStopRequest>,
     ) -> Result<Response<pb::SafeToStopResponse>, Status> {
-        later("SafeToStop", "rolling restarts")
+        let time = time_of(&request);
+        respond(restarts::safe_to_stop(&self.front, request.into_inner(), time).await)
     }
 
     async fn verify(
