@@ -30,3 +30,39 @@ pub(super) fn apply(priority: u8) {
         );
     }
 }
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+
+    /// "Nice" of the calling thread, as the system has it.
+    fn nice() -> i32 {
+        let text = std::fs::read_to_string("/proc/thread-self/stat").expect("the system tells");
+        // Behind the name, which may hold anything, it is the seventeenth field.
+        let (_, fields) = text.rsplit_once(')').expect("a name in brackets");
+        let nice = fields.split_whitespace().nth(16).expect("so many fields");
+        nice.parse().expect("a number")
+    }
+
+    fn after(priority: u8) -> i32 {
+        let thread = std::thread::spawn(move || {
+            apply(priority);
+            nice()
+        });
+        thread.join().expect("the thread ends")
+    }
+
+    #[test]
+    fn the_thread_gets_another_place_and_the_others_keep_theirs() {
+        let own = nice();
+        assert_eq!(after(5), own);
+        let (first, middle, last) = (after(10), after(3), after(1));
+        // Stepping forward may not be permitted: then nothing changes.
+        assert!(first <= middle && middle <= last, "{first} {middle} {last}");
+        // Everybody may step back, from where all begin unless this process was told otherwise.
+        if own == 0 {
+            assert!(0 < middle && middle < last, "{middle} {last}");
+        }
+        assert_eq!(nice(), own);
+    }
+}
