@@ -117,8 +117,9 @@ async fn answer(mut stream: TcpStream, peer: Peer) {
         }
         Peer::Drips => {
             let _ = stream.write_all(&RECORD).await;
+            let mut drops = tokio::time::interval(Duration::from_millis(20));
             while stream.write_all(&[0]).await.is_ok() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                drops.tick().await;
             }
         }
         Peer::Refuses | Peer::Swallows | Peer::Silent => {}

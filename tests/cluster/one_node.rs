@@ -140,11 +140,13 @@ fn the_properties_file_of_an_operator_starts_a_node() {
     let folder = tempfile::tempdir().expect("a folder");
     let certificates = folder.path().join("certs");
     let place = certificates.to_str().expect("a plain path");
+    let password = folder.path().join("password");
+    std::fs::write(&password, "changeit\n").expect("a file is written");
+    let password = password.to_str().expect("a plain path");
+    let forms = ["--form", "pem,jks", "--password-file", password];
     for arguments in [["node", "node-1"], ["client", "console"]] {
-        let made = embergrid(
-            &["certs", arguments[0], arguments[1], "--folder", place],
-            LIMIT,
-        );
+        let made = ["certs", arguments[0], arguments[1], "--folder", place];
+        let made = embergrid(&[&made[..], &forms].concat(), LIMIT);
         assert_eq!(made.code, Some(0), "{made:?}");
     }
     // The example with another port: others may use the usual ones on this machine.
