@@ -5,10 +5,11 @@ use super::output::{self, Output};
 use super::overrides::Overrides;
 use crate::config::catalogue::{self, Known, SECTIONS, SETTINGS};
 use crate::config::{self, Origin, Problem, Settings};
+use crate::rpc::tls;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Check a settings file, or say what the settings are
 #[derive(Debug, Args)]
@@ -85,6 +86,7 @@ impl Check {
     fn run(self) -> Outcome {
         let flags = self.overrides.flags();
         let loaded = Settings::load(Some(&self.file), config::environment(), flags);
+        let loaded = loaded.and_then(|settings| with_open_stores(settings, &self.file));
         match self.output {
             Output::Json => {
                 output::json(&found_as_json(&loaded));
@@ -107,6 +109,27 @@ impl Check {
                 Ok(Answer::Yes)
             }
         }
+    }
+}
+
+/// What is inside of key and trust stores is known only once they are opened.
+fn with_open_stores(settings: Settings, file: &Path) -> Result<Settings, Vec<Problem>> {
+    let found = tls::problems(&settings.tls).into_iter();
+    let problems: Vec<Problem> = found
+        .map(|error| Problem {
+            origin: Origin::File {
+                path: file.to_path_buf(),
+                line: 0,
+            },
+            setting: "tls".to_owned(),
+            what: error.context.to_string(),
+            cure: "mend the file, or name another one".to_owned(),
+        })
+        .collect();
+    if problems.is_empty() {
+        Ok(settings)
+    } else {
+        Err(problems)
     }
 }
 

@@ -1,7 +1,8 @@
 //! Key and trust stores as openssl and keytool write them, in all three forms: they open, nodes
 //! link with them, and what is wrong with one is told in one clear line.
 
-use crate::rig::{Authorities, TestNode, listeners, pem, settings, wait_until};
+use crate::process::embergrid;
+use crate::rig::{Authorities, PATIENCE, TestNode, listeners, pem, settings, wait_until};
 use embergrid::config::{Password, Settings, Store, StoreType, TlsSettings};
 use embergrid::rpc::tls::{node_tls, problems};
 use std::path::{Path, PathBuf};
@@ -225,4 +226,28 @@ fn everything_that_is_wrong_is_told_in_one_go() {
     for name in ["keytool-rsa.jks", "keytool-rsa.jceks", "no-such-file.pem"] {
         assert!(error.contains(name), "{error}");
     }
+}
+
+#[test]
+fn the_check_of_a_settings_file_opens_its_stores() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("embergrid.toml");
+    let text = format!(
+        "[tls]\nkey-store-file-path = {:?}\nkey-store-password = \"hush-hush\"\n\
+         trust-store-file-path = {:?}\ntrust-store-password = \"hush-hush\"\n",
+        fixture("keytool-rsa.jks"),
+        fixture("keytool-trust.jks"),
+    );
+    std::fs::write(&path, text).expect("a file");
+    let file = path.to_str().expect("a plain path");
+    let checked = embergrid(&["config", "check", file], PATIENCE);
+    assert_eq!(checked.code, Some(2), "{checked:?}");
+    for name in ["keytool-rsa.jks", "keytool-trust.jks"] {
+        let line = checked.errors.lines().find(|line| line.contains(name));
+        assert!(
+            line.is_some_and(|line| line.contains("the password is wrong")),
+            "{checked:?}"
+        );
+    }
+    assert!(!checked.errors.contains("hush"), "{checked:?}");
 }
