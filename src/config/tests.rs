@@ -517,3 +517,51 @@ fn the_examples_are_right() {
         assert!(settings.tls.enabled);
     }
 }
+
+/// What operators may have in their files today.
+const CATALOGUE: [&str; 25] = [
+    "ignite-address",
+    "local-address",
+    "local-port",
+    "join-timeout",
+    "ack-timeout",
+    "network-timeout",
+    "socket-timeout",
+    "client-mode",
+    "force-server-mode",
+    "thread-priority",
+    "key-store-file-path",
+    "key-store-password",
+    "key-store-type",
+    "trust-store-file-path",
+    "trust-store-password",
+    "trust-store-type",
+    "key-algorithm",
+    "protocol",
+    "default-persistence-enabled",
+    "default-region-max-size",
+    "tickets-cache.cache-mode",
+    "tickets-cache.atomicity-mode",
+    "tickets-cache.write-synchronization-mode",
+    "tickets-cache.backups",
+    "crypto.enabled",
+];
+
+#[test]
+fn the_properties_example_has_every_setting_that_operators_have() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/registry.properties");
+    let text = std::fs::read_to_string(path).expect("the example");
+    for name in CATALOGUE {
+        let begin = format!("cas.ticket.registry.ignite.{name}=");
+        assert!(text.lines().any(|line| line.starts_with(&begin)), "{name}");
+    }
+}
+
+#[test]
+fn key_algorithms_are_accepted_by_name_and_mean_the_same() {
+    let of = |name: &str| {
+        let text = format!("[tls]\nkey-algorithm = \"{name}\"\n");
+        load(&text, &[], &[]).expect(name)
+    };
+    assert_eq!(of("SunX509").tls, of("pkix").tls);
+}

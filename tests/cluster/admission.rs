@@ -240,21 +240,32 @@ fn nodes_without_an_expected_name_are_not_linked() {
 #[test]
 fn versions_that_the_settings_leave_out_are_refused() {
     let authorities = Authorities::new("versions");
-    let (mut ports, list) = listeners(1);
-    let tls = TlsSettings {
-        protocol: TlsProtocol::V13,
-        ..authorities.node("node")
-    };
-    let node = TestNode::start(&settings(&list, tls), ports.remove(0)).expect("it starts");
     let client = authorities
         .authority
         .client("client", validity())
         .expect("a certificate");
-    runtime().block_on(async {
-        let old = Arc::new(unchecked(&authorities, Some(&client), true));
-        assert!(!let_in(node.address, &old).await);
-        let new = Arc::new(unchecked(&authorities, Some(&client), false));
-        assert!(let_in(node.address, &new).await);
-    });
-    assert_eq!(count(&node, "connections_refused_not_tls"), 1);
+    for (protocol, old_and_new) in [
+        (TlsProtocol::Any, [true, true]),
+        (TlsProtocol::V12, [true, false]),
+        (TlsProtocol::V13, [false, true]),
+    ] {
+        let (mut ports, list) = listeners(1);
+        let tls = TlsSettings {
+            protocol,
+            ..authorities.node("node")
+        };
+        let node = TestNode::start(&settings(&list, tls), ports.remove(0)).expect("it starts");
+        runtime().block_on(async {
+            for (tls12, expected) in [true, false].into_iter().zip(old_and_new) {
+                let config = Arc::new(unchecked(&authorities, Some(&client), tls12));
+                assert_eq!(
+                    let_in(node.address, &config).await,
+                    expected,
+                    "{protocol:?}"
+                );
+            }
+        });
+        let refused = old_and_new.iter().filter(|let_in| !**let_in).count() as u64;
+        assert_eq!(count(&node, "connections_refused_not_tls"), refused);
+    }
 }

@@ -1,19 +1,15 @@
 //! Settings that show only where several nodes, or several connections, are there: zones, filters,
 //! who reads, and limits.
 
+use crate::joining::{execute, put, request_in};
 use crate::rig::{Authorities, PATIENCE, TestNode, listeners, settings, wait_until};
 use embergrid::config::{AddressList, TlsSettings};
-use embergrid::node::Handle;
 use embergrid::types::cache::partition_of;
 use embergrid::types::view::ViewCache;
-use embergrid::types::{
-    Blob, CacheMode, CacheSettings, Condition, Expiry, KeyOperation, Operation, ReadFrom, Reply,
-    Request, View,
-};
+use embergrid::types::{CacheMode, CacheSettings, KeyOperation, ReadFrom, Reply, View};
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Read};
+use std::io::{self, Read};
 use std::net::{TcpListener, TcpStream};
-use std::time::Instant;
 
 const ZONE: &str = "zone";
 
@@ -23,7 +19,10 @@ fn attributes(zone: &str) -> BTreeMap<String, String> {
 
 /// Whether every partition has as many owners and none that load, and what holds for the owners.
 fn all_owners(view: &View, name: &str, count: usize, holds: fn(&[&str]) -> bool) -> bool {
-    let zone = |owner: &u16| view.nodes[usize::from(*owner)].attributes[ZONE].as_str();
+    let zone = |owner: &u16| {
+        let attributes = &view.nodes[usize::from(*owner)].attributes;
+        attributes.get(ZONE).map_or("", String::as_str)
+    };
     let right = |cache: &ViewCache| {
         cache.table.iter().all(|partition| {
             let zones: Vec<&str> = partition.owners.iter().map(zone).collect();
@@ -74,39 +73,13 @@ fn copies_keep_to_their_zones_and_filters() {
     });
 }
 
-fn request(cache: &str, key: &str, operation: KeyOperation) -> Request {
-    let cache = CacheSettings::named(cache);
-    Request {
-        cache: cache.id(),
-        partition: partition_of(key.as_bytes(), cache.partitions),
-        operation: Operation::Key {
-            key: Blob::from(key),
-            operation,
-        },
-        request_id: None,
-    }
-}
-
-fn execute(handle: &Handle, request: &Request) -> Reply {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .expect("a runtime");
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        match runtime.block_on(handle.execute(request.clone(), deadline)) {
-            Ok(reply) => return reply,
-            Err(error) => assert!(Instant::now() < deadline, "{error:?}"),
-        }
-    }
-}
-
 #[test]
 fn a_read_is_answered_by_whom_the_cache_says() {
     let authorities = Authorities::new("reads");
     let (ports, list) = listeners(2);
     let cache = |name: &str, read_from| CacheSettings {
         read_from,
+        partitions: 16,
         ..CacheSettings::named(name)
     };
     let caches = [cache("any", ReadFrom::Any), cache("one", ReadFrom::Primary)];
@@ -118,51 +91,39 @@ fn a_read_is_answered_by_whom_the_cache_says() {
         TestNode::start(&settings, listener).expect("it starts")
     };
     let nodes: Vec<TestNode> = ports.into_iter().enumerate().map(start).collect();
-    let owned = |name: &str| {
-        let view = nodes[1].handle().view();
-        let whole = |cache: &ViewCache| {
-            let mut partitions = cache.table.iter();
-            partitions.all(|one| one.owners.len() == 2 && one.loading.is_empty())
-        };
-        view.nodes.len() == 2 && view.cache_named(name).is_some_and(whole)
-    };
+    let owned = |name| all_owners(&nodes[1].handle().view(), name, 2, |_| true);
     wait_until("both own everything", || owned("any") && owned("one"));
     let keys: Vec<String> = (0..64).map(|number| format!("key-{number}")).collect();
     let reader = nodes[1].handle();
     // How many of the keys were not answered by the reader itself.
-    let waited = |cache: &str| {
+    let waited = |cache: &CacheSettings| {
         let before = reader.stats().requests_waited;
         for key in &keys {
             let get = KeyOperation::Get {
                 touch: None,
                 omit_value: false,
             };
-            let reply = execute(&reader, &request(cache, key, get));
+            let reply = execute(&reader, &request_in(cache, key, get));
             assert!(matches!(reply, Reply::Got { entry: Some(_) }), "{reply:?}");
         }
         reader.stats().requests_waited - before
     };
     for cache in &caches {
         for key in &keys {
-            let put = KeyOperation::Put {
-                value: Blob::from("value"),
-                flags: 0,
-                expiry: Expiry::Default,
-                condition: Condition::Any,
-                return_previous: false,
-            };
-            execute(&nodes[0].handle(), &request(&cache.name, key, put));
+            execute(&nodes[0].handle(), &request_in(cache, key, put("value")));
         }
     }
     // A backup asks the primary for a key whose write it does not know to be complete.
-    wait_until("the reader answers all by itself", || waited("any") == 0);
+    wait_until("the reader answers all by itself", || {
+        waited(&caches[0]) == 0
+    });
     let view = reader.view();
     let foreign = keys.iter().filter(|key| {
         let cache = &caches[1];
         let partition = partition_of(key.as_bytes(), cache.partitions);
         view.primary(cache.id(), partition) != Some(reader.me().member)
     });
-    assert_eq!(waited("one"), foreign.count() as u64);
+    assert_eq!(waited(&caches[1]), foreign.count() as u64);
 }
 
 #[test]
@@ -184,7 +145,7 @@ fn one_connection_too_many_is_closed_and_the_others_stay() {
         more.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         match more.read(&mut [0]) {
             Ok(0) => {}
-            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionReset),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset),
             Ok(_) => panic!("it was served"),
         }
     }
@@ -193,7 +154,7 @@ fn one_connection_too_many_is_closed_and_the_others_stay() {
         // The node's side of HTTP/2 may have begun; an end would be zero bytes.
         match stream.read(&mut [0; 256]) {
             Ok(count) => assert!(count > 0, "it was closed"),
-            Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
         }
     }
 }
@@ -204,24 +165,19 @@ fn the_memory_for_entries_is_counted_and_told() {
         enabled: false,
         ..TlsSettings::default()
     };
+    let cache = CacheSettings::named("c");
     let start = |bytes| {
         let (mut ports, list) = listeners(1);
         let mut settings = settings(&list, tls.clone());
         settings.storage.region_bytes_max = bytes;
-        settings.caches = vec![CacheSettings::named("c")];
+        settings.caches = vec![cache.clone()];
         TestNode::start(&settings, ports.remove(0)).expect("it starts")
     };
     let node = start(64 << 20);
     wait_until("it serves", || node.handle().serving());
     for number in 0..10 {
-        let put = KeyOperation::Put {
-            value: Blob::from("value"),
-            flags: 0,
-            expiry: Expiry::Default,
-            condition: Condition::Any,
-            return_previous: false,
-        };
-        execute(&node.handle(), &request("c", &format!("key-{number}"), put));
+        let request = request_in(&cache, &format!("key-{number}"), put("value"));
+        execute(&node.handle(), &request);
     }
     let stats = node.handle().stats();
     assert_eq!((stats.entries, stats.region_bytes_max), (10, 64 << 20));

@@ -2,6 +2,7 @@
 
 use crate::rig::{Authorities, PATIENCE, TestNode, listeners, settings, wait_until};
 use embergrid::config::{AddressList, Settings};
+use embergrid::error::Result;
 use embergrid::node::Handle;
 use embergrid::types::cache::partition_of;
 use embergrid::types::{
@@ -14,7 +15,10 @@ use tokio::runtime::Builder;
 const CACHE: &str = "tickets";
 
 pub fn request(key: &str, operation: KeyOperation) -> Request {
-    let cache = CacheSettings::named(CACHE);
+    request_in(&CacheSettings::named(CACHE), key, operation)
+}
+
+pub fn request_in(cache: &CacheSettings, key: &str, operation: KeyOperation) -> Request {
     Request {
         cache: cache.id(),
         partition: partition_of(key.as_bytes(), cache.partitions),
@@ -36,15 +40,19 @@ pub fn put(value: &str) -> KeyOperation {
     }
 }
 
-/// Repeats an operation until it is carried out.
-pub fn execute(handle: &Handle, request: &Request) -> Reply {
+pub fn attempt(handle: &Handle, request: &Request) -> Result<Reply> {
     let runtime = Builder::new_current_thread()
         .enable_all()
         .build()
         .expect("a runtime");
+    runtime.block_on(handle.execute(request.clone(), Instant::now() + PATIENCE))
+}
+
+/// Repeats an operation until it is carried out.
+pub fn execute(handle: &Handle, request: &Request) -> Reply {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match runtime.block_on(handle.execute(request.clone(), deadline)) {
+        match attempt(handle, request) {
             Ok(reply) => return reply,
             Err(error) => assert!(Instant::now() < deadline, "{error:?}"),
         }

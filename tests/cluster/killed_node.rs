@@ -7,12 +7,12 @@ use embergrid::client::Client;
 use embergrid::client::messages::{AtomicityMode, CacheMode, CacheSettings, PutRequest};
 use std::time::{Duration, Instant};
 
-const LIMIT: Duration = Duration::from_secs(30);
-const NODES: usize = 3;
+pub const LIMIT: Duration = Duration::from_secs(30);
+pub const NODES: usize = 3;
 const KEYS: usize = 200;
 const CACHE: &str = "kept";
 
-async fn started() -> (LocalCluster, Vec<Client>) {
+pub async fn started() -> (LocalCluster, Vec<Client>) {
     let mut cluster = LocalCluster::prepare(program(), 3, false).expect("files and ports");
     for index in 0..NODES {
         cluster.start(index).expect("a node starts");

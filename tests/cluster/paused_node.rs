@@ -1,14 +1,19 @@
 //! A node is paused under the default timeouts while users write and read, and goes on later. Prints
-//! how long it took until the node was out of the view, and the longest gap in service.
+//! how long it took until the node was out of the view, and the longest gap in service. A write
+//! meanwhile waits for whom its cache says, and the memory of a remove for the node that is out.
 
-use crate::process::program;
-use embergrid::cli::demo::{LocalCluster, Witness, names, wait_for_view};
-use embergrid::client::messages::{AtomicityMode, CacheSettings};
+use crate::killed_node::{LIMIT, NODES, started};
+use embergrid::cli::demo::{Witness, names, wait_for_view};
+use embergrid::client::Client;
+use embergrid::client::messages::{
+    AtomicityMode, CacheSettings, PutRequest, RemoveRequest, WriteSynchronizationMode,
+};
+use embergrid::error::Error;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-const LIMIT: Duration = Duration::from_secs(30);
-const NODES: usize = 3;
 const CACHE: &str = "kept";
 
 fn signal(process: u32, name: &str) {
@@ -21,24 +26,7 @@ fn signal(process: u32, name: &str) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_node_is_left_out_and_comes_back() {
-    let mut cluster = LocalCluster::prepare(program(), 3, false).expect("files and ports");
-    for index in 0..NODES {
-        cluster.start(index).expect("a node starts");
-    }
-    let mut nodes = Vec::new();
-    for index in 0..NODES {
-        nodes.push(
-            cluster
-                .reach(index, LIMIT)
-                .await
-                .expect("a node is reached"),
-        );
-    }
-    for node in &nodes {
-        wait_for_view(node, LIMIT, |view| view.nodes.len() == NODES)
-            .await
-            .expect("one cluster");
-    }
+    let (cluster, nodes) = started().await;
     let settings = CacheSettings {
         name: CACHE.to_owned(),
         atomicity_mode: AtomicityMode::Atomic.into(),
@@ -80,4 +68,138 @@ async fn a_paused_node_is_left_out_and_comes_back() {
         report.longest_gap.as_millis(),
         report.calls
     );
+}
+
+/// Writes the one key.
+async fn put(user: &Client, cache: &str) -> Result<(), Error> {
+    let request = PutRequest {
+        cache: cache.to_owned(),
+        key: "key".into(),
+        ..PutRequest::default()
+    };
+    user.put(request).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_memory_of_a_remove_waits_for_who_is_out_as_long_as_its_cache_says() {
+    let (cluster, nodes) = started().await;
+    for (name, seconds) in [("short", 1), ("long", 24 * 3600)] {
+        let settings = CacheSettings {
+            name: name.to_owned(),
+            partitions: 16,
+            removes_are_final: true,
+            tombstone_retention: Some(prost_types::Duration { seconds, nanos: 0 }),
+            ..CacheSettings::default()
+        };
+        let made = nodes[0].create_cache(settings).await;
+        made.expect("a cache is created");
+    }
+    let user = cluster.client(&[0, 1]).await.expect("the others");
+    for cache in ["short", "long"] {
+        put(&user, cache).await.expect("a write");
+    }
+    let paused = 2;
+    let (process, name) = (cluster.process_ids()[paused], cluster.name(paused));
+    signal(process, "-STOP");
+    for node in &nodes[..paused] {
+        wait_for_view(node, LIMIT, |view| !names(view).contains(&name))
+            .await
+            .expect("the paused node leaves the view");
+    }
+    for cache in ["short", "long"] {
+        let request = RemoveRequest {
+            cache: cache.to_owned(),
+            key: "key".into(),
+            ..RemoveRequest::default()
+        };
+        user.remove(request).await.expect("a remove");
+    }
+    let removed = |result: Result<(), Error>| match result {
+        Ok(()) => false,
+        Err(error) => {
+            assert_eq!(error.reason, "REMOVED", "{error}");
+            true
+        }
+    };
+    let deadline = Instant::now() + LIMIT;
+    while removed(put(&user, "short").await) {
+        assert!(Instant::now() < deadline, "the remove is not forgotten");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    assert!(removed(put(&user, "long").await), "forgotten too early");
+    signal(process, "-CONT");
+}
+
+/// How often the pause is repeated where this machine was too slow to see what it showed.
+const TRIES: usize = 10;
+
+/// Writes begun, and how many of them were answered.
+fn begin_writes(user: &Arc<Client>, cache: &str, count: usize) -> Arc<AtomicUsize> {
+    let answered = Arc::new(AtomicUsize::new(0));
+    for number in 0..count {
+        let (user, answered) = (Arc::clone(user), Arc::clone(&answered));
+        let request = PutRequest {
+            cache: cache.to_owned(),
+            key: format!("key-{number}").into_bytes().into(),
+            ..PutRequest::default()
+        };
+        tokio::spawn(async move {
+            user.put(request).await.expect("the write ends well");
+            answered.fetch_add(1, Ordering::SeqCst);
+        });
+    }
+    answered
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_write_waits_for_whom_its_cache_says() {
+    const WRITES: usize = 24;
+    let (cluster, nodes) = started().await;
+    for (name, mode) in [
+        ("all", WriteSynchronizationMode::FullSync),
+        ("one", WriteSynchronizationMode::PrimarySync),
+        ("nobody", WriteSynchronizationMode::FullAsync),
+    ] {
+        let settings = CacheSettings {
+            name: name.to_owned(),
+            write_synchronization_mode: mode.into(),
+            partitions: 16,
+            ..CacheSettings::default()
+        };
+        let made = nodes[0].create_cache(settings).await;
+        made.expect("a cache is created");
+    }
+    let paused = 2;
+    let (process, name) = (cluster.process_ids()[paused], cluster.name(paused));
+    let user = Arc::new(cluster.client(&[0, 1]).await.expect("the others"));
+    let mut seen = false;
+    for _ in 0..TRIES {
+        signal(process, "-STOP");
+        let all = begin_writes(&user, "all", WRITES);
+        let others = [
+            begin_writes(&user, "one", WRITES),
+            begin_writes(&user, "nobody", WRITES),
+        ];
+        // Some of the keys have the paused node as their primary.
+        let deadline = Instant::now() + LIMIT;
+        let few = |count: &Arc<AtomicUsize>| count.load(Ordering::SeqCst) < WRITES / 4;
+        while others.iter().any(few) {
+            assert!(Instant::now() < deadline, "no write is answered");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let waited_for_all = all.load(Ordering::SeqCst) == 0;
+        let view = nodes[0].topology().await;
+        signal(process, "-CONT");
+        if names(&view.expect("a view")).contains(&name) {
+            assert!(waited_for_all, "a write did not wait for an owner");
+            seen = true;
+            break;
+        }
+        for node in &nodes {
+            wait_for_view(node, LIMIT, |view| view.nodes.len() == NODES)
+                .await
+                .expect("it is taken back");
+        }
+    }
+    assert!(seen, "the paused node was always out of the view too early");
 }

@@ -1,6 +1,7 @@
 //! One node in this process, with mutual TLS on a free port, and clients for it.
 
 use crate::rig::{Authorities, PATIENCE, listeners, settings};
+use embergrid::config::Settings;
 use embergrid::error::Error;
 use embergrid::rpc::proto::cache_service_client::CacheServiceClient;
 use embergrid::rpc::proto::cluster_service_client::ClusterServiceClient;
@@ -40,6 +41,11 @@ pub struct Alone {
 impl Alone {
     /// Starts the node and waits until it serves.
     pub async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    /// As [`Alone::start`], with other settings.
+    pub async fn start_with(change: impl FnOnce(&mut Settings)) -> Self {
         let authorities = Authorities::new("services");
         let (mut listeners, list) = listeners(1);
         let listener = listeners.remove(0);
@@ -49,6 +55,7 @@ impl Alone {
             cache(ATOMIC, AtomicityMode::Atomic),
             cache(TRANSACTIONAL, AtomicityMode::Transactional),
         ];
+        change(&mut settings);
         let tls = client_tls(&authorities.client("client"))
             .expect("certificates")
             .expect("TLS is on");

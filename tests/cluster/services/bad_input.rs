@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tonic::{Code, Status};
 
-const PUT: &str = "/embergrid.v1.CacheService/Put";
+pub const PUT: &str = "/embergrid.v1.CacheService/Put";
 
 /// A message in its gRPC frame.
 fn framed(message: &[u8]) -> Vec<u8> {
@@ -24,10 +24,10 @@ fn framed(message: &[u8]) -> Vec<u8> {
 }
 
 /// A bare HTTP/2 connection, on which anything can be said.
-struct Bare(h2::client::SendRequest<Bytes>);
+pub struct Bare(pub h2::client::SendRequest<Bytes>);
 
 impl Bare {
-    async fn open(node: &Alone) -> Self {
+    pub async fn open(node: &Alone) -> Self {
         let session = node.session(&[b"h2"]).await.expect("a session");
         let (sender, connection) = h2::client::handshake(session).await.expect("HTTP/2");
         tokio::spawn(async move {
@@ -36,7 +36,7 @@ impl Bare {
         Self(sender)
     }
 
-    fn request(path: &str, timeout: Option<&str>) -> Request<()> {
+    pub fn request(path: &str, timeout: Option<&str>) -> Request<()> {
         let mut request = Request::post(format!("https://127.0.0.1{path}"))
             .header("content-type", "application/grpc")
             .header("te", "trailers");

@@ -5,7 +5,7 @@ use embergrid::error::{Applied, ErrorKind};
 use embergrid::rpc::proto as pb;
 use pb::modify_request::{Change, Increment};
 
-fn condition(condition: pb::condition::Condition) -> Option<pb::Condition> {
+pub fn condition(condition: pb::condition::Condition) -> Option<pb::Condition> {
     Some(pb::Condition {
         condition: Some(condition),
     })

@@ -4,6 +4,7 @@ mod alone;
 mod bad_input;
 mod batches;
 mod cluster_calls;
+mod effects;
 mod keys;
 mod pipeline;
 mod scans;
