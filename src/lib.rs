@@ -123,7 +123,8 @@
 //!
 //! **How does a client's watch resume without a double?** By what it has told since the last
 //! checkpoint, known by partition, counter, kind, key and version: what comes again is left out,
-//! and what should have been told before and was not means another history. Rejected: a token
+//! and what should have been told before and was not means another history. Then, and where a
+//! token is too old, it says OUT_OF_RANGE once and begins again with current entries. Rejected: a token
 //! with every event, which would cost each of them the positions of all partitions.
 //!
 //! **How does a server hand over?** The view names it as draining: placement then gives it nothing,

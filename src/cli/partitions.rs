@@ -242,6 +242,7 @@ mod tests {
             ],
             copies_owned: 3,
             copies_loading: 1,
+            ..Cache::default()
         };
         PartitionTableResponse {
             nodes: vec![node("node-1"), node("node-2")],

@@ -8,6 +8,7 @@ use super::output::{self, Output};
 use crate::client::messages::watch_event::Type;
 use crate::client::messages::{WatchEvent, WatchRequest};
 use crate::client::{Client, Watch};
+use crate::error::{Error, ErrorKind};
 use bytes::Bytes;
 use clap::Args;
 use serde_json::{Value, json};
@@ -20,8 +21,9 @@ const VALUE_SHOWN: usize = 120;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  embergrid watch sessions --prefix TGT-\n  \
                         embergrid watch sessions --current --output json\n\n\
-                        A lost connection is made good without a gap; where that cannot be, the \
-                        command ends with exit code 1 and says so. As JSON each line is one event.")]
+                        A lost connection is made good without a gap; where that cannot be, a line \
+                        says so, and the entries that live then are told again. As JSON each line \
+                        is one event; {\"type\": \"begun-again\"} stands for a gap.")]
 pub struct Arguments {
     /// The cache
     cache: String,
@@ -74,29 +76,60 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
 }
 
 async fn follow(client: &Client, arguments: &Arguments) -> Outcome {
-    let request = WatchRequest {
+    let output = arguments.connection.output;
+    let mut request = WatchRequest {
         cache: arguments.cache.clone(),
         key_prefix: Bytes::copy_from_slice(arguments.prefix.as_bytes()),
         resume_token: arguments.resume.clone().unwrap_or_default(),
         with_current: arguments.current,
         with_previous: arguments.previous,
     };
+    let watch = match client.watch(request.clone()).await {
+        Err(error) if error.kind == ErrorKind::OutOfRange && arguments.resume.is_some() => {
+            tell_gap(output, &error);
+            request.resume_token = Bytes::new();
+            request.with_current = true;
+            client.watch(request).await?
+        }
+        begun => begun?,
+    };
     let mut teller = Teller {
-        watch: client.watch(request).await?,
-        output: arguments.connection.output,
+        watch,
+        output,
         resumed: 0,
     };
     output::aside(format_args!("watching {}", arguments.cache));
     let mut count = 0;
     while arguments.limit.is_none_or(|limit| count < limit) {
-        let event = teller.watch.next().await?;
-        count += 1;
-        if !teller.tell(&event) {
+        let read_on = match teller.watch.next().await {
+            Ok(event) => {
+                count += 1;
+                teller.tell(&event)
+            }
+            Err(error) if error.kind == ErrorKind::OutOfRange => tell_gap(output, &error),
+            Err(error) => return Err(error.into()),
+        };
+        if !read_on {
             // The reader went away.
             break;
         }
     }
     Ok(Answer::Yes)
+}
+
+/// Says that something may have been missed, and that all that lives is told again. False: the
+/// reader went away.
+fn tell_gap(output: Output, error: &Error) -> bool {
+    match output {
+        Output::Json => output::json_line(&json!({
+            "type": "begun-again",
+            "reason": error.context,
+        })),
+        Output::Table => output::try_line(paint(
+            format_args!("begun again with current entries: {}", error.context),
+            Tone::Passing,
+        )),
+    }
 }
 
 /// Prints events, and says at the end where to go on.

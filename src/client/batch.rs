@@ -1,19 +1,34 @@
 //! Many keys in one call, each with an answer of its own.
 //!
-//! A batch keeps its request id when it is sent again, so what was applied is not applied twice.
-//! Keys that met a passing error (their owner was just lost, say) have the whole batch sent again,
-//! which answers the others as before.
+//! In an ATOMIC cache every key is for itself, so a batch is parted by owner: each owner gets its
+//! keys in one message, all owners at a time. A batch goes whole, to the owner of its first key,
+//! where the table is not known, and where parting it could change what it means: in a
+//! TRANSACTIONAL cache, with an affinity key, with a key that comes twice (which is refused), and
+//! with a request id of the caller's, who may send it again when owners are others.
+//!
+//! A part keeps its request id and its keys when it is sent again, so what was applied is not
+//! applied twice. Where a key met a passing error (its owner was just lost, say) its part is sent
+//! again, which answers the others as before.
 
 use super::cache::identified;
+use super::nodes::Address;
 use super::retry::{Effect, backoff, jitter};
+use super::routes::Keyed;
 use super::{Client, cache_service};
 use crate::error::{Applied, Error, Result};
-use crate::rpc::proto::{
-    Entry, GetManyRequest, PutManyRequest, PutResponse, RemoveManyRequest, RemoveResponse,
-    get_many_response, put_many_response, remove_many_response,
-};
+use crate::rpc::proto as pb;
 use crate::rpc::status::from_proto;
+use bytes::Bytes;
+use futures_util::future::join_all;
+use pb::put_many_request::Put;
+use pb::remove_many_request::Remove;
+use pb::{Entry, GetManyRequest, PutManyRequest, PutResponse, RemoveManyRequest, RemoveResponse};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::convert::identity;
+use std::mem;
 use std::time::Instant;
+use tonic::transport::Channel;
+use tonic::{Request, Response, Status};
 
 impl Client {
     /// Reads several keys: for each, in the order of the request, its entry, none on a miss, or
@@ -21,7 +36,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As any call, for the batch as a whole.
+    /// As any call, where no key has an answer.
     ///
     /// # Example
     ///
@@ -44,29 +59,8 @@ impl Client {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn get_many(
-        &self,
-        mut request: GetManyRequest,
-    ) -> Result<Vec<Result<Option<Entry>>>> {
-        use get_many_response::result::Result as Answer;
-        let effect = if request.touch.is_some() {
-            identified(&mut request.request_id)?;
-            Effect::Write
-        } else {
-            Effect::Read
-        };
-        let keys = request.keys.len();
-        let once = async || {
-            let send = async |channel, message| cache_service(channel).get_many(message).await;
-            let reply = self.call(effect, request.clone(), send).await?;
-            let answers = reply.results.into_iter().map(|one| match one.result {
-                Some(Answer::Get(got)) => Ok(got.entry),
-                Some(Answer::Error(error)) => Err(from_proto(error)),
-                None => Err(nothing_said()),
-            });
-            complete(answers.collect(), keys)
-        };
-        self.until_answered(effect, once).await
+    pub async fn get_many(&self, request: GetManyRequest) -> Result<Vec<Result<Option<Entry>>>> {
+        self.many(request).await
     }
 
     /// Stores several keys: for each, in the order of the request, what came of it. In an ATOMIC
@@ -74,7 +68,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As any call, for the batch as a whole: UNKNOWN where some or all may have been stored;
+    /// As any call, where no key has an answer: UNKNOWN where some or all may have been stored;
     /// UNIMPLEMENTED in a TRANSACTIONAL cache.
     ///
     /// # Example
@@ -97,21 +91,8 @@ impl Client {
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn put_many(&self, mut request: PutManyRequest) -> Result<Vec<Result<PutResponse>>> {
-        use put_many_response::result::Result as Answer;
-        identified(&mut request.request_id)?;
-        let keys = request.entries.len();
-        let once = async || {
-            let send = async |channel, message| cache_service(channel).put_many(message).await;
-            let reply = self.call(Effect::Write, request.clone(), send).await?;
-            let answers = reply.results.into_iter().map(|one| match one.result {
-                Some(Answer::Put(put)) => Ok(put),
-                Some(Answer::Error(error)) => Err(from_proto(error)),
-                None => Err(nothing_said()),
-            });
-            complete(answers.collect(), keys)
-        };
-        self.until_answered(Effect::Write, once).await
+    pub async fn put_many(&self, request: PutManyRequest) -> Result<Vec<Result<PutResponse>>> {
+        self.many(request).await
     }
 
     /// Removes several keys: for each, in the order of the request, what came of it. In an ATOMIC
@@ -119,7 +100,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As any call, for the batch as a whole: UNKNOWN where some or all may have been removed;
+    /// As any call, where no key has an answer: UNKNOWN where some or all may have been removed;
     /// UNIMPLEMENTED in a TRANSACTIONAL cache.
     ///
     /// # Example
@@ -139,32 +120,34 @@ impl Client {
     /// ```
     pub async fn remove_many(
         &self,
-        mut request: RemoveManyRequest,
+        request: RemoveManyRequest,
     ) -> Result<Vec<Result<RemoveResponse>>> {
-        use remove_many_response::result::Result as Answer;
-        identified(&mut request.request_id)?;
-        let keys = request.keys.len();
-        let once = async || {
-            let send = async |channel, message| cache_service(channel).remove_many(message).await;
-            let reply = self.call(Effect::Write, request.clone(), send).await?;
-            let answers = reply.results.into_iter().map(|one| match one.result {
-                Some(Answer::Remove(removed)) => Ok(removed),
-                Some(Answer::Error(error)) => Err(from_proto(error)),
-                None => Err(nothing_said()),
-            });
-            complete(answers.collect(), keys)
-        };
-        self.until_answered(Effect::Write, once).await
+        self.many(request).await
     }
 
-    /// Sends a batch until no key of it met a passing error, in the bounds of the client's options.
-    async fn until_answered<T>(
-        &self,
-        effect: Effect,
-        once: impl AsyncFn() -> Result<Vec<Result<T>>>,
-    ) -> Result<Vec<Result<T>>> {
+    /// Sends a batch in its parts, and puts the answers in the order of the request.
+    async fn many<B: Batch>(&self, request: B) -> Result<Vec<Result<B::Answer>>> {
+        let routes = &self.connections.routes;
+        let parts = parted(request, |cache, key| routes.owner_if_atomic(cache, key));
+        let sent = parts.into_iter().map(|part| {
+            Box::pin(async move { (part.places, self.until_answered(part.request).await) })
+        });
+        gathered(join_all(sent).await)
+    }
+
+    /// Sends a part until no key of it met a passing error, in the bounds of the client's options.
+    async fn until_answered<B: Batch>(&self, mut request: B) -> Result<Vec<Result<B::Answer>>> {
+        let effect = request.effect();
+        if effect == Effect::Write {
+            identified(request.id())?;
+        }
+        let keys = request.keys().len();
         let options = self.connections.options;
         let deadline = Instant::now() + options.timeout;
+        let once = async || {
+            let reply = self.call(effect, request.clone(), B::send).await?;
+            complete(B::answers(reply), keys)
+        };
         let mut answers = once().await?;
         // Which keys may have been written by an attempt that did not say so.
         let mut tainted = vec![false; answers.len()];
@@ -183,7 +166,7 @@ impl Client {
                 Err(_) => break,
             }
         }
-        let last_word = |(answer, tainted): (Result<T>, bool)| match answer {
+        let last_word = |(answer, tainted): (Result<B::Answer>, bool)| match answer {
             Err(error) if tainted && error.applied == Applied::NotApplied => {
                 Err(Error::unknown(format!(
                     "an earlier attempt may have been applied; then: {}",
@@ -193,6 +176,199 @@ impl Client {
             answer => answer,
         };
         Ok(answers.into_iter().zip(tainted).map(last_word).collect())
+    }
+}
+
+/// A call on many keys.
+trait Batch: Keyed + Send + Sync + 'static {
+    /// What it says of one key.
+    type Key: Send + Sync;
+    /// What all of them are answered with.
+    type Reply: Send;
+    /// What one of them is answered with.
+    type Answer: Send;
+
+    fn send(
+        channel: Channel,
+        message: Request<Self>,
+    ) -> impl Future<Output = Result<Response<Self::Reply>, Status>> + Send;
+    fn answers(reply: Self::Reply) -> Vec<Result<Self::Answer>>;
+    fn effect(&self) -> Effect;
+    fn id(&mut self) -> &mut Bytes;
+    fn cache(&self) -> &str;
+    fn keys(&mut self) -> &mut Vec<Self::Key>;
+    fn key(of: &Self::Key) -> &Bytes;
+    /// Whether the caller said something that holds for the batch as one.
+    fn is_one(&self) -> bool;
+}
+
+macro_rules! batch {
+    ($($request:ident => $call:ident, $reply:ident, $module:ident::$kind:ident as $answer:ty,
+       $answer_of:path; $keys:ident: $one:ty, $key_of:path; $effect:path)*) => {$(
+        impl Keyed for $request {
+            fn place(&self) -> Option<(&str, &[u8])> {
+                if !self.affinity_key.is_empty() {
+                    return Some((&self.cache, &self.affinity_key));
+                }
+                let first = self.$keys.first().map($key_of)?;
+                Some((&self.cache, first))
+            }
+        }
+
+        impl Batch for $request {
+            type Key = $one;
+            type Reply = pb::$reply;
+            type Answer = $answer;
+
+            async fn send(
+                channel: Channel,
+                message: Request<Self>,
+            ) -> Result<Response<pb::$reply>, Status> {
+                cache_service(channel).$call(message).await
+            }
+
+            fn answers(reply: pb::$reply) -> Vec<Result<$answer>> {
+                use pb::$module::result::Result as Answer;
+                let answers = reply.results.into_iter().map(|one| match one.result {
+                    Some(Answer::$kind(answer)) => Ok($answer_of(answer)),
+                    Some(Answer::Error(error)) => Err(from_proto(error)),
+                    None => Err(nothing_said()),
+                });
+                answers.collect()
+            }
+
+            fn effect(&self) -> Effect {
+                $effect(self)
+            }
+
+            fn id(&mut self) -> &mut Bytes {
+                &mut self.request_id
+            }
+
+            fn cache(&self) -> &str {
+                &self.cache
+            }
+
+            fn keys(&mut self) -> &mut Vec<$one> {
+                &mut self.$keys
+            }
+
+            fn key(of: &$one) -> &Bytes {
+                $key_of(of)
+            }
+
+            fn is_one(&self) -> bool {
+                let apart = self.affinity_key.is_empty() && self.transaction.is_empty();
+                !(apart && self.request_id.is_empty())
+            }
+        }
+    )*};
+}
+
+batch! {
+    GetManyRequest => get_many, GetManyResponse, get_many_response::Get as Option<Entry>,
+        entry_of; keys: Bytes, itself; effect_of_get
+    PutManyRequest => put_many, PutManyResponse, put_many_response::Put as PutResponse,
+        identity; entries: Put, key_of_put; a_write
+    RemoveManyRequest => remove_many, RemoveManyResponse, remove_many_response::Remove as RemoveResponse,
+        identity; keys: Remove, key_of_remove; a_write
+}
+
+fn entry_of(got: pb::GetResponse) -> Option<Entry> {
+    got.entry
+}
+
+fn itself(key: &Bytes) -> &Bytes {
+    key
+}
+
+fn key_of_put(put: &Put) -> &Bytes {
+    &put.key
+}
+
+fn key_of_remove(remove: &Remove) -> &Bytes {
+    &remove.key
+}
+
+fn effect_of_get(request: &GetManyRequest) -> Effect {
+    match request.touch {
+        Some(_) => Effect::Write,
+        None => Effect::Read,
+    }
+}
+
+fn a_write<B>(_: &B) -> Effect {
+    Effect::Write
+}
+
+/// The keys of one owner.
+#[derive(Debug)]
+struct Part<B> {
+    /// Where they stand in the whole.
+    places: Vec<usize>,
+    request: B,
+}
+
+/// A batch by owners, or as a whole.
+fn parted<B: Batch>(
+    mut request: B,
+    owner: impl Fn(&str, &[u8]) -> Option<Address>,
+) -> Vec<Part<B>> {
+    let keys = mem::take(request.keys());
+    let mut seen = HashSet::new();
+    let one = request.is_one() || !keys.iter().all(|key| seen.insert(B::key(key)));
+    let owners: Option<Vec<Address>> = keys
+        .iter()
+        .map(|key| owner(request.cache(), B::key(key)).filter(|_| !one))
+        .collect();
+    let owners = match owners {
+        Some(owners) if !owners.is_empty() => owners,
+        _ => {
+            let places = (0..keys.len()).collect();
+            *request.keys() = keys;
+            return vec![Part { places, request }];
+        }
+    };
+    let mut parts: HashMap<Address, Part<B>> = HashMap::new();
+    for (place, (key, owner)) in keys.into_iter().zip(owners).enumerate() {
+        let part = parts.entry(owner).or_insert_with(|| Part {
+            places: Vec::new(),
+            request: request.clone(),
+        });
+        part.places.push(place);
+        part.request.keys().push(key);
+    }
+    parts.into_values().collect()
+}
+
+/// What came of the keys at these places.
+type Outcome<T> = (Vec<usize>, Result<Vec<Result<T>>>);
+
+/// The answers of all parts, in the order of the whole. A part that failed answers with its error
+/// for each of its keys; where all failed, so did the batch.
+fn gathered<T>(parts: Vec<Outcome<T>>) -> Result<Vec<Result<T>>> {
+    let mut answers = BTreeMap::new();
+    let mut failed: Option<Error> = None;
+    let mut answered = false;
+    for (places, outcome) in parts {
+        match outcome {
+            Ok(said) => {
+                answered = true;
+                answers.extend(places.into_iter().zip(said));
+            }
+            Err(error) => {
+                let all = places.into_iter().map(|place| (place, Err(error.clone())));
+                answers.extend(all);
+                // What may have been applied weighs more than what was not.
+                if failed.is_none() || error.applied == Applied::Unknown {
+                    failed = Some(error);
+                }
+            }
+        }
+    }
+    match failed {
+        Some(error) if !answered => Err(error),
+        _ => Ok(answers.into_values().collect()),
     }
 }
 
@@ -226,6 +402,66 @@ fn complete<T>(answers: Vec<Result<T>>, keys: usize) -> Result<Vec<Result<T>>> {
 mod tests {
     use super::*;
     use crate::error::ErrorKind;
+
+    fn batch(keys: &[&'static str]) -> PutManyRequest {
+        let put = |key: &&'static str| Put {
+            key: Bytes::from_static(key.as_bytes()),
+            ..Put::default()
+        };
+        PutManyRequest {
+            cache: "c".to_owned(),
+            entries: keys.iter().map(put).collect(),
+            ..PutManyRequest::default()
+        }
+    }
+
+    /// Keys that begin with the same letter have the same owner.
+    fn owner(_: &str, key: &[u8]) -> Option<Address> {
+        let letter = *key.first()?;
+        (letter != b'?').then(|| Address::named("h", u16::from(letter)))
+    }
+
+    #[test]
+    fn a_batch_is_parted_by_owner_and_gathered_in_order() {
+        let parts = parted(batch(&["a1", "b1", "a2", "c1", "b2"]), owner);
+        assert_eq!(parts.len(), 3);
+        let said = parts.into_iter().map(|part| {
+            let keys = part.request.entries.into_iter();
+            (part.places, Ok(keys.map(|put| Ok(put.key)).collect()))
+        });
+        let answers = gathered(said.collect()).expect("every part answered");
+        let keys: Vec<Bytes> = answers.into_iter().map(|key| key.expect("a key")).collect();
+        assert_eq!(keys, ["a1", "b1", "a2", "c1", "b2"]);
+    }
+
+    #[test]
+    fn a_batch_that_is_one_goes_whole() {
+        let with = |change: fn(&mut PutManyRequest)| {
+            let mut request = batch(&["a", "b"]);
+            change(&mut request);
+            parted(request, owner).len()
+        };
+        assert_eq!(with(|_| ()), 2);
+        assert_eq!(with(|request| request.affinity_key = "x".into()), 1);
+        assert_eq!(with(|request| request.transaction = "x".into()), 1);
+        assert_eq!(with(|request| request.request_id = "x".into()), 1);
+        assert_eq!(parted(batch(&["a", "b", "a"]), owner).len(), 1);
+        assert_eq!(parted(batch(&["a", "?"]), owner).len(), 1);
+        assert_eq!(parted(batch(&[]), owner).len(), 1);
+    }
+
+    #[test]
+    fn a_part_that_failed_fails_its_keys_and_no_others() {
+        let refused = || Err(Error::unavailable("no owner"));
+        let answers = gathered(vec![(vec![1], Ok(vec![Ok(7)])), (vec![0, 2], refused())]);
+        let answers = answers.expect("one part answered");
+        assert!(answers[0].is_err() && answers[2].is_err());
+        assert_eq!(answers[1], Ok(7));
+        let doubt = Err(Error::unknown("broke"));
+        let failed: Result<Vec<Result<u8>>> =
+            gathered(vec![(vec![0], doubt), (vec![1], refused())]);
+        assert_eq!(failed.map_err(|error| error.kind), Err(ErrorKind::Unknown));
+    }
 
     #[test]
     fn passing_errors_are_told_from_final_ones() {

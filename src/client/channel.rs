@@ -16,7 +16,22 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint, Uri};
 
-/// Bounds on what a client waits for.
+/// Bounds on what a client waits for, and how it goes about its calls.
+///
+/// # Example
+///
+/// ```
+/// use embergrid::client::Options;
+/// use std::time::Duration;
+///
+/// // For a caller that would rather hear an error than wait.
+/// let options = Options {
+///     timeout: Duration::from_secs(1),
+///     attempt_timeout: Duration::from_millis(300),
+///     ..Options::default()
+/// };
+/// assert!(options.timeout < Options::default().timeout);
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
     /// The longest a connect with its handshake may take.

@@ -10,6 +10,8 @@
 //! | `routes.rs`, `follow.rs` | the partition table, and keeping it up to date |
 //! | `nodes.rs`, `channel.rs` | nodes and connections; dialling one |
 //! | `pipeline.rs` | the stream that calls share |
+//! | `batch.rs` | many keys in one call, parted by owner |
+//! | `scan.rs`, `watch.rs`, `topology.rs`, `stream.rs` | streams, and how they go on when they are lost |
 //!
 //! # Example
 //!
@@ -73,6 +75,18 @@ pub use crate::rpc::proto as messages;
 ///
 /// Every call is bounded in time and in attempts (see [`Options`]). Calls that change something
 /// get a request id where they carry none, so that repeating them applies them once.
+///
+/// # Example
+///
+/// ```no_run
+/// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+/// // Clones are for tasks of their own.
+/// let other = client.clone();
+/// let reader = tokio::spawn(async move { other.get("sessions", "TGT-1").await });
+/// let here = client.get("sessions", "TGT-2").await?;
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Client {
     connections: Arc<Connections>,
@@ -87,6 +101,26 @@ impl Client {
     /// # Errors
     ///
     /// UNAVAILABLE where no node could be reached, with the reason for each address.
+    ///
+    /// # Example
+    ///
+    /// With the certificates and the address list of a settings file:
+    ///
+    /// ```no_run
+    /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+    /// use embergrid::client::{Client, Options};
+    /// use embergrid::config::{Settings, environment};
+    /// use embergrid::rpc::tls::client_tls;
+    ///
+    /// let file = Some("embergrid.toml".as_ref());
+    /// let settings = Settings::load(file, environment(), Vec::new())
+    ///     .map_err(|problems| format!("{problems:?}"))?;
+    /// let tls = client_tls(&settings.tls)?;
+    /// let addresses = &settings.discovery.addresses;
+    /// let client = Client::connect(addresses, tls, Options::default()).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn connect(
         addresses: &AddressList,
         tls: Option<Arc<rustls::ClientConfig>>,
@@ -97,7 +131,17 @@ impl Client {
         Ok(Self { connections })
     }
 
-    /// The address of the node that answers at present, `host:port`.
+    /// The address of the node that answers at present what belongs to no key, `host:port`.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// client.topology().await?;
+    /// println!("asked {}", client.address().unwrap_or_default());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn address(&self) -> Option<String> {
         self.connections.current_address()
     }

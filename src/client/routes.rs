@@ -53,9 +53,6 @@ keyed!(
 );
 
 anywhere!(
-    GetManyRequest,
-    PutManyRequest,
-    RemoveManyRequest,
     ScanRequest,
     SizeRequest,
     ClearRequest,
@@ -81,8 +78,14 @@ anywhere!(
 /// The owners of one partition, the primary first.
 type Owners = Arc<[Address]>;
 
-/// The owners of each partition of one cache; empty where it is not routed (LOCAL, or unknown).
-type CacheTable = Vec<Owners>;
+/// Where the keys of one cache are.
+#[derive(Clone, Debug, Default)]
+struct CacheTable {
+    /// By partition; empty where the cache is not routed (LOCAL, or unknown).
+    owners: Vec<Owners>,
+    /// Whether each key of a batch is for itself.
+    atomic: bool,
+}
 
 /// The table and what is wanted of it.
 #[derive(Debug, Default)]
@@ -107,9 +110,14 @@ impl Routes {
     /// The owners of a key, the primary first; none where they are not known (yet).
     pub(super) fn owners(&self, cache: &str, by: &[u8]) -> Option<Owners> {
         let tables = self.tables.load();
-        let table = tables.get(cache)?;
-        let partition = partition_of(by, u32::try_from(table.len()).ok()?);
-        table.get(partition as usize).cloned()
+        tables.get(cache)?.owners(by).cloned()
+    }
+
+    /// Who a key of a batch may go to by itself: its primary, in an ATOMIC cache.
+    pub(super) fn owner_if_atomic(&self, cache: &str, by: &[u8]) -> Option<Address> {
+        let tables = self.tables.load();
+        let table = tables.get(cache).filter(|table| table.atomic)?;
+        table.owners(by)?.first().cloned()
     }
 
     /// All nodes of the last view.
@@ -150,7 +158,7 @@ impl Routes {
         answer: Option<pb::PartitionTableResponse>,
         known: impl Fn(&str) -> Option<Address>,
     ) {
-        let table = answer.map_or_else(CacheTable::new, |answer| {
+        let table = answer.map_or_else(CacheTable::default, |answer| {
             let nodes: Vec<Option<Address>> = answer
                 .nodes
                 .iter()
@@ -163,6 +171,13 @@ impl Routes {
         let mut tables = HashMap::clone(&self.tables.load());
         tables.insert(cache.to_owned(), table);
         self.tables.store(Arc::new(tables));
+    }
+}
+
+impl CacheTable {
+    fn owners(&self, by: &[u8]) -> Option<&Owners> {
+        let partition = partition_of(by, u32::try_from(self.owners.len()).ok()?);
+        self.owners.get(partition as usize)
     }
 }
 
@@ -182,7 +197,8 @@ fn table_of(
     let found = answer.caches.into_iter().find(|found| found.name == cache);
     // Few lists of owners are shared by many partitions.
     let mut shared: HashMap<Vec<u32>, Owners> = HashMap::new();
-    let partitions = found.map(|found| found.partitions).unwrap_or_default();
+    let found = found.unwrap_or_default();
+    let atomic = found.atomicity_mode() == pb::AtomicityMode::Atomic;
     let owners_of = |partition: pb::partition_table_response::Partition| {
         let places: Vec<u32> = partition
             .primary
@@ -195,7 +211,10 @@ fn table_of(
         });
         Arc::clone(owners)
     };
-    partitions.into_iter().map(owners_of).collect()
+    CacheTable {
+        owners: found.partitions.into_iter().map(owners_of).collect(),
+        atomic,
+    }
 }
 
 #[cfg(test)]
@@ -251,6 +270,7 @@ mod tests {
         }
         assert_eq!(seen.len(), 3);
         assert_eq!(routes.nodes().len(), 2);
+        assert_eq!(routes.owner_if_atomic("c", &0u32.to_le_bytes()), None);
     }
 
     #[test]

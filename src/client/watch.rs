@@ -1,9 +1,9 @@
-//! Watching a cache: its events as a stream that resumes by itself where the connection is lost,
-//! and says so where it cannot.
+//! Watching a cache: its events as a stream that resumes by itself where the connection is lost.
+//! Where it cannot, it says so once, and begins again with current entries.
 //!
 //! Events behind the last checkpoint come again when a watch is resumed; those that were told are
 //! known by their partition, counter, kind, key and version and are left out. An event that should
-//! have been told before and was not means another history: the watch ends with OUT_OF_RANGE.
+//! have been told before and was not means another history: OUT_OF_RANGE.
 
 use super::retry::{Effect, backoff, jitter};
 use super::stream::{Heard, Losses, hear};
@@ -23,6 +23,9 @@ const SILENCE_MAX: Duration = Duration::from_secs(10);
 
 /// How long nodes may not know the place that a watch is resumed from, before it is given up.
 const STALE_MAX: Duration = Duration::from_secs(3);
+
+/// How often in a row a watch begins again without coming to a checkpoint; then it is over.
+const BEGUN_AGAIN_MAX: u32 = 3;
 
 /// How many events may come without a checkpoint; nodes send one after a thousand.
 const UNCONFIRMED_MAX: usize = 100_000;
@@ -55,6 +58,10 @@ pub struct Watch {
     told: Told,
     losses: Losses,
     resumed: u64,
+    /// How often it began again since its last checkpoint.
+    begun_again: u32,
+    /// Whether the next stream begins again, and does not go on.
+    anew: bool,
     /// When the stream in use was opened.
     opened: Option<Instant>,
     /// Since when nodes do not know the place to go on from.
@@ -103,6 +110,8 @@ impl Client {
             told: Told::default(),
             losses: Losses::new(self.connections.options.timeout),
             resumed: 0,
+            begun_again: 0,
+            anew: false,
             opened: None,
             stale_since: None,
             over: None,
@@ -131,9 +140,12 @@ impl Watch {
     ///
     /// # Errors
     ///
-    /// OUT_OF_RANGE where the watch cannot go on without a gap; it is said again at every further
-    /// call. Begin another one then, with current entries. Behind UNAVAILABLE (no node could be
-    /// reached for long) and DEADLINE_EXCEEDED it may be called again to go on without a gap.
+    /// OUT_OF_RANGE where the watch cannot go on without a gap. It is said once: called again, the
+    /// watch begins again with the entries that live then, as CREATED events, and what is not among
+    /// them is gone. Behind UNAVAILABLE (no node could be reached for long) and DEADLINE_EXCEEDED
+    /// it may be called again to go on without a gap. Any other error ends the watch for good and is
+    /// said again at every further call; RESOURCE_EXHAUSTED is one, where the watch began again
+    /// three times and was lost each time before the entries that live were told.
     ///
     /// # Cancel safety
     ///
@@ -143,13 +155,19 @@ impl Watch {
     ///
     /// ```no_run
     /// # async fn example(mut watch: embergrid::client::Watch) -> embergrid::error::Result<()> {
-    /// use embergrid::client::messages::watch_event::Type;
+    /// use embergrid::error::ErrorKind;
+    /// use std::collections::HashSet;
     ///
-    /// let event = watch.next().await?;
-    /// if event.r#type() == Type::Expired {
-    ///     println!("expired: {:?}", event.entry.map(|entry| entry.key));
+    /// let mut known = HashSet::new();
+    /// loop {
+    ///     match watch.next().await {
+    ///         Ok(event) => known.extend(event.entry.map(|entry| entry.key)),
+    ///         // A gap: it begins again with the entries that live.
+    ///         Err(error) if error.kind == ErrorKind::OutOfRange => known.clear(),
+    ///         Err(error) => return Err(error),
+    ///     }
+    /// #   if known.len() > 1_000 { return Ok(()); }
     /// }
-    /// # Ok(())
     /// # }
     /// ```
     pub async fn next(&mut self) -> Result<WatchEvent> {
@@ -234,7 +252,9 @@ impl Watch {
             }
             self.opened = Some(Instant::now());
             self.told.resume();
-            self.resumed += 1;
+            if !std::mem::take(&mut self.anew) {
+                self.resumed += 1;
+            }
             return Ok(None);
         };
         match hear(stream, Some(SILENCE_MAX)).await {
@@ -273,6 +293,7 @@ impl Watch {
         if event.r#type() == Type::Checkpoint {
             self.request.resume_token = event.resume_token;
             self.request.with_current = false;
+            self.begun_again = 0;
             self.told.confirm();
             return Ok(None);
         }
@@ -287,7 +308,7 @@ impl Watch {
         self.stream = None;
         if self.request.resume_token.is_empty() && self.request.with_current {
             let text = format!(
-                "the watch was lost while current entries were told, begin it anew: {}",
+                "the watch was lost while current entries were told: {}",
                 error.context
             );
             return Err(self.refused(Error::new(ErrorKind::OutOfRange, text)));
@@ -300,17 +321,35 @@ impl Watch {
         Ok(None)
     }
 
-    /// Remembers an error that ends the watch for good.
+    /// What follows an error: the watch goes on, begins again, or is over for good.
     fn refused(&mut self, error: Error) -> Error {
-        let passing = matches!(
-            error.kind,
-            ErrorKind::Unavailable | ErrorKind::DeadlineExceeded | ErrorKind::Overloaded
-        );
         self.stream = None;
-        if !passing {
-            self.over = Some(error.clone());
-        }
-        error
+        let last = match error.kind {
+            ErrorKind::Unavailable | ErrorKind::DeadlineExceeded | ErrorKind::Overloaded => {
+                return error;
+            }
+            ErrorKind::OutOfRange if self.begun_again < BEGUN_AGAIN_MAX => {
+                self.begin_again();
+                return error;
+            }
+            ErrorKind::OutOfRange => Error::overloaded(format!(
+                "the watch began again {BEGUN_AGAIN_MAX} times and was lost each time: {}",
+                error.context
+            )),
+            _ => error,
+        };
+        self.over = Some(last.clone());
+        last
+    }
+
+    /// The next stream tells what lives, and goes on from there.
+    fn begin_again(&mut self) {
+        self.begun_again += 1;
+        self.anew = true;
+        self.stale_since = None;
+        self.told = Told::default();
+        self.request.resume_token = Bytes::new();
+        self.request.with_current = true;
     }
 
     async fn open(&self) -> Result<Streaming<WatchEvent>> {
@@ -360,8 +399,7 @@ impl Told {
         if event.counter < *upto {
             return Err(Error::new(
                 ErrorKind::OutOfRange,
-                "events were told that are not in the history of the cluster any more: begin the \
-                 watch anew, with current entries",
+                "events were told that are not in the history of the cluster any more",
             ));
         }
         *upto = event.counter;

@@ -88,6 +88,13 @@ fn help_is_given_with_an_example() {
         "topology",
         "partitions",
         "stats",
+        "bench",
+        "certs authority",
+        "certs node",
+        "certs client",
+        "config check",
+        "config defaults",
+        "config explain",
         "completions",
     ] {
         let words: Vec<&str> = command.split(' ').chain(["--help"]).collect();

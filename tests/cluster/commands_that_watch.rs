@@ -100,9 +100,23 @@ async fn a_watch_ends_as_it_was_told() {
     let watch = ["watch", CACHE, "--current", "--limit", "2"];
     assert_eq!(console.json_lines(&watch, 0).len(), 2);
     console.expect(&["watch", CACHE, "--for", "100ms"], 0, "");
-    let stale = console.run(&["watch", CACHE, "--resume", "00ff"]);
-    assert_eq!(stale.code, Some(1), "{stale:?}");
-    one_line(&stale);
+    let nowhere = console.run(&["watch", "nowhere"]);
+    assert_eq!(nowhere.code, Some(2), "{nowhere:?}");
+    one_line(&nowhere);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_watch_that_cannot_go_on_says_so_and_begins_again() {
+    let console = Console::start(1).await;
+    console.put("a", "1").await;
+    console.put("b", "2").await;
+    let stale = ["watch", CACHE, "--resume", "00ff", "--limit", "2"];
+    let told = console.json_lines(&stale, 0);
+    assert_eq!(told[0]["type"], "begun-again");
+    let mut keys: Vec<&Value> = told[1..].iter().map(|told| &told["entry"]["key"]).collect();
+    keys.sort_by_key(|key| key.to_string());
+    assert_eq!(keys, ["a", "b"]);
+    console.expect(&stale, 0, "begun again with current entries: ");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,11 +1,12 @@
 //! The client goes straight to the owners of keys, and follows them when nodes come and go.
 
 use crate::rig::{Authorities, PATIENCE, TestNode, listeners, settings, wait_until};
-use embergrid::client::messages::PutRequest;
+use embergrid::client::messages::put_many_request::Put;
+use embergrid::client::messages::{GetManyRequest, PutManyRequest, PutRequest};
 use embergrid::client::{Client, Options};
 use embergrid::config::AddressList;
 use embergrid::rpc::tls::client_tls;
-use embergrid::types::{CacheMode, CacheSettings};
+use embergrid::types::{AtomicityMode, CacheMode, CacheSettings};
 use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
@@ -18,6 +19,7 @@ fn single_copies() -> CacheSettings {
         mode: CacheMode::Partitioned,
         backups: 0,
         partitions: 64,
+        atomicity: AtomicityMode::Atomic,
         ..CacheSettings::named(CACHE)
     }
 }
@@ -50,8 +52,28 @@ async fn write_all(client: &Client) {
     }
 }
 
+async fn write_batch(client: &Client) {
+    let put = |number| Put {
+        key: format!("key-{number}").into(),
+        value: format!("{number}").into(),
+        ..Put::default()
+    };
+    let request = PutManyRequest {
+        cache: CACHE.to_owned(),
+        entries: (0..KEYS).map(put).collect(),
+        ..PutManyRequest::default()
+    };
+    for stored in client.put_many(request).await.expect("a batch is stored") {
+        assert!(stored.expect("a key is stored").applied);
+    }
+}
+
 /// Writes all keys until a round of it makes no node pass anything on.
-async fn until_straight(client: &Client, nodes: &[&TestNode]) -> Vec<u64> {
+async fn until_straight(
+    client: &Client,
+    nodes: &[&TestNode],
+    write: impl AsyncFn(&Client),
+) -> Vec<u64> {
     let waited = || -> u64 {
         let of = |node: &&TestNode| node.handle().stats().requests_waited;
         nodes.iter().map(of).sum()
@@ -63,7 +85,7 @@ async fn until_straight(client: &Client, nodes: &[&TestNode]) -> Vec<u64> {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let (waited_before, before) = (waited(), requests());
-        write_all(client).await;
+        write(client).await;
         let after = requests();
         if waited() == waited_before {
             let each = after
@@ -77,6 +99,53 @@ async fn until_straight(client: &Client, nodes: &[&TestNode]) -> Vec<u64> {
             "requests are still passed on from node to node"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[test]
+fn batches_are_parted_by_owner() {
+    let authorities = Authorities::new("authority");
+    let (sockets, list) = listeners(2);
+    let nodes: Vec<TestNode> = sockets
+        .into_iter()
+        .enumerate()
+        .map(|(number, listener)| {
+            let name = format!("node-{number}");
+            let mut settings = settings(&list, authorities.node(&name));
+            settings.caches = vec![single_copies()];
+            TestNode::start(&settings, listener).expect("a node starts")
+        })
+        .collect();
+    wait_until("two nodes are one cluster", || {
+        let mut views = nodes.iter().map(|node| node.handle().view());
+        views.all(|view| view.nodes.len() == 2)
+    });
+    let runtime = runtime();
+    let client = runtime.block_on(client(&authorities, &list));
+    let nodes: Vec<&TestNode> = nodes.iter().collect();
+    let each = runtime.block_on(until_straight(&client, &nodes, write_batch));
+    assert!(each.iter().all(|&count| count > 0), "{each:?}");
+    assert_eq!(each.iter().sum::<u64>(), KEYS as u64);
+
+    let request = GetManyRequest {
+        cache: CACHE.to_owned(),
+        keys: (0..=KEYS)
+            .rev()
+            .map(|number| format!("key-{number}").into())
+            .collect(),
+        ..GetManyRequest::default()
+    };
+    let read = runtime.block_on(client.get_many(request));
+    let mut read = read.expect("a batch is read").into_iter();
+    let first = read.next().expect("an answer").expect("no error");
+    assert_eq!(first, None, "it was never stored");
+    for (number, answer) in (0..KEYS).rev().zip(read) {
+        let entry = answer.expect("no error").expect("it was stored");
+        assert_eq!(
+            entry.value,
+            format!("{number}"),
+            "in the order of the request"
+        );
     }
 }
 
@@ -98,7 +167,7 @@ fn calls_go_straight_to_owners_and_follow_them_to_a_node_that_joins() {
     });
     let runtime = runtime();
     let client = runtime.block_on(client(&authorities, &list));
-    let each = runtime.block_on(until_straight(&client, &[&first, &second]));
+    let each = runtime.block_on(until_straight(&client, &[&first, &second], write_all));
     assert!(each.iter().all(|&count| count > 0), "{each:?}");
     assert_eq!(each.iter().sum::<u64>(), KEYS as u64);
 
@@ -106,7 +175,11 @@ fn calls_go_straight_to_owners_and_follow_them_to_a_node_that_joins() {
     wait_until("three nodes are one cluster", || {
         sees(&first, 3) && sees(&second, 3) && sees(&third, 3)
     });
-    let each = runtime.block_on(until_straight(&client, &[&first, &second, &third]));
+    let each = runtime.block_on(until_straight(
+        &client,
+        &[&first, &second, &third],
+        write_all,
+    ));
     assert!(each[2] > 0, "the third node is asked by nobody: {each:?}");
 }
 

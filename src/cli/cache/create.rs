@@ -29,6 +29,9 @@ pub struct Arguments {
     /// The largest value, such as 64KiB; 16MiB at most [default: 1MiB]
     #[arg(long, value_name = "SIZE", value_parser = crate::config::size::parse)]
     entry_max_size: Option<u64>,
+    /// Memory of each node for copies of what it does not own [default: 0]
+    #[arg(long, value_name = "SIZE", value_parser = crate::config::size::parse)]
+    near_cache_max_size: Option<u64>,
     /// A key that was removed stays so while the memory of the remove is kept
     #[arg(long)]
     removes_are_final: bool,
@@ -126,6 +129,7 @@ fn settings(arguments: &Arguments) -> Result<CacheSettings, Failure> {
         request_id_window: lasting(times.request_id_window)?,
         partitions: arguments.partitions.unwrap_or_default(),
         entry_bytes_max: arguments.entry_max_size.unwrap_or_default(),
+        near_bytes_max: arguments.near_cache_max_size.unwrap_or_default(),
         removes_are_final: arguments.removes_are_final,
         node_filter: arguments.node_filter.iter().cloned().collect(),
         backup_zone: arguments.backup_zone.clone(),

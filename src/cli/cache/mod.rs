@@ -81,6 +81,10 @@ fn named(cache: &CacheDescription) -> Vec<(&'static str, Value)> {
             "entry-max-size",
             json!(bytes::show(settings.entry_bytes_max)),
         ),
+        (
+            "near-cache-max-size",
+            json!(bytes::show(settings.near_bytes_max)),
+        ),
         ("node-filter", json!(settings.node_filter)),
         (
             "backup-zone",

@@ -117,6 +117,7 @@ fn table(cache: &ViewCache) -> pb::partition_table_response::Cache {
         partitions: cache.table.iter().map(partition).collect(),
         copies_owned: count(|partition| partition.owners.len()),
         copies_loading: count(|partition| partition.loading.len()),
+        atomicity_mode: settings::encode_atomicity(cache.settings.atomicity).into(),
     }
 }
 

@@ -183,10 +183,6 @@ pub fn encode(settings: &CacheSettings) -> pb::CacheSettings {
         CacheMode::Replicated => pb::CacheMode::Replicated,
         CacheMode::Partitioned => pb::CacheMode::Partitioned,
     };
-    let atomicity = match settings.atomicity {
-        AtomicityMode::Atomic => pb::AtomicityMode::Atomic,
-        AtomicityMode::Transactional => pb::AtomicityMode::Transactional,
-    };
     let written = match settings.write_synchronization {
         WriteSynchronizationMode::FullSync => pb::WriteSynchronizationMode::FullSync,
         WriteSynchronizationMode::PrimarySync => pb::WriteSynchronizationMode::PrimarySync,
@@ -199,7 +195,7 @@ pub fn encode(settings: &CacheSettings) -> pb::CacheSettings {
     pb::CacheSettings {
         name: settings.name.clone(),
         mode: mode.into(),
-        atomicity_mode: atomicity.into(),
+        atomicity_mode: encode_atomicity(settings.atomicity).into(),
         write_synchronization_mode: written.into(),
         backups: Some(settings.backups),
         partitions: settings.partitions,
@@ -216,6 +212,14 @@ pub fn encode(settings: &CacheSettings) -> pb::CacheSettings {
         backup_zone: settings.backup_zone.clone().unwrap_or_default(),
         when_split: wire::WhenSplit::AllowReadWrites.into(),
         partition_loss: wire::PartitionLoss::Reject.into(),
+    }
+}
+
+/// What several keys in one call mean.
+pub fn encode_atomicity(mode: AtomicityMode) -> pb::AtomicityMode {
+    match mode {
+        AtomicityMode::Atomic => pb::AtomicityMode::Atomic,
+        AtomicityMode::Transactional => pb::AtomicityMode::Transactional,
     }
 }
 
