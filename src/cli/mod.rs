@@ -11,6 +11,7 @@ mod config;
 mod connection;
 pub mod demo;
 mod drain;
+mod forget;
 mod get;
 mod key;
 mod live;
@@ -72,6 +73,7 @@ enum Command {
     Stats(stats::Arguments),
     SafeToStop(safe_to_stop::Arguments),
     Drain(drain::Arguments),
+    Forget(forget::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -115,6 +117,7 @@ fn carry_out(command: Command) -> Outcome {
         Command::Stats(arguments) => wait_for(stats::run(arguments)),
         Command::SafeToStop(arguments) => wait_for(safe_to_stop::run(arguments)),
         Command::Drain(arguments) => wait_for(drain::run(arguments)),
+        Command::Forget(arguments) => wait_for(forget::run(arguments)),
         Command::Completions(arguments) => completions::run(&arguments, CommandLine::command()),
     }
 }

@@ -5,9 +5,9 @@ use super::{Client, cluster_service, request_id};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::proto::{
     CacheDescription, CacheSettings, CreateCacheRequest, DescribeCacheRequest, DrainRequest,
-    DropCacheRequest, ListCachesRequest, NodeStatsRequest, NodeStatsResponse,
-    PartitionTableRequest, PartitionTableResponse, SafeToStopRequest, SafeToStopResponse,
-    TopologyRequest, TopologyResponse,
+    DropCacheRequest, ForgetNodeRequest, ListCachesRequest, NodeStatsRequest, NodeStatsResponse,
+    PartitionTableRequest, PartitionTableResponse, ResetLostPartitionsRequest, SafeToStopRequest,
+    SafeToStopResponse, TopologyRequest, TopologyResponse,
 };
 
 impl Client {
@@ -241,6 +241,58 @@ impl Client {
             node: node.to_owned(),
         };
         let send = async |channel, message| cluster_service(channel).drain(message).await;
+        self.call(Effect::Write, request, send).await?;
+        Ok(())
+    }
+
+    /// Has the lost partitions of these caches begin anew, empty; returns how many they were.
+    /// What a server still has of them that returns later is merged in.
+    ///
+    /// # Errors
+    ///
+    /// As any call; NOT_FOUND where one of the caches does not exist.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// let given_up = client.reset_lost_partitions(&["sessions"]).await?;
+    /// println!("{given_up} partitions began anew");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn reset_lost_partitions(&self, caches: &[&str]) -> Result<u64> {
+        let caches = caches.iter().copied().map(str::to_owned).collect();
+        let request = ResetLostPartitionsRequest { caches };
+        let send = async |channel, message| {
+            cluster_service(channel)
+                .reset_lost_partitions(message)
+                .await
+        };
+        let reply = self.call(Effect::Write, request, send).await?;
+        Ok(reply.partitions)
+    }
+
+    /// Gives up waiting for a server, by its name, that is out and may return with data.
+    ///
+    /// # Errors
+    ///
+    /// As any call; NOT_FOUND where none of the name is out, FAILED_PRECONDITION where it is in
+    /// the view.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// client.forget_node("node-3").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn forget_node(&self, node: &str) -> Result<()> {
+        let request = ForgetNodeRequest {
+            node: node.to_owned(),
+        };
+        let send = async |channel, message| cluster_service(channel).forget_node(message).await;
         self.call(Effect::Write, request, send).await?;
         Ok(())
     }

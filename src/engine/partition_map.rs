@@ -24,7 +24,8 @@ pub struct CacheInput<'a> {
     pub primaries: &'a [Option<u16>],
     /// Those of them that hand over what they own.
     pub draining: &'a BTreeSet<Member>,
-    /// The cache is created in this view: nobody holds anything, and nothing is lost.
+    /// The cache is created in this view, so that nobody holds anything and nothing is lost, or an
+    /// operator gave up what is lost: partitions that nobody holds begin empty.
     pub fresh: bool,
 }
 

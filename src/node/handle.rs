@@ -7,7 +7,7 @@ use super::stats::Stats;
 use super::watch::{WatchItem, Watcher};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::message::{ViewChange, WatchPosition};
-use crate::types::{CacheId, CacheSettings, Member, NodeInfo, Now, Reply, Request, View};
+use crate::types::{CacheId, CacheSettings, Member, NodeId, NodeInfo, Now, Reply, Request, View};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -182,6 +182,36 @@ impl Handle {
     /// other server stays, or that the outcome is unknown at the deadline.
     pub async fn drain(&self, server: Member, deadline: Instant) -> Result<()> {
         self.change_view(ViewChange::Drain(server), deadline).await
+    }
+
+    /// Has the partitions of a cache that are lost begin anew, empty. What an owner that returns
+    /// still has of them is merged in. Returns how many; nothing is done where none is lost.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, or that the outcome is unknown at the deadline.
+    pub async fn reset_lost(&self, cache: CacheId, deadline: Instant) -> Result<u64> {
+        let lost = self.view().caches.get(&cache).map_or(0, |cache| {
+            let lost = cache.table.iter().filter(|owners| owners.owners.is_empty());
+            lost.count() as u64
+        });
+        if lost > 0 {
+            self.change_view(ViewChange::ResetLost(cache), deadline)
+                .await?;
+            self.core.outside.counters.partitions_reset.add(lost);
+        }
+        Ok(lost)
+    }
+
+    /// Gives up waiting for a server that is out and may return with data.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound` where none of this name is out, `FailedPrecondition` where it is in the view, or
+    /// that the outcome is unknown at the deadline.
+    pub async fn forget(&self, name: &str, deadline: Instant) -> Result<()> {
+        self.change_view(ViewChange::Forget(NodeId::of(name)), deadline)
+            .await
     }
 
     async fn change_view(&self, change: ViewChange, deadline: Instant) -> Result<()> {

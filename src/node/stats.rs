@@ -40,6 +40,7 @@ pub struct Counters {
     pub(crate) fenced: Counter,
     pub(crate) writes_lost_at_most: Counter,
     pub(crate) partitions_lost: Counter,
+    pub(crate) partitions_reset: Counter,
     pub(crate) watches_lost: Counter,
 }
 
@@ -78,6 +79,8 @@ pub struct Stats {
     pub writes_lost_at_most: u64,
     /// How often a partition lost all of its owners.
     pub partitions_lost: u64,
+    /// Lost partitions that began anew because this node was asked for it.
+    pub partitions_reset: u64,
     /// Watches that could not go on.
     pub watches_lost: u64,
     /// Entries that this node holds now, in all caches, copies included.
@@ -125,6 +128,7 @@ impl Counters {
             fenced: self.fenced.get(),
             writes_lost_at_most: self.writes_lost_at_most.get(),
             partitions_lost: self.partitions_lost.get(),
+            partitions_reset: self.partitions_reset.get(),
             watches_lost: self.watches_lost.get(),
             ..Stats::default()
         }

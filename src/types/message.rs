@@ -8,7 +8,7 @@
 use super::blob::Blob;
 use super::cache::{CacheId, CacheSettings};
 use super::entry::Entry;
-use super::node::{Member, NodeInfo};
+use super::node::{Member, NodeId, NodeInfo};
 use super::operation::{EntryView, Reply, Request, RequestId};
 use super::time::{ClusterTime, Micros};
 use super::version::{EntryVersion, TopologyVersion};
@@ -170,6 +170,10 @@ pub enum ViewChange {
     Drop(CacheId),
     /// The server hands over what it owns, and leaves then.
     Drain(Member),
+    /// Partitions of the cache that are lost begin anew, empty.
+    ResetLost(CacheId),
+    /// A server that is out is not waited for any longer.
+    Forget(NodeId),
 }
 
 /// A message to the machine of one partition.

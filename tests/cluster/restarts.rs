@@ -18,7 +18,7 @@ const CACHES: [(&str, CacheMode); 2] = [
     ("spread", CacheMode::Partitioned),
 ];
 
-fn settings(name: &str, mode: CacheMode) -> CacheSettings {
+pub fn settings(name: &str, mode: CacheMode) -> CacheSettings {
     CacheSettings {
         name: name.to_owned(),
         mode: mode.into(),
@@ -27,7 +27,7 @@ fn settings(name: &str, mode: CacheMode) -> CacheSettings {
     }
 }
 
-async fn started(nodes: usize) -> LocalCluster {
+pub async fn started(nodes: usize) -> LocalCluster {
     let size = u16::try_from(nodes).expect("few");
     let mut cluster = LocalCluster::prepare(program(), size, false).expect("files and ports");
     for index in 0..nodes {

@@ -83,9 +83,11 @@ fn control(random: &mut Random) -> Control {
         }),
         12 => Control::ChangeView {
             id: random.number(),
-            change: match random.below(3) {
+            change: match random.below(5) {
                 0 => ViewChange::Create(Box::new(settings(random))),
                 1 => ViewChange::Drop(cache(random)),
+                2 => ViewChange::ResetLost(cache(random)),
+                3 => ViewChange::Forget(member(random).id),
                 _ => ViewChange::Drain(member(random)),
             },
         },

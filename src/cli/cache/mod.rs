@@ -5,6 +5,7 @@ mod create;
 mod describe;
 mod drop;
 mod list;
+mod reset_lost;
 mod size;
 
 use super::get::point;
@@ -34,6 +35,7 @@ enum Command {
     Drop(drop::Arguments),
     Size(size::Arguments),
     Clear(clear::Arguments),
+    ResetLost(reset_lost::Arguments),
 }
 
 pub(super) async fn run(arguments: Arguments) -> Outcome {
@@ -44,6 +46,7 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
         Command::Drop(arguments) => drop::run(arguments).await,
         Command::Size(arguments) => size::run(arguments).await,
         Command::Clear(arguments) => clear::run(arguments).await,
+        Command::ResetLost(arguments) => reset_lost::run(arguments).await,
     }
 }
 

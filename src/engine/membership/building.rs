@@ -23,6 +23,10 @@ pub(super) struct Catalogue {
     /// The servers of the view to come, and those of them that drain.
     pub servers: BTreeSet<Member>,
     pub draining: BTreeSet<Member>,
+    /// Servers that are out and may return with data, and since when.
+    pub departed: BTreeMap<Member, ClusterTime>,
+    /// Caches whose lost partitions begin anew.
+    pub reset: BTreeSet<CacheId>,
     /// Caches that no committed view knows.
     pub fresh: BTreeSet<CacheId>,
 }
@@ -38,6 +42,7 @@ impl Membership {
     ) -> View {
         let now = self.clock.at(mono);
         let mut catalogue = unite(nodes, answers, now);
+        catalogue.departed = self.departed(nodes, answers, now);
         self.apply_changes(&mut catalogue, now);
         while catalogue.dropped.len() > DROPPED_MAX {
             let oldest = catalogue
@@ -65,7 +70,7 @@ impl Membership {
                 holdings: &holdings,
                 primaries: &primaries,
                 draining: &catalogue.draining,
-                fresh: catalogue.fresh.contains(&id),
+                fresh: catalogue.fresh.contains(&id) || catalogue.reset.contains(&id),
             });
             caches.insert(
                 id,
@@ -81,7 +86,7 @@ impl Membership {
             nodes: nodes.to_vec(),
             caches,
             dropped: catalogue.dropped,
-            departed: self.departed(nodes, answers, now),
+            departed: latest(catalogue.departed),
             draining: catalogue.draining,
             time_base: self.clock.base(),
         }
@@ -112,7 +117,7 @@ impl Membership {
         nodes: &[NodeInfo],
         answers: &BTreeMap<Member, Collected>,
         now: ClusterTime,
-    ) -> Vec<Departed> {
+    ) -> BTreeMap<Member, ClusterTime> {
         let mut out: BTreeMap<Member, ClusterTime> = BTreeMap::new();
         for departed in answers.values().flat_map(|answer| &answer.departed) {
             let at = out.entry(departed.member).or_insert(departed.at);
@@ -129,14 +134,19 @@ impl Membership {
             };
             !self.left.contains(member) && !nodes.iter().any(back)
         });
-        let mut departed: Vec<Departed> = out
-            .into_iter()
-            .map(|(member, at)| Departed { member, at })
-            .collect();
-        departed.sort_by_key(|departed| (std::cmp::Reverse(departed.at), departed.member));
-        departed.truncate(DEPARTED_MAX);
-        departed
+        out
     }
+}
+
+/// Those that left last, as many as are remembered.
+fn latest(out: BTreeMap<Member, ClusterTime>) -> Vec<Departed> {
+    let mut departed: Vec<Departed> = out
+        .into_iter()
+        .map(|(member, at)| Departed { member, at })
+        .collect();
+    departed.sort_by_key(|departed| (std::cmp::Reverse(departed.at), departed.member));
+    departed.truncate(DEPARTED_MAX);
+    departed
 }
 
 /// The union of all catalogues. A cache that was dropped stays so, unless it was created later.

@@ -238,6 +238,26 @@ fn apply(change: &ViewChange, catalogue: &mut Catalogue, now: ClusterTime) -> Re
                 }
             }
         }
+        ViewChange::ResetLost(id) if catalogue.caches.contains_key(id) => {
+            catalogue.reset.insert(*id);
+            Ok(())
+        }
+        ViewChange::ResetLost(_) => {
+            Err(Error::new(ErrorKind::NotFound, "the cache does not exist"))
+        }
+        ViewChange::Forget(node) => {
+            if catalogue.servers.iter().any(|server| server.id == *node) {
+                let context = "the server is in the cluster; drain it instead";
+                return Err(Error::new(ErrorKind::FailedPrecondition, context));
+            }
+            let known = catalogue.departed.len();
+            catalogue.departed.retain(|member, _| member.id != *node);
+            if catalogue.departed.len() == known {
+                let context = "no server of this name is out that might return with data";
+                return Err(Error::new(ErrorKind::NotFound, context));
+            }
+            Ok(())
+        }
         ViewChange::Drain(member) => {
             let stays = |other: &&Member| *other != member && !catalogue.draining.contains(other);
             if !catalogue.servers.contains(member) {

@@ -7,7 +7,7 @@ use crate::rpc::status;
 use crate::types::message::{
     Collected, Control, Heartbeat, Holdings, Join, Progress, Refused, ViewChange,
 };
-use crate::types::{CacheId, CacheSettings, ClusterTime, Member};
+use crate::types::{CacheId, CacheSettings, ClusterTime, Member, NodeId};
 
 /// A control message.
 pub fn encode(control: &Control) -> Sent {
@@ -54,6 +54,8 @@ pub fn encode(control: &Control) -> Sent {
             change: Some(match change {
                 ViewChange::Create(settings) => Change::Create(settings::encode(settings)),
                 ViewChange::Drop(cache) => Change::Drop(cache.0),
+                ViewChange::ResetLost(cache) => Change::ResetLost(cache.0),
+                ViewChange::Forget(node) => Change::Forget(node.0),
                 ViewChange::Drain(member) => Change::Drain(version::encode_member(*member)),
             }),
         }),
@@ -116,6 +118,8 @@ pub fn decode(sent: Sent) -> Result<Control> {
             change: match required(sent.change, "change of a known kind")? {
                 Change::Create(sent) => ViewChange::Create(Box::new(settings::decode(sent)?)),
                 Change::Drop(cache) => ViewChange::Drop(CacheId(cache)),
+                Change::ResetLost(cache) => ViewChange::ResetLost(CacheId(cache)),
+                Change::Forget(node) => ViewChange::Forget(NodeId(node)),
                 Change::Drain(member) => ViewChange::Drain(version::member(member)),
             },
         },

@@ -171,6 +171,7 @@ pub fn stats(me: &NodeInfo, serving: bool, stats: &Stats) -> pb::NodeStatsRespon
         ("fenced", stats.fenced),
         ("writes_lost_at_most", stats.writes_lost_at_most),
         ("partitions_lost", stats.partitions_lost),
+        ("partitions_reset", stats.partitions_reset),
         ("watches_lost", stats.watches_lost),
         ("entries_now", stats.entries),
         ("resident_bytes_now", stats.resident_bytes),

@@ -2,6 +2,7 @@
 //! beside that comes later, and is refused with a word about when.
 
 pub mod describe;
+mod given_up;
 mod restarts;
 mod settings;
 
@@ -300,16 +301,18 @@ impl ClusterService for ClusterFront {
 
     async fn reset_lost_partitions(
         &self,
-        _: Request<pb::ResetLostPartitionsRequest>,
+        request: Request<pb::ResetLostPartitionsRequest>,
     ) -> Result<Response<pb::ResetLostPartitionsResponse>, Status> {
-        later("ResetLostPartitions", "the repair of lost partitions")
+        let time = time_of(&request);
+        respond(given_up::reset(&self.front, &request.into_inner(), time).await)
     }
 
     async fn forget_node(
         &self,
-        _: Request<pb::ForgetNodeRequest>,
+        request: Request<pb::ForgetNodeRequest>,
     ) -> Result<Response<pb::ForgetNodeResponse>, Status> {
-        later("ForgetNode", "the repair of lost partitions")
+        let time = time_of(&request);
+        respond(given_up::forget(&self.front, &request.into_inner(), time).await)
     }
 
     async fn force_primary(

@@ -261,12 +261,6 @@ async fn counters_are_told_and_what_comes_later_is_named() {
                 .end_transaction(pb::EndTransactionRequest::default())
                 .await,
         ),
-        refused(
-            cluster
-                .reset_lost_partitions(pb::ResetLostPartitionsRequest::default())
-                .await,
-        ),
-        refused(cluster.forget_node(pb::ForgetNodeRequest::default()).await),
         refused(cluster.force_primary(pb::ForcePrimaryRequest {}).await),
     ];
     for error in errors {
