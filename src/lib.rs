@@ -134,6 +134,11 @@
 //! what it has. From the moment it says that it leaves, it answers "ask another" at once.
 //! Rejected: a transfer of its own for draining, beside the one that loading is.
 //!
+//! **How does a node join that finds only others than the coordinator?** It asks whoever told it
+//! of the cluster; that one passes the request on, once, and the coordinator calls back. Every
+//! server does so, and client nodes with `force-server-mode`; other client nodes tell nobody of
+//! their cluster. Rejected: a list of all servers in each heartbeat, which grows with the cluster.
+//!
 //! **When may a partition's machine be made?** With its cache. An empty one is a few hundred
 //! bytes; made on first use, each would have to be told apart from one that is lost.
 

@@ -54,6 +54,8 @@ pub struct DiscoverySettings {
     pub socket_timeout: Duration,
     /// Whether this node is a client node: part of the mesh, holding nothing.
     pub client_mode: bool,
+    /// Whether a client node takes part in discovery as servers do; it still holds nothing.
+    pub force_server_mode: bool,
     /// 1 to 10, for the threads that carry heartbeats and membership.
     pub thread_priority: u8,
     /// How long a server may serve after its last acknowledged heartbeat; below `ack_timeout`.
@@ -75,6 +77,7 @@ impl Default for DiscoverySettings {
             network_timeout: Duration::from_secs(5),
             socket_timeout: Duration::from_secs(5),
             client_mode: false,
+            force_server_mode: false,
             thread_priority: 10,
             lease: Duration::from_millis(1500),
             heartbeat_interval: Duration::from_millis(200),
@@ -99,11 +102,14 @@ impl DiscoverySettings {
         if let Some(client) = reader.boolean("client-mode") {
             settings.client_mode = client;
         }
-        if reader.boolean("force-server-mode") == Some(true) {
-            reader.not_yet(
+        if let Some(force) = reader.boolean("force-server-mode") {
+            settings.force_server_mode = force;
+        }
+        if settings.force_server_mode && !settings.client_mode {
+            reader.warning(
                 "force-server-mode",
-                "client nodes that relay are",
-                "take it out",
+                "no meaning without client-mode: a server takes part in discovery",
+                "take it out, or set client-mode",
             );
         }
         settings

@@ -130,8 +130,8 @@ pub const SETTINGS: &[Known] = &[
         "force-server-mode",
         Boolean,
         "false",
-        "true is refused: not in this version",
-        "Let a client node take part in discovery as servers do.",
+        "true, false",
+        "A client node takes part in discovery as servers do: nodes that find only it learn of its cluster, and it passes on what they ask the coordinator. It still holds no data.",
     ),
     known(
         "discovery",

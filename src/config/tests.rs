@@ -251,10 +251,6 @@ fn bad_files_are_refused() {
             "more than a tenth",
         ),
         ("[discovery]\nclient-mode = \"true\"", "unquoted"),
-        (
-            "[discovery]\nforce-server-mode = true",
-            "not in this version",
-        ),
         ("[discovery]\nthread-priority = 11", "out of bounds"),
     ]);
 }

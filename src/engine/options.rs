@@ -7,6 +7,8 @@ use crate::types::{CacheSettings, Micros, NodeInfo, time::MILLISECOND, time::SEC
 pub struct GridOptions {
     /// This node.
     pub me: NodeInfo,
+    /// Whether a client node tells nodes that look for a cluster of its own, as servers do.
+    pub force_server_mode: bool,
     /// How many endpoints the expanded address list has.
     pub endpoints: usize,
     /// Caches of the settings file.
@@ -30,6 +32,7 @@ impl GridOptions {
     pub fn of(me: NodeInfo) -> Self {
         Self {
             me,
+            force_server_mode: false,
             endpoints: 0,
             caches: Vec::new(),
             join_timeout: Some(SECOND),

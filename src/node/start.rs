@@ -273,6 +273,7 @@ fn node_info(settings: &Settings, tls: Option<&Renewal>, address: String) -> Nod
 fn grid_options(settings: &Settings, me: NodeInfo, endpoints: usize) -> GridOptions {
     let discovery = &settings.discovery;
     GridOptions {
+        force_server_mode: discovery.force_server_mode,
         endpoints,
         caches: settings.caches.clone(),
         join_timeout: discovery.join_timeout.map(micros),

@@ -102,7 +102,7 @@ pub struct Heartbeat {
     /// Whether the receiver belongs to that view.
     pub in_view: bool,
     /// The servers of that view which are alive in it; none where its sender itself waits to be
-    /// taken in by another view.
+    /// taken in by another view, or is a client node that leaves discovery to servers.
     pub servers: u32,
     /// The coordinator of that view.
     pub coordinator: Member,

@@ -2,6 +2,7 @@
 
 use crate::joining::{execute, holds, in_one_view, put, request, settings_of, wait_for_one_view};
 use crate::rig::{Authorities, TestNode, listeners, wait_until};
+use embergrid::config::AddressList;
 use embergrid::node::Handle;
 use embergrid::types::Role;
 use std::time::Duration;
@@ -105,4 +106,55 @@ fn a_client_node_keeps_near_copies_until_they_are_written() {
     execute(&client, &request("key", put("newer")));
     holds(&client, "key", "newer");
     holds(&server, "key", "newer");
+}
+
+/// A server and a client node of it, and a server that finds only the client node.
+fn found_through(authorities: &Authorities, force_server_mode: bool) -> [TestNode; 3] {
+    let (mut ports, mut lists) = (Vec::new(), Vec::new());
+    for _ in 0..3 {
+        let (mut port, list) = listeners(1);
+        ports.push(port.remove(0));
+        lists.push(list.entries()[0].to_string());
+    }
+    let list = |places: &[usize]| {
+        let entries = places.iter().map(|place| lists[*place].as_str());
+        AddressList::of(entries).expect("addresses")
+    };
+    let mut start = |name, places: &[usize], is_client| {
+        let mut settings = settings_of(authorities, &list(places), name);
+        settings.discovery.client_mode = is_client;
+        settings.discovery.force_server_mode = force_server_mode && is_client;
+        TestNode::start(&settings, ports.remove(0)).expect("it starts")
+    };
+    let server = start("server", &[0], false);
+    wait_until("the server serves", || server.handle().serving());
+    let client = start("client", &[0], true);
+    wait_until("the client node is in", || {
+        client.handle().view().nodes.len() == 2
+    });
+    let other = start("other", &[1, 2], false);
+    [server, client, other]
+}
+
+#[test]
+fn with_force_server_mode_a_cluster_is_found_through_a_client_node() {
+    let authorities = Authorities::new("force-server-mode");
+    let nodes = found_through(&authorities, true);
+    wait_for_one_view("the server that knew only the client node is in", &nodes);
+    execute(&nodes[2].handle(), &request("key", put("value")));
+    holds(&nodes[0].handle(), "key", "value");
+    assert_eq!(
+        nodes[1].handle().stats().entries,
+        0,
+        "the client node still holds nothing"
+    );
+}
+
+#[test]
+fn without_it_a_client_node_tells_nobody_of_its_cluster() {
+    let authorities = Authorities::new("no-force-server-mode");
+    let [server, _client, other] = found_through(&authorities, false);
+    wait_until("it forms its own", || other.handle().serving());
+    assert_eq!(other.handle().view().nodes.len(), 1);
+    assert_eq!(server.handle().view().nodes.len(), 2);
 }

@@ -222,3 +222,20 @@ fn a_second_node_of_one_name_is_refused_and_the_first_stays() {
     assert!(text.contains("another live node has the name"), "{text}");
     wait_for_one_view("the first two are as before", &nodes);
 }
+
+#[test]
+fn a_node_that_finds_only_one_who_does_not_coordinate_is_taken_in() {
+    let authorities = Authorities::new("introduced");
+    let (mut ports, list) = listeners(2);
+    let (mut unlisted, _) = listeners(1);
+    let second = AddressList::of([list.entries()[1].to_string().as_str()]).expect("an address");
+    let start = |name, list, port| {
+        TestNode::start(&settings_of(&authorities, list, name), port).expect("it starts")
+    };
+    let first = start("first", &list, ports.remove(0));
+    wait_until("the first serves", || first.handle().serving());
+    let mut nodes = vec![first, start("second", &list, ports.remove(0))];
+    wait_for_one_view("two are in one view", &nodes);
+    nodes.push(start("third", &second, unlisted.remove(0)));
+    wait_for_one_view("the third is taken in", &nodes);
+}

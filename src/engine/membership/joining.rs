@@ -1,11 +1,12 @@
 //! Coming together: when a node forms a cluster, whom it asks to be taken in by, and which of two
 //! clusters that meet joins the other.
 
-use super::Membership;
+use super::link::Link;
+use super::{Action, Membership};
 use crate::engine::planted::{self, Fault};
 use crate::engine::shell::{Notice, ProbeOutcome};
 use crate::error::{Error, ErrorKind};
-use crate::types::message::{Heartbeat, Join};
+use crate::types::message::{Control, Heartbeat, Join};
 use crate::types::time::{MILLISECOND, SECOND};
 use crate::types::{Member, Micros, Monotonic, NodeInfo, View};
 use std::cmp::Reverse;
@@ -51,36 +52,49 @@ impl Membership {
         self.consider(mono);
     }
 
-    /// The best cluster among linked peers that this node should ask to be taken in by.
+    /// Whether this node tells peers outside of its view of its cluster, and passes on what they
+    /// ask its coordinator: every server does.
+    pub(super) fn introduces(&self) -> bool {
+        !self.is_client() || self.options.force_server_mode
+    }
+
+    fn is_linked(&self, member: Member) -> bool {
+        self.links.get(&member).is_some_and(|link| link.connected)
+    }
+
+    /// Whom to ask to be taken in: the coordinator of the best cluster that linked peers tell of,
+    /// or, where this node is in no cluster and no link to that one stands, who told of it.
     fn better_cluster(&self, mono: Monotonic) -> Option<Member> {
+        let free = !self.has_view() || self.is_client();
         let mine = rank(self.standing(), self.me);
-        let foreign = |heartbeat: &&Heartbeat| {
+        let foreign = |heartbeat: &Heartbeat| {
             heartbeat.servers > 0 && !heartbeat.in_view && heartbeat.coordinator != self.me
         };
         self.links
             .values()
-            .filter(|link| link.connected && link.is_server())
+            .filter(|link| link.connected)
             .filter(|link| {
                 let member = link.info.member;
                 !self.view.contains(member) || link.went_on(&self.view)
             })
-            .filter_map(|link| link.last())
-            .filter(foreign)
-            .filter(|heartbeat| self.stale || !self.view.contains(heartbeat.coordinator))
-            .filter(|heartbeat| {
-                let free = !self.has_view() || self.is_client();
-                free || self.reaches_servers_of(heartbeat, mono)
+            .filter_map(|link| Some((link.info.member, link.last()?)))
+            .filter(|(_, heartbeat)| foreign(heartbeat))
+            .filter(|(_, heartbeat)| self.stale || !self.view.contains(heartbeat.coordinator))
+            .filter(|(_, heartbeat)| free || self.reaches_servers_of(heartbeat, mono))
+            .map(|(teller, heartbeat)| {
+                let theirs = rank(heartbeat.servers, heartbeat.coordinator);
+                let linked = self.is_linked(heartbeat.coordinator);
+                let asked = if linked {
+                    heartbeat.coordinator
+                } else {
+                    teller
+                };
+                (linked, theirs, asked)
             })
-            .map(|heartbeat| {
-                (
-                    rank(heartbeat.servers, heartbeat.coordinator),
-                    heartbeat.coordinator,
-                )
-            })
-            .filter(|(theirs, _)| !self.has_view() || self.stale || *theirs > mine)
-            .filter(|(_, target)| self.links.get(target).is_some_and(|link| link.connected))
+            .filter(|(_, theirs, _)| !self.has_view() || self.stale || *theirs > mine)
+            .filter(|(linked, ..)| *linked || free)
             .max()
-            .map(|(_, target)| target)
+            .map(|(.., asked)| asked)
     }
 
     /// Whether this node is linked with every server of another view. One that it cannot reach
@@ -137,10 +151,7 @@ impl Membership {
             version: self.view.version,
             ..View::default()
         };
-        self.send(
-            target,
-            crate::types::message::Control::Join(Join { view, nodes }),
-        );
+        self.send(target, Control::Join(Join { view, nodes }));
         let patience = self.options.network_timeout.saturating_mul(3);
         if let Some(timeout) = self.options.join_timeout.filter(|_| !self.has_view())
             && mono.since(self.started) > timeout.saturating_add(patience)
@@ -152,7 +163,11 @@ impl Membership {
     /// Somebody asks to be taken in.
     pub(super) fn on_join(&mut self, from: Member, join: Join, mono: Monotonic) {
         let ignores = planted::is(Fault::IgnoreStrangers) && join.view.version.number > 0;
-        if !self.coordinates() || self.joins.len() >= JOINS_MAX || ignores {
+        if !self.coordinates() {
+            self.pass_on(from, join);
+            return;
+        }
+        if self.joins.len() >= JOINS_MAX || ignores {
             return;
         }
         let new: Vec<NodeInfo> = join
@@ -161,6 +176,13 @@ impl Membership {
             .filter(|node| self.may_enter(node.member))
             .collect();
         if new.is_empty() {
+            return;
+        }
+        if new.iter().all(|node| node.member != from) {
+            // Passed on by another: once the link stands, it asks by itself.
+            let strangers = new.into_iter().filter(|node| !self.is_linked(node.member));
+            let dials: Vec<Action> = strangers.map(Action::Dial).collect();
+            self.actions.extend(dials);
             return;
         }
         let asked = Asked {
@@ -172,13 +194,25 @@ impl Membership {
         self.propose_at = self.propose_at.max(Some(mono.after(GATHER)));
     }
 
+    /// Tells the coordinator of a node that asks here to be taken in. What was passed on already
+    /// goes no further; a lost one is repeated by whoever asks.
+    fn pass_on(&mut self, from: Member, join: Join) {
+        let own = matches!(join.nodes.as_slice(), [node] if node.member == from);
+        let coordinator = self.acting_coordinator();
+        if let Some(coordinator) = coordinator.filter(|member| self.is_linked(*member))
+            && own
+            && !self.stale
+            && self.introduces()
+        {
+            self.send(coordinator, Control::Join(join));
+        }
+    }
+
     /// Whether a view that is proposed now would hold somebody who asks here: one without a link,
     /// or whose earlier life is not yet out, has to wait.
     pub(super) fn can_admit(&self, asked: &Asked) -> bool {
-        asked.nodes.iter().any(|node| {
-            let link = self.links.get(&node.member);
-            link.is_some_and(|link| link.connected) && self.may_enter(node.member)
-        })
+        let mut nodes = asked.nodes.iter();
+        nodes.any(|node| self.is_linked(node.member) && self.may_enter(node.member))
     }
 
     /// Whether a node is new here, and no later life of it is known.
@@ -191,11 +225,18 @@ impl Membership {
 
     /// Forms a cluster where there is none to join.
     pub(super) fn consider_forming(&mut self, mono: Monotonic) {
+        // Whoever fell silent takes in nobody; a client node may be the last of a cluster.
+        let tells_of_one = |link: &&Link| {
+            link.last().is_some_and(|heartbeat| {
+                heartbeat.servers > 0 || (link.is_server() && heartbeat.view.number > 0)
+            })
+        };
+        let alive = |link: &&Link| !self.failed.contains(&link.info.member);
         if self
             .links
             .values()
-            .filter(|link| link.is_server())
-            .any(|link| link.view().is_some_and(|view| view.number > 0))
+            .filter(alive)
+            .any(|link| tells_of_one(&link))
         {
             return;
         }

@@ -20,6 +20,8 @@ mod joining;
 mod lease;
 mod link;
 mod proposal;
+#[cfg(test)]
+mod timing_tests;
 
 use super::options::GridOptions;
 use super::shell::{Notice, ProbeOutcome};
@@ -328,7 +330,11 @@ impl Membership {
             time_base: self.clock.base(),
             view: self.view.version,
             in_view: self.view.contains(to),
-            servers: self.standing(),
+            servers: if self.introduces() {
+                self.standing()
+            } else {
+                0
+            },
             coordinator: self.acting_coordinator().unwrap_or(self.me),
             renounced: self.renounces(to),
         };

@@ -1,0 +1,101 @@
+//! What the times in the settings bound, on a clock of the test's own.
+
+use super::*;
+use crate::types::message::Heartbeat;
+use crate::types::time::MILLISECOND;
+use crate::types::{Incarnation, Micros, NodeId};
+
+fn node(id: u64) -> NodeInfo {
+    NodeInfo {
+        member: Member {
+            id: NodeId(id),
+            incarnation: Incarnation(id),
+        },
+        ..NodeInfo::default()
+    }
+}
+
+fn at(milliseconds: u64) -> Monotonic {
+    Monotonic(milliseconds * MILLISECOND)
+}
+
+/// A node whose list has itself and an address behind which nobody answers.
+fn node_with(change: impl FnOnce(&mut GridOptions)) -> Membership {
+    let mut options = GridOptions {
+        endpoints: 2,
+        ..GridOptions::of(node(1))
+    };
+    change(&mut options);
+    let mut node = Membership::new(options, 7, at(0), 0);
+    node.on_probe(0, ProbeOutcome::Myself, at(0));
+    node.on_probe(1, ProbeOutcome::Silent, at(0));
+    node
+}
+
+/// Calls the node whenever it wants to be called, up to a moment.
+fn run(node: &mut Membership, until: Monotonic) {
+    while node.next_timeout() <= until {
+        let next = node.next_timeout();
+        node.on_timeout(next);
+    }
+}
+
+#[test]
+fn heartbeats_come_at_their_interval() {
+    let mut node = node_with(|options| options.heartbeat_interval = 30 * MILLISECOND);
+    node.on_link_up(self::node(2), at(0));
+    node.take_actions();
+    run(&mut node, at(299));
+    let sent = node.take_actions();
+    let heartbeats = sent
+        .iter()
+        .filter(|action| matches!(action, Action::Send(_, Control::Heartbeat(_))));
+    // At 0, 30, 60 … 270.
+    assert_eq!(heartbeats.count(), 10);
+}
+
+#[test]
+fn a_peer_is_suspected_at_the_ack_timeout_and_failed_250_ms_later() {
+    let mut node = node_with(|options| {
+        options.ack_timeout = 800 * MILLISECOND;
+        options.heartbeat_interval = 80 * MILLISECOND;
+        options.lease = 600 * MILLISECOND;
+    });
+    let peer = self::node(2);
+    node.on_link_up(peer.clone(), at(0));
+    let suspected = |node: &Membership| node.links[&peer.member].suspected;
+    run(&mut node, at(799));
+    assert_eq!(suspected(&node), None);
+    run(&mut node, at(800));
+    assert_eq!(suspected(&node), Some(at(800)));
+    let called = node.take_actions();
+    let called = called
+        .iter()
+        .any(|action| matches!(action, Action::Dial(called) if called.member == peer.member));
+    assert!(called, "it is called once more");
+    run(&mut node, at(1049));
+    assert!(!node.failed.contains(&peer.member));
+    run(&mut node, at(1050));
+    assert!(node.failed.contains(&peer.member));
+}
+
+#[test]
+fn the_time_of_another_cluster_is_taken_over_where_it_is_known_well_enough() {
+    let knows = |round_trip: Micros, error_max: Micros| {
+        let mut node = node_with(|options| options.clock_error_max = error_max);
+        let peer = self::node(2);
+        node.on_link_up(peer.clone(), at(0));
+        let heartbeat = Heartbeat {
+            sent: 1,
+            echo: at(10).0,
+            time_base: peer.member,
+            ..Heartbeat::default()
+        };
+        let now = at(10).after(round_trip);
+        node.on_control(peer.member, Control::Heartbeat(heartbeat), now);
+        node.knows_time_of(peer.member, peer.member)
+    };
+    assert!(knows(40 * MILLISECOND, 40 * MILLISECOND));
+    assert!(!knows(41 * MILLISECOND, 40 * MILLISECOND));
+    assert!(knows(41 * MILLISECOND, 50 * MILLISECOND));
+}
