@@ -117,10 +117,6 @@ impl Forwards {
             .collect()
     }
 
-    pub fn next(&self) -> Option<Monotonic> {
-        self.due.first().map(|(at, _)| *at)
-    }
-
     /// Whether a write without an id arrives for the first time.
     pub fn arrives(&mut self, from: Member, id: u64) -> bool {
         let (known, order) = self.arrived.entry(from).or_default();
@@ -139,5 +135,10 @@ impl Forwards {
     /// Forgets the ids of peers that are gone.
     pub fn keep_peers(&mut self, stays: impl Fn(Member) -> bool) {
         self.arrived.retain(|peer, _| stays(*peer));
+    }
+
+    /// When `take_due` wants to be called.
+    pub fn next(&self) -> Option<Monotonic> {
+        self.due.first().map(|(at, _)| *at)
     }
 }

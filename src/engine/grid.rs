@@ -4,6 +4,7 @@
 //! Locks are taken in this order: membership, one partition, and then the small ones (requests
 //! under way, timers, reports), each for a moment. The shell is called under them.
 
+mod due;
 mod requests;
 mod topology;
 
@@ -17,15 +18,17 @@ use crate::types::message::{Control, Data, Message, ViewChange, WatchPosition};
 use crate::types::{
     Blob, CacheId, CacheSettings, ClusterTime, Entry, Member, Monotonic, NodeInfo, Now, View,
 };
-use parking_lot::{Mutex, MutexGuard, RwLock};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use arc_swap::ArcSwap;
+use due::{Alarm, Timed, Timers};
+use parking_lot::{Mutex, MutexGuard};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 
 /// The most messages of a view that is not installed yet which are kept for it.
 const EARLY_MAX: usize = 16_384;
 
-/// A partition, and when it has a timer.
+/// A partition, and when it has a timer: no later than it wants to be called.
 struct Slot {
     partition: Partition,
     armed: Option<Monotonic>,
@@ -56,8 +59,8 @@ pub struct Grid {
     shell: Arc<dyn Shell>,
     options: GridOptions,
     membership: Mutex<Membership>,
-    view: RwLock<Arc<View>>,
-    caches: RwLock<Arc<Caches>>,
+    view: ArcSwap<View>,
+    caches: ArcSwap<Caches>,
     /// Cluster time less the monotonic clock.
     offset: AtomicI64,
     /// Until when this node may serve.
@@ -68,9 +71,11 @@ pub struct Grid {
     /// When the last server left that may return with data; 0: none is out.
     departed: AtomicU64,
     membership_due: AtomicU64,
-    forwards: Mutex<Forwards>,
-    timers: Mutex<BTreeSet<(Monotonic, CacheId, u32)>>,
+    forwards: Timed<Forwards>,
+    timers: Timed<Timers>,
     reports: Mutex<Vec<(CacheId, u32, Report)>>,
+    /// Something is in `reports`; set under its lock.
+    reported: AtomicBool,
     early: Mutex<VecDeque<(Member, Data)>>,
 }
 
@@ -87,19 +92,20 @@ impl Grid {
         let membership = Membership::new(options.clone(), seed, mono, wall);
         Self {
             shell,
-            view: RwLock::new(membership.view().clone()),
+            view: ArcSwap::new(membership.view().clone()),
             offset: AtomicI64::new(membership.clock_offset()),
             membership: Mutex::new(membership),
             options,
-            caches: RwLock::default(),
+            caches: ArcSwap::default(),
             lease_until: AtomicU64::new(0),
             served: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             departed: AtomicU64::new(0),
             membership_due: AtomicU64::new(mono.0),
-            forwards: Mutex::default(),
-            timers: Mutex::default(),
+            forwards: Timed::default(),
+            timers: Timed::default(),
             reports: Mutex::default(),
+            reported: AtomicBool::new(false),
             early: Mutex::default(),
         }
     }
@@ -131,7 +137,7 @@ impl Grid {
     pub fn serving(&self, mono: Monotonic) -> bool {
         let until = self.lease_until.load(Ordering::Acquire);
         mono.0 < until
-            || (planted::is(Fault::ServeWithoutLease) && self.view.read().version.number > 0)
+            || (planted::is(Fault::ServeWithoutLease) && self.view.load().version.number > 0)
     }
 
     /// An endpoint of the address list was probed.
@@ -203,7 +209,7 @@ impl Grid {
     }
 
     fn cache(&self, id: CacheId) -> Option<Arc<Cache>> {
-        self.caches.read().get(&id).cloned()
+        self.caches.load().get(&id).cloned()
     }
 
     /// Ends an input to a partition: its timer, what must be routed anew, what must be reported.
@@ -212,15 +218,18 @@ impl Grid {
             slot.partition.check_invariants();
         }
         let next = slot.partition.next_timeout(self.now(mono));
-        if next != slot.armed {
-            let mut timers = self.timers.lock();
-            if let Some(old) = slot.armed {
-                timers.remove(&(old, cache.id, index));
-            }
-            if let Some(next) = next {
-                timers.insert((next, cache.id, index));
-            }
-            slot.armed = next;
+        // A timer that became superfluous stays: that it fires once for nothing costs less than
+        // moving it with every write.
+        if let Some(next) = next
+            && slot.armed.is_none_or(|armed| next < armed)
+        {
+            self.timers.with(|timers| {
+                if let Some(old) = slot.armed {
+                    timers.unset((old, cache.id, index));
+                }
+                timers.set((next, cache.id, index));
+            });
+            slot.armed = Some(next);
         }
         let redirected = slot.partition.take_redirected();
         let reports = slot.partition.take_reports();
@@ -228,9 +237,11 @@ impl Grid {
         for (ask, asker) in redirected {
             self.route(cache, index, ask, asker, mono);
         }
-        self.reports
-            .lock()
-            .extend(reports.into_iter().map(|report| (cache.id, index, report)));
+        if !reports.is_empty() {
+            let mut all = self.reports.lock();
+            all.extend(reports.into_iter().map(|report| (cache.id, index, report)));
+            self.reported.store(true, Ordering::Release);
+        }
     }
 
     /// Works with membership, does what it wants done, and publishes what others read.
@@ -269,7 +280,7 @@ impl Grid {
     }
 
     fn for_each_partition(&self, mono: Monotonic, input: impl Fn(&mut Partition, &Cx<'_>)) {
-        let caches = self.caches.read().clone();
+        let caches = self.caches.load_full();
         let cx = self.cx(mono);
         for cache in caches.values() {
             for (index, slot) in (0u32..).zip(&cache.slots) {
@@ -282,7 +293,15 @@ impl Grid {
 
     /// Tells membership what partitions reported.
     fn report(&self, membership: &mut Membership, mono: Monotonic) {
-        for (cache, partition, report) in std::mem::take(&mut *self.reports.lock()) {
+        if !self.reported.load(Ordering::Acquire) {
+            return;
+        }
+        let reports = {
+            let mut all = self.reports.lock();
+            self.reported.store(false, Ordering::Release);
+            std::mem::take(&mut *all)
+        };
+        for (cache, partition, report) in reports {
             if let Report::WritesLost(at_most) = report {
                 self.shell.notice(Notice::WritesLost {
                     cache,
@@ -295,7 +314,7 @@ impl Grid {
     }
 
     fn flush_reports(&self, mono: Monotonic) {
-        if !self.reports.lock().is_empty() {
+        if self.reported.load(Ordering::Acquire) {
             self.with_membership(mono, |_| {});
         }
     }
@@ -361,28 +380,32 @@ impl Grid {
         if mono.0 >= self.membership_due.load(Ordering::Relaxed) {
             self.with_membership(mono, |membership| membership.on_timeout(mono));
         }
-        let due: Vec<(Monotonic, CacheId, u32)> = {
-            let timers = self.timers.lock();
-            timers
-                .iter()
-                .take_while(|(at, _, _)| *at <= mono)
-                .copied()
-                .collect()
-        };
-        for (_, cache, partition) in due {
-            self.with_partition(cache, partition, mono, |partition, cx| {
-                partition.on_timeout(cx)
-            });
+        for alarm in self.timers.with(|timers| timers.take_due(mono)) {
+            self.ring(alarm, mono);
         }
         self.forward_timeout(mono);
         self.flush_reports(mono);
     }
 
+    /// A timer of a partition is due, and has been taken out.
+    fn ring(&self, (at, cache, partition): Alarm, mono: Monotonic) {
+        let Some(cache) = self.cache(cache) else {
+            return;
+        };
+        let Some(slot) = cache.slots.get(partition as usize) else {
+            return;
+        };
+        let mut slot = slot.lock();
+        // Somebody may have set an earlier one meanwhile, which stands.
+        slot.armed = slot.armed.filter(|armed| *armed != at);
+        slot.partition.on_timeout(&self.cx(mono));
+        self.settle(&cache, partition, slot, mono);
+    }
+
     /// When `on_timeout` wants to be called.
     pub fn next_timeout(&self) -> Option<Monotonic> {
         let membership = Monotonic(self.membership_due.load(Ordering::Relaxed));
-        let partition = self.timers.lock().first().map(|(at, _, _)| *at);
-        let forward = self.forwards.lock().next();
+        let (partition, forward) = (self.timers.due(), self.forwards.due());
         [Some(membership), partition, forward]
             .into_iter()
             .flatten()
@@ -391,7 +414,7 @@ impl Grid {
 
     /// The committed view; number 0 before the first.
     pub fn view(&self) -> Arc<View> {
-        self.view.read().clone()
+        self.view.load_full()
     }
 
     /// Who this node is.
@@ -433,7 +456,7 @@ impl Grid {
     /// Panics if a machine contradicts itself. For simulation and debug builds.
     pub fn check_invariants(&self) {
         self.membership.lock().check_invariants();
-        for cache in self.caches.read().values() {
+        for cache in self.caches.load().values() {
             cache
                 .slots
                 .iter()

@@ -8,6 +8,7 @@ use super::watch::{WatchItem, Watcher};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::message::{ViewChange, WatchPosition};
 use crate::types::{CacheId, CacheSettings, Member, NodeId, NodeInfo, Now, Reply, Request, View};
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -76,6 +77,11 @@ impl Handle {
 
     /// The committed view; number 0 before the first.
     pub fn view(&self) -> Arc<View> {
+        Arc::clone(&self.look_at_view())
+    }
+
+    /// The same, to be looked at for a moment, which costs less.
+    pub fn look_at_view(&self) -> impl Deref<Target = Arc<View>> {
         self.core.outside.view()
     }
 

@@ -9,6 +9,7 @@ use crate::engine::{Notice, Shell};
 use crate::error::{Error, Result};
 use crate::types::message::{Event, Message, WatchPosition};
 use crate::types::{CacheId, Member, NodeInfo, Reply, View};
+use arc_swap::{ArcSwap, Guard};
 use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
@@ -42,6 +43,8 @@ pub(super) struct Outside {
     pub(super) replies: Arc<Pending<Reply>>,
     pub(super) changes: Arc<Pending<()>>,
     pub(super) hubs: Hubs,
+    /// The view, to be looked at with every call.
+    view: ArcSwap<View>,
     views: watch::Sender<Arc<View>>,
     life: watch::Sender<Life>,
     stopping: watch::Sender<bool>,
@@ -58,6 +61,7 @@ impl Outside {
             replies: Arc::new(Pending::new(waiting_max)),
             changes: Arc::new(Pending::new(waiting_max)),
             hubs: Hubs::default(),
+            view: ArcSwap::default(),
             views: watch::Sender::new(Arc::default()),
             life: watch::Sender::new(Life::Running),
             stopping: watch::Sender::new(false),
@@ -71,8 +75,8 @@ impl Outside {
         let _ = self.dials.try_send(wanted);
     }
 
-    pub(super) fn view(&self) -> Arc<View> {
-        Arc::clone(&self.views.borrow())
+    pub(super) fn view(&self) -> Guard<Arc<View>> {
+        self.view.load()
     }
 
     pub(super) fn views(&self) -> watch::Receiver<Arc<View>> {
@@ -170,6 +174,7 @@ impl Shell for Outside {
                     "a view was installed"
                 );
                 self.hubs.keep_to(&view);
+                self.view.store(Arc::clone(&view));
                 self.views.send_replace(view);
             }
             Notice::Suspected(peer) => {

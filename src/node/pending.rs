@@ -2,8 +2,9 @@
 //! caller goes away. What the answers mean is not decided here.
 
 use crate::error::{Error, Result};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
 use parking_lot::Mutex;
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use tokio::sync::oneshot;
@@ -11,12 +12,15 @@ use tokio::sync::oneshot;
 /// How many parts the table has, so that callers seldom wait for each other.
 const PARTS: usize = 16;
 
+/// By token, which is a number of ours.
+type Waiting<T> = HashMap<u64, oneshot::Sender<Result<T>>, FixedState>;
+
 /// Answers that are waited for.
 pub struct Pending<T> {
     next: AtomicU64,
     waiting: AtomicUsize,
     waiting_max: usize,
-    parts: [Mutex<HashMap<u64, oneshot::Sender<Result<T>>>>; PARTS],
+    parts: [Mutex<Waiting<T>>; PARTS],
 }
 
 /// One answer to come. Dropping it forgets the token.
@@ -24,6 +28,7 @@ pub struct Answer<T> {
     pending: Arc<Pending<T>>,
     token: u64,
     receiver: oneshot::Receiver<Result<T>>,
+    came: bool,
 }
 
 impl<T> Pending<T> {
@@ -61,6 +66,7 @@ impl<T> Pending<T> {
             pending: Arc::clone(self),
             token,
             receiver,
+            came: false,
         }
     }
 
@@ -84,7 +90,7 @@ impl<T> Pending<T> {
         taken
     }
 
-    fn part(&self, token: u64) -> &Mutex<HashMap<u64, oneshot::Sender<Result<T>>>> {
+    fn part(&self, token: u64) -> &Mutex<Waiting<T>> {
         &self.parts[token as usize % PARTS]
     }
 }
@@ -101,13 +107,17 @@ impl<T> Answer<T> {
     ///
     /// Can be awaited again after it was cancelled.
     pub async fn wait(&mut self) -> Option<Result<T>> {
-        (&mut self.receiver).await.ok()
+        let answer = (&mut self.receiver).await.ok();
+        self.came = true;
+        answer
     }
 }
 
 impl<T> Drop for Answer<T> {
     fn drop(&mut self) {
-        self.pending.take(self.token);
+        if !self.came {
+            self.pending.take(self.token);
+        }
     }
 }
 

@@ -231,6 +231,9 @@ pub enum Body {
     Subscribe { after: Option<WatchPosition> },
     /// No watcher is left there.
     Unsubscribe,
+    /// Owner → primary: it has watchers of its own. Primary → owner: somebody watches somewhere,
+    /// so that events must be kept.
+    Watching { watched: bool },
     /// Primary → such a node.
     Events {
         after: u64,

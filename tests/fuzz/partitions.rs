@@ -20,7 +20,7 @@ pub fn data(random: &mut Random) -> Data {
 }
 
 fn body(random: &mut Random) -> Body {
-    match random.below(15) {
+    match random.below(16) {
         0 => Body::AskTail,
         1 => Body::Tail(Tail {
             stream: topology(random),
@@ -73,6 +73,9 @@ fn body(random: &mut Random) -> Body {
             after: random.number(),
             upto: position(random),
             events: random.several(4, event),
+        },
+        14 => Body::Watching {
+            watched: random.coin(),
         },
         _ => Body::Stale,
     }

@@ -1,7 +1,7 @@
 //! Requests: answered here, or carried to the primary once.
 
-use super::{Ask, Asker, Cache, Grid};
-use crate::engine::forwarding::Forwarded;
+use super::{Ask, Asker, Cache, Caches, Grid};
+use crate::engine::forwarding::{Forwarded, Forwards};
 use crate::engine::partition::{Caller, Submitted, answer};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::message::{Forward, ForwardReply, Message};
@@ -24,7 +24,8 @@ impl Grid {
         mono: Monotonic,
         token: &mut dyn FnMut() -> u64,
     ) -> Option<Result<Reply>> {
-        let cache = match self.target(request.cache, request.partition) {
+        let caches = self.caches.load();
+        let cache = match self.target(&caches, request.cache, request.partition) {
             Ok(cache) => cache,
             Err(error) => return Some(Err(error)),
         };
@@ -42,13 +43,13 @@ impl Grid {
             return Some(Err(error.not_applied()));
         }
         let submitted =
-            self.at_partition(&cache, request.partition, ask, Caller::Local(token), mono);
+            self.at_partition(cache, request.partition, ask, Caller::Local(token), mono);
         self.flush_reports(mono);
         match submitted {
             Submitted::Done(result) => Some(result),
             Submitted::Pending => None,
             Submitted::Forward(to, ask) => {
-                if let Some(reply) = self.blind(&cache, request.partition, to, &ask, mono) {
+                if let Some(reply) = self.blind(cache, request.partition, to, &ask, mono) {
                     return Some(Ok(reply));
                 }
                 if let Err(error) = self.may_forward(to) {
@@ -64,13 +65,12 @@ impl Grid {
         }
     }
 
-    fn target(&self, id: CacheId, partition: u32) -> Result<std::sync::Arc<Cache>> {
-        if self.view.read().version.number == 0 {
-            return Err(Error::unavailable(
-                "this node has not found its cluster yet",
-            ));
-        }
-        let Some(cache) = self.cache(id) else {
+    fn target<'a>(&self, caches: &'a Caches, id: CacheId, partition: u32) -> Result<&'a Cache> {
+        let Some(cache) = caches.get(&id) else {
+            if self.view.load().version.number == 0 {
+                let context = "this node has not found its cluster yet";
+                return Err(Error::unavailable(context));
+            }
             return Err(Error::new(ErrorKind::NotFound, "the cache does not exist"));
         };
         let holds = self.options.me.role == Role::Server;
@@ -120,7 +120,7 @@ impl Grid {
         if !blind || !self.shell.has_room(to) {
             return None;
         }
-        let id = self.forwards.lock().id();
+        let id = self.forwards.with(Forwards::id);
         self.send_forward(id, cache.id, partition, to, ask, mono);
         Some(Reply::Put {
             applied: true,
@@ -130,7 +130,7 @@ impl Grid {
     }
 
     fn may_forward(&self, to: Member) -> Result<()> {
-        if self.forwards.lock().is_full() {
+        if self.forwards.with(|forwards| forwards.is_full()) {
             return Err(Error::overloaded(
                 "too many requests are under way to other nodes",
             ));
@@ -156,7 +156,7 @@ impl Grid {
             operation: ask.operation.clone(),
             request_id: ask.request_id,
         };
-        let topology = self.view.read().version;
+        let topology = self.view.load().version;
         let deadline = self.now(mono).cluster.after(ask.deadline.since(mono));
         self.shell.send(
             to,
@@ -189,12 +189,11 @@ impl Grid {
             due: mono,
             unanswered: true,
         };
-        let id = {
-            let mut forwards = self.forwards.lock();
+        let id = self.forwards.with(|forwards| {
             let id = forwards.id();
             forwards.begin(id, forwarded, mono);
             id
-        };
+        });
         self.send_forward(id, cache, partition, to, &sent, mono);
     }
 
@@ -244,17 +243,19 @@ impl Grid {
         }
         let asker = Asker::Remote { node: from, id };
         let repeatable = request.operation.is_read() || request.request_id.is_some();
-        if !repeatable && !self.forwards.lock().arrives(from, id) {
+        if !repeatable && !self.forwards.with(|forwards| forwards.arrives(from, id)) {
             return;
         }
-        let result = self.target(request.cache, request.partition).map(|cache| {
+        let caches = self.caches.load();
+        let target = self.target(&caches, request.cache, request.partition);
+        let result = target.map(|cache| {
             let ask = Ask {
                 operation: request.operation,
                 request_id: request.request_id,
                 deadline: mono.after(deadline.since(now)),
                 forwarded: true,
             };
-            self.at_partition(&cache, request.partition, ask, Caller::Known(asker), mono)
+            self.at_partition(cache, request.partition, ask, Caller::Known(asker), mono)
         });
         match result {
             Ok(Submitted::Done(result)) => answer(asker, result, &*self.shell),
@@ -270,33 +271,36 @@ impl Grid {
 
     /// The answer to a request under way. A late or doubled one finds nobody who waits for it.
     pub(super) fn on_forward_reply(&self, from: Member, reply: ForwardReply, mono: Monotonic) {
-        let taken = self.forwards.lock().take(reply.id);
+        let taken = self.forwards.with(|forwards| forwards.take(reply.id));
         let Some(mut forwarded) = taken else { return };
         if forwarded.to != from {
-            self.forwards.lock().begin(reply.id, forwarded, mono);
+            self.forwards
+                .with(|forwards| forwards.begin(reply.id, forwarded, mono));
             return;
         }
         forwarded.unanswered = false;
         let again = matches!(&reply.result, Err(error) if error.kind == ErrorKind::WrongOwner);
         if again && mono < forwarded.ask.deadline {
-            let id = self.forwards.lock().id();
-            self.forwards
-                .lock()
-                .pause(id, forwarded, mono.after(REROUTE));
+            self.pause(forwarded, mono);
         } else {
             answer(forwarded.asker, reply.result, &*self.shell);
         }
     }
 
+    /// Looks at a request again after a while, under another id.
+    fn pause(&self, forwarded: Forwarded, mono: Monotonic) {
+        self.forwards.with(|forwards| {
+            let id = forwards.id();
+            forwards.pause(id, forwarded, mono.after(REROUTE));
+        });
+    }
+
     /// The way to some nodes is lost.
     pub(super) fn lose_ways(&self, lost: impl Fn(Member) -> bool, mono: Monotonic) {
-        let taken = self.forwards.lock().take_lost(lost);
+        let taken = self.forwards.with(|forwards| forwards.take_lost(lost));
         for (_, forwarded) in taken {
             if forwarded.repeatable() {
-                let id = self.forwards.lock().id();
-                self.forwards
-                    .lock()
-                    .pause(id, forwarded, mono.after(REROUTE));
+                self.pause(forwarded, mono);
             } else {
                 let context = "the way to the primary was lost while the write was under way";
                 answer(forwarded.asker, Err(Error::unknown(context)), &*self.shell);
@@ -306,7 +310,10 @@ impl Grid {
 
     /// Repeats, routes anew, or gives up.
     pub(super) fn forward_timeout(&self, mono: Monotonic) {
-        let due = self.forwards.lock().take_due(mono);
+        if self.forwards.due().is_none_or(|due| due > mono) {
+            return;
+        }
+        let due = self.forwards.with(|forwards| forwards.take_due(mono));
         for (_, forwarded) in due {
             let asker = forwarded.asker();
             let Forwarded {
@@ -321,8 +328,9 @@ impl Grid {
                 answer(asker, Err(error), &*self.shell);
                 continue;
             }
-            match self.target(cache, partition) {
-                Ok(cache) => self.route(&cache, partition, ask, asker, mono),
+            let caches = self.caches.load();
+            match self.target(&caches, cache, partition) {
+                Ok(cache) => self.route(cache, partition, ask, asker, mono),
                 Err(error) => answer(asker, Err(error), &*self.shell),
             }
         }

@@ -51,7 +51,7 @@ impl Grid {
 
     /// What this node holds completely, in runs.
     fn holdings(&self) -> Vec<Holdings> {
-        let caches = self.caches.read().clone();
+        let caches = self.caches.load_full();
         let replicated = caches
             .values()
             .filter(|cache| cache.settings.mode != CacheMode::Local);
@@ -78,7 +78,7 @@ impl Grid {
 
     fn prepare(&self, view: &View) {
         let me = view.index_of(self.options.me.member);
-        for cache in self.caches.read().values() {
+        for cache in self.caches.load().values() {
             let table = view.caches.get(&cache.id).map(|cache| &cache.table);
             for (index, slot) in cache.slots.iter().enumerate() {
                 let owners = table.and_then(|table| table.get(index));
@@ -93,7 +93,7 @@ impl Grid {
     fn install(&self, membership: &Membership, view: &Arc<View>, shift: i64, mono: Monotonic) {
         let usurped = planted::is(Fault::TwoPrimaries).then(|| self.usurp(view));
         let view = usurped.as_ref().unwrap_or(view);
-        let old = std::mem::replace(&mut *self.view.write(), view.clone());
+        let old = self.view.swap(view.clone());
         let departed = view
             .departed
             .iter()
@@ -103,7 +103,7 @@ impl Grid {
             .store(departed.unwrap_or_default(), Ordering::Relaxed);
         self.publish(membership, mono);
         let caches = self.next_caches(view, mono);
-        *self.caches.write() = caches.clone();
+        self.caches.store(caches.clone());
         for cache in caches.values() {
             let Some(table) = view.caches.get(&cache.id) else {
                 continue;
@@ -117,7 +117,8 @@ impl Grid {
             }
         }
         self.lose_ways(|to| !view.contains(to), mono);
-        self.forwards.lock().keep_peers(|peer| view.contains(peer));
+        self.forwards
+            .with(|forwards| forwards.keep_peers(|peer| view.contains(peer)));
     }
 
     /// The planted fault of a node that takes itself for every primary.
@@ -134,7 +135,7 @@ impl Grid {
 
     /// The caches of the view: those that stay, new ones, and an end for those that are dropped.
     fn next_caches(&self, view: &View, mono: Monotonic) -> Arc<Caches> {
-        let old = self.caches.read().clone();
+        let old = self.caches.load_full();
         let mut next = Caches::new();
         for (id, cache) in &view.caches {
             let same = old.get(id).filter(|old| {
@@ -180,7 +181,8 @@ impl Grid {
             let mut slot = slot.lock();
             slot.partition.on_drop(&cx);
             if let Some(armed) = slot.armed.take() {
-                self.timers.lock().remove(&(armed, cache.id, index));
+                self.timers
+                    .with(|timers| timers.unset((armed, cache.id, index)));
             }
         }
     }
@@ -240,7 +242,7 @@ impl Grid {
     }
 
     fn peer_gone(&self, peer: Member) {
-        for cache in self.caches.read().values() {
+        for cache in self.caches.load().values() {
             cache
                 .slots
                 .iter()

@@ -31,7 +31,7 @@ impl Partition {
                 break;
             }
             if !self.settings.full_sync() || planted::is(Fault::ServePending) {
-                self.apply(&update, cx);
+                self.apply(update.clone(), cx);
             }
             self.log.push(update);
         }
@@ -76,7 +76,7 @@ impl Partition {
             self.commit_to(reset.committed, cx);
             let new = self.log.replace(reset.stream, reset.updates);
             if !self.settings.full_sync() {
-                for update in &new {
+                for update in new {
                     self.apply(update, cx);
                 }
             }

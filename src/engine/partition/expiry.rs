@@ -20,6 +20,8 @@ const SWEEP_PAUSE: Micros = 200 * MILLISECOND;
 const FLOOR_PAUSE: Micros = 5 * SECOND;
 /// The longest batch of touches.
 const TOUCH_BATCH_MAX: Micros = SECOND;
+/// Request ids are forgotten in so many batches a window, each by one batch late at most.
+const REQUEST_BATCHES: u64 = 8;
 /// The most keys in one batch of touches; more are sent at once.
 const TOUCHES_MAX: usize = 1024;
 
@@ -82,7 +84,7 @@ impl Partition {
             .entries()
             .for_each(|(_, entry)| schedule.note(entry));
         let window = self.settings.request_id_window;
-        if let Some(at) = self.store.oldest_request() {
+        if let Some(at) = self.store.requests.oldest() {
             self.expiry.note_request(at.after(window));
         }
     }
@@ -358,10 +360,12 @@ impl Partition {
 
     fn forget_requests(&mut self, now: ClusterTime) {
         let window = self.settings.request_id_window;
-        self.store
-            .forget_requests(ClusterTime(now.0.saturating_sub(window)));
-        let next = self.store.oldest_request();
-        self.expiry.requests_end = next.map(|at| at.after(window.max(SECOND)));
+        let before = ClusterTime(now.0.saturating_sub(window));
+        self.store.requests.forget(before);
+        let next = self.store.requests.oldest();
+        // Many at a time: one wake-up for each of them would cost as much as the request did.
+        let pause = (window / REQUEST_BATCHES).max(SECOND);
+        self.expiry.requests_end = next.map(|at| at.after(window).max(now.after(pause)));
     }
 
     /// Ends lives that are past their point, and finds the next point.

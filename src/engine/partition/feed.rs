@@ -1,6 +1,9 @@
-//! Watching a partition: every owner keeps the last events, so that a watcher can resume at
-//! whichever becomes primary; a node whose watchers need a partition that it does not own
-//! subscribes at the primary.
+//! Watching a partition: while somebody watches, every owner keeps the last events, so that a
+//! watcher can resume at whichever becomes primary; a node whose watchers need a partition that it
+//! does not own subscribes at the primary.
+//!
+//! Whether somebody watches, owners tell the primary and the primary the owners, at once and again
+//! in each view. Where that is lost nothing is kept, and a watcher who wants to resume is told so.
 //!
 //! A position is the counter of an update and the topology in which it was first streamed: where
 //! both are known here, nothing is missing behind them. A subscription is repeated on a timer
@@ -8,15 +11,18 @@
 
 use super::{Cx, Partition};
 use crate::engine::planted::{self, Fault};
-use crate::types::message::{Body, Event, Update, WatchPosition};
+use crate::types::message::{Body, Event, WatchPosition};
 use crate::types::time::SECOND;
-use crate::types::{Member, Monotonic};
+use crate::types::{Member, Micros, Monotonic};
 use std::collections::VecDeque;
 
 /// The most updates that are kept for watchers who resume.
 const RECENT_MAX: usize = 256;
 /// The most bytes of keys and values that are kept for them.
 const RECENT_BYTES_MAX: usize = 64 << 10;
+/// How long events are kept for watchers who left and may return, from the first update that
+/// nobody watched.
+const KEPT: Micros = 60 * SECOND;
 
 struct Recent {
     position: WatchPosition,
@@ -24,11 +30,30 @@ struct Recent {
     bytes: usize,
 }
 
+/// Whether events are kept.
+#[derive(Clone, Copy, Default)]
+enum Interest {
+    /// Nobody needs them.
+    #[default]
+    Nobody,
+    /// Somebody watches, or has since the last update.
+    Somebody,
+    /// Somebody did until a while ago; until then.
+    Lately(Monotonic),
+}
+
 /// What a partition knows of watchers.
 #[derive(Default)]
 pub struct Feed {
     recent: VecDeque<Recent>,
     recent_bytes: usize,
+    /// The place before the oldest of them.
+    base: WatchPosition,
+    /// The last update.
+    last: WatchPosition,
+    interest: Interest,
+    /// The primary says that somebody watches.
+    told: bool,
     /// Somebody on this node watches; the last position that was delivered, once known.
     watched: Option<Option<WatchPosition>>,
     subscribe_at: Option<Monotonic>,
@@ -40,8 +65,13 @@ impl Feed {
     }
 
     /// The copy is another one from here on: what was kept does not lead up to it.
-    pub fn forget(&mut self) {
-        self.recent.clear();
+    pub fn forget(&mut self, position: WatchPosition) {
+        self.drop_recent();
+        self.last = position;
+    }
+
+    fn drop_recent(&mut self) {
+        self.recent = VecDeque::new();
         self.recent_bytes = 0;
     }
 
@@ -50,6 +80,9 @@ impl Feed {
             .iter()
             .map(|event| event.entry.key.len() + event.entry.value.len())
             .sum();
+        if self.recent.is_empty() {
+            self.base = self.last;
+        }
         self.recent_bytes += bytes;
         self.recent.push_back(Recent {
             position,
@@ -61,6 +94,7 @@ impl Feed {
                 break;
             };
             self.recent_bytes -= oldest.bytes;
+            self.base = oldest.position;
         }
     }
 
@@ -70,14 +104,17 @@ impl Feed {
             return Some(Vec::new());
         }
         self.recent.back().filter(|last| last.position == end)?;
-        let place = self
-            .recent
-            .iter()
-            .position(|recent| recent.position == position)?;
+        let first = self.recent.front()?.position.counter;
+        let behind = if position == self.base && position.counter + 1 == first {
+            0
+        } else {
+            let mut recent = self.recent.iter();
+            1 + recent.position(|recent| recent.position == position)?
+        };
         Some(
             self.recent
                 .iter()
-                .skip(place + 1 + usize::from(planted::is(Fault::WatchGap)))
+                .skip(behind + usize::from(planted::is(Fault::WatchGap)))
                 .flat_map(|recent| recent.events.clone())
                 .collect(),
         )
@@ -95,13 +132,38 @@ impl Partition {
         }
     }
 
-    /// An update became visible.
-    pub(super) fn publish(&mut self, update: &Update, events: Vec<Event>, cx: &Cx<'_>) {
-        let position = WatchPosition {
-            counter: update.counter,
-            topology: update.topology,
+    /// Whether somebody watches, as far as is known here.
+    fn is_watched(&self) -> bool {
+        let lead = self.lead.as_ref();
+        self.feed.watched.is_some()
+            || self.feed.told
+            || lead.is_some_and(|lead| !lead.subscribers.is_empty() || !lead.watching.is_empty())
+    }
+
+    /// Whether the events of the next update are needed.
+    pub(super) fn needs_events(&mut self, cx: &Cx<'_>) -> bool {
+        let now = cx.now.mono;
+        self.feed.interest = match self.feed.interest {
+            _ if self.is_watched() => Interest::Somebody,
+            Interest::Somebody => Interest::Lately(now.after(KEPT)),
+            Interest::Lately(until) if now < until => Interest::Lately(until),
+            Interest::Lately(_) | Interest::Nobody => Interest::Nobody,
         };
-        let after = update.counter - 1;
+        !matches!(self.feed.interest, Interest::Nobody)
+    }
+
+    /// An update became visible; without events where nobody needs them.
+    pub(super) fn publish(
+        &mut self,
+        position: WatchPosition,
+        events: Option<Vec<Event>>,
+        cx: &Cx<'_>,
+    ) {
+        let Some(events) = events else {
+            self.feed.forget(position);
+            return;
+        };
+        let after = position.counter - 1;
         if self.is_owner() && self.feed.watched.is_some() {
             self.feed.watched = Some(Some(position));
             cx.shell
@@ -111,7 +173,7 @@ impl Partition {
         if let Some(lead) = &mut self.lead {
             for (node, sent) in &mut lead.subscribers {
                 if *sent == after {
-                    *sent = update.counter;
+                    *sent = position.counter;
                     fresh.push(*node);
                 }
             }
@@ -129,12 +191,53 @@ impl Partition {
             );
         }
         self.feed.keep(position, events);
+        self.feed.last = position;
     }
 
     /// Somebody on this node watches from a position, or from now on.
     pub fn watch(&mut self, after: Option<WatchPosition>, cx: &Cx<'_>) {
         self.feed.watched = Some(after);
-        self.feed_on_view(cx);
+        self.feed.interest = Interest::Somebody;
+        self.tell_watching(cx);
+        self.go_on_delivering(cx);
+    }
+
+    /// Tells the other owners whether somebody watches: a backup the primary, the primary all.
+    fn tell_watching(&self, cx: &Cx<'_>) {
+        if !self.is_owner() {
+            return;
+        }
+        let (watched, to) = if self.is_primary() {
+            (self.is_watched(), &self.place.owners[..])
+        } else {
+            let primary = self.place.owners.get(..1).unwrap_or_default();
+            (self.feed.watched.is_some(), primary)
+        };
+        for owner in to.iter().filter(|owner| **owner != self.me) {
+            self.send(*owner, Body::Watching { watched }, cx);
+        }
+    }
+
+    /// An owner has watchers, or none any more; or the primary says so of the whole cluster.
+    pub(super) fn on_watching(&mut self, from: Member, watched: bool, cx: &Cx<'_>) {
+        if watched {
+            self.feed.interest = Interest::Somebody;
+        }
+        if self.primary() == Some(from) {
+            self.feed.told = watched;
+            return;
+        }
+        let before = self.is_watched();
+        if let Some(lead) = &mut self.lead {
+            if watched {
+                lead.watching.insert(from);
+            } else {
+                lead.watching.remove(&from);
+            }
+        }
+        if self.is_watched() != before {
+            self.tell_watching(cx);
+        }
     }
 
     /// Nobody on this node watches any longer.
@@ -144,10 +247,19 @@ impl Partition {
         if let Some(primary) = self.primary().filter(|_| !self.is_owner()) {
             self.send(primary, Body::Unsubscribe, cx);
         }
+        self.tell_watching(cx);
     }
 
-    /// Goes on delivering under the roles of the current view.
+    /// Goes on under the roles of the current view.
     pub(super) fn feed_on_view(&mut self, cx: &Cx<'_>) {
+        self.feed.told = false;
+        if self.is_watched() {
+            self.tell_watching(cx);
+        }
+        self.go_on_delivering(cx);
+    }
+
+    fn go_on_delivering(&mut self, cx: &Cx<'_>) {
         let Some(position) = self.feed.watched else {
             return;
         };
@@ -202,8 +314,13 @@ impl Partition {
             self.send(from, Body::Stale, cx);
             return;
         };
+        let before = self.is_watched();
+        self.feed.interest = Interest::Somebody;
         if let Some(lead) = &mut self.lead {
             lead.subscribers.insert(from, end.counter);
+        }
+        if !before {
+            self.tell_watching(cx);
         }
         self.send(
             from,
@@ -216,9 +333,21 @@ impl Partition {
         );
     }
 
-    pub(super) fn on_unsubscribe(&mut self, from: Member) {
+    pub(super) fn on_unsubscribe(&mut self, from: Member, cx: &Cx<'_>) {
+        let before = self.is_watched();
         if let Some(lead) = &mut self.lead {
             lead.subscribers.remove(&from);
+        }
+        if self.is_watched() != before {
+            self.tell_watching(cx);
+        }
+    }
+
+    /// A node is gone, and with it its watchers; the next view tells the owners.
+    pub(super) fn forget_watchers(&mut self, gone: Member) {
+        if let Some(lead) = &mut self.lead {
+            lead.subscribers.remove(&gone);
+            lead.watching.remove(&gone);
         }
     }
 
@@ -256,5 +385,38 @@ impl Partition {
         if self.primary() == Some(from) && self.feed.watched.is_some() {
             self.lose_watch(cx);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(counter: u64) -> WatchPosition {
+        WatchPosition {
+            counter,
+            ..WatchPosition::default()
+        }
+    }
+
+    #[test]
+    fn what_is_kept_leads_on_from_the_place_before_it_and_from_nowhere_earlier() {
+        let mut feed = Feed::default();
+        feed.forget(at(4));
+        assert!(feed.behind(at(4), at(4)).is_some());
+        assert!(feed.behind(at(3), at(4)).is_none());
+        for counter in [5, 6] {
+            feed.keep(at(counter), Vec::new());
+            feed.last = at(counter);
+        }
+        for counter in [4, 5, 6] {
+            assert!(feed.behind(at(counter), at(6)).is_some(), "{counter}");
+        }
+        assert!(feed.behind(at(3), at(6)).is_none());
+        feed.forget(at(7));
+        assert!(feed.behind(at(6), at(7)).is_none());
+        feed.keep(at(8), Vec::new());
+        assert!(feed.behind(at(6), at(8)).is_none());
+        assert!(feed.behind(at(7), at(8)).is_some());
     }
 }

@@ -44,6 +44,8 @@ pub struct Lead {
     pub merged: BTreeSet<Member>,
     /// Nodes that serve watchers, and up to which counter they were sent events.
     pub subscribers: BTreeMap<Member, u64>,
+    /// Owners that serve watchers on their own.
+    pub watching: BTreeSet<Member>,
     pub idle_asks: BTreeMap<Blob, IdleAsk>,
     /// Near copies at other nodes.
     pub grants: super::near::Grants,
@@ -61,6 +63,7 @@ impl Lead {
             loads: BTreeMap::new(),
             merged: BTreeSet::new(),
             subscribers: BTreeMap::new(),
+            watching: BTreeSet::new(),
             idle_asks: BTreeMap::new(),
             grants: super::near::Grants::default(),
             resend_at: None,

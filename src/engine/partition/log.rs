@@ -3,7 +3,9 @@
 
 use crate::types::message::{Tail, Update, UpdateEffect, WatchPosition};
 use crate::types::{Blob, EntryVersion, TopologyVersion};
-use std::collections::{BTreeMap, VecDeque};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use std::collections::VecDeque;
 
 /// The most updates that may wait for owners. A full log is "overloaded", and the bound of what
 /// PRIMARY_SYNC and FULL_ASYNC leave behind in one partition.
@@ -21,7 +23,7 @@ pub struct Log {
     /// The updates behind it.
     tail: VecDeque<Update>,
     /// Keys with an update in the tail, and how many.
-    pending: BTreeMap<Blob, u32>,
+    pending: HashMap<Blob, u32, FixedState>,
     /// Updates in the tail that concern every key.
     pending_for_all: u32,
 }
@@ -63,6 +65,14 @@ impl Log {
                 counter: update.counter,
                 topology: update.topology,
             })
+    }
+
+    /// The next update is held by all owners at once, as there is nobody else: only its place
+    /// is noted. Nothing may wait before it.
+    pub fn pass(&mut self, position: WatchPosition) {
+        debug_assert!(self.is_settled() && position.counter == self.applied + 1);
+        self.applied = position.counter;
+        self.committed = position;
     }
 
     /// Adds the next update.

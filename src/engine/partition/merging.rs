@@ -96,7 +96,7 @@ impl Partition {
             .behind_counter(self.log.committed.counter, usize::MAX);
         let new = self.log.replace(stream, updates.unwrap_or(own));
         if !self.settings.full_sync() {
-            for update in &new {
+            for update in new {
                 self.apply(update, cx);
             }
         }
@@ -209,7 +209,7 @@ impl Partition {
             }
         }
         for (id, record) in chunk.requests {
-            if self.store.request(&id).is_none() && !self.store.requests_full() {
+            if !self.store.requests.contains(&id) && !self.store.requests.is_full() {
                 self.append(UpdateEffect::Nothing, Some((id, record)), cx);
             }
         }

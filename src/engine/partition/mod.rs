@@ -23,6 +23,7 @@ mod log;
 mod merging;
 pub mod near;
 mod primary;
+mod remembered;
 mod roles;
 pub mod store;
 mod transfer;
@@ -385,7 +386,8 @@ impl Partition {
                 self.on_idle(from, &key, incarnation, last_access, cx);
             }
             Body::Subscribe { after } => self.on_subscribe(from, after, cx),
-            Body::Unsubscribe => self.on_unsubscribe(from),
+            Body::Unsubscribe => self.on_unsubscribe(from, cx),
+            Body::Watching { watched } => self.on_watching(from, watched, cx),
             Body::Events {
                 after,
                 upto,

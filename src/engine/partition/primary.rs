@@ -6,7 +6,7 @@ use super::{Ask, Asker, Caller, Cx, Partition, Submitted};
 use crate::engine::planted::{self, Fault};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::message::{
-    Body, Event, EventKind, Replicate, RequestRecord, Reset, Update, UpdateEffect,
+    Body, Event, EventKind, Replicate, RequestRecord, Reset, Update, UpdateEffect, WatchPosition,
 };
 use crate::types::{
     Blob, Entry, EntryVersion, KeyOperation, Member, Monotonic, Operation, Reply, RequestId,
@@ -36,15 +36,15 @@ impl Partition {
         }
         let inherited = self.lead.as_ref().map_or(0, |lead| lead.inherited);
         let unsettled = self.log.committed.counter < inherited;
-        match ask.operation.clone() {
+        match &ask.operation {
             Operation::Key { key, operation } => {
-                let pending = self.settings.full_sync() && self.log.is_pending(&key);
+                let pending = self.settings.full_sync() && self.log.is_pending(key);
                 let twice = planted::is(Fault::TakeTwice)
                     && matches!(operation, KeyOperation::Remove { .. });
                 if pending && !twice && (unsettled || !operation.is_read()) {
                     return self.park(ask, caller, cx);
                 }
-                self.decide_key(ask, &key, &operation, caller, cx)
+                self.decide_key(ask, caller, cx)
             }
             Operation::Clear => {
                 if !self.log.is_settled() {
@@ -57,7 +57,7 @@ impl Partition {
                     return self.park(ask, caller, cx);
                 }
                 let missed = || Err(Error::unavailable("the partition cannot be read"));
-                Submitted::Done(self.read(&operation, cx).map_or_else(missed, Ok))
+                Submitted::Done(self.read(operation, cx).map_or_else(missed, Ok))
             }
         }
     }
@@ -68,8 +68,8 @@ impl Partition {
         if planted::is(Fault::SkipRequestIds) {
             return None;
         }
-        if let Some(record) = self.store.request(&id) {
-            return Some(Submitted::Done(Ok(record.reply.clone())));
+        if let Some(reply) = self.store.requests.answer(&id) {
+            return Some(Submitted::Done(Ok(reply)));
         }
         let update = self.log.find_request(&id)?;
         let (counter, topology) = (update.counter, update.topology);
@@ -115,14 +115,11 @@ impl Partition {
         }
     }
 
-    fn decide_key(
-        &mut self,
-        ask: Ask,
-        key: &Blob,
-        operation: &KeyOperation,
-        caller: &mut Caller<'_>,
-        cx: &Cx<'_>,
-    ) -> Submitted {
+    fn decide_key(&mut self, ask: Ask, caller: &mut Caller<'_>, cx: &Cx<'_>) -> Submitted {
+        let Operation::Key { key, operation } = &ask.operation else {
+            let error = Error::new(ErrorKind::Internal, "this is no operation on a key");
+            return Submitted::Done(Err(error));
+        };
         let now = cx.now.cluster;
         let live = self.store.get(key).and_then(|entry| entry.live.as_ref());
         let expired =
@@ -249,7 +246,7 @@ impl Partition {
                 "too many writes of the partition wait for owners",
             ));
         }
-        if with_id && self.store.requests_full() {
+        if with_id && self.store.requests.is_full() {
             return Err(Error::overloaded(
                 "the partition remembers as many requests as it may",
             ));
@@ -280,18 +277,22 @@ impl Partition {
             effect,
             request,
         };
+        self.invalidate(counter, &update.effect, cx);
+        let alone = self.lead.as_ref().is_none_or(|lead| lead.acked.is_empty());
+        let limit = self.near_limit(cx.now.cluster);
+        if alone && self.log.is_settled() && counter <= limit {
+            self.log.pass(WatchPosition { counter, topology });
+            self.apply(update, cx);
+            self.note_agreement(cx);
+            return counter;
+        }
         if !self.settings.full_sync() {
-            self.apply(&update, cx);
+            self.apply(update.clone(), cx);
         }
         self.log.push(update.clone());
-        self.invalidate(counter, &update.effect, cx);
         let (stream, committed) = (self.log.stream, self.log.committed.counter);
-        let mut alone = true;
-        if let Some(lead) = &mut self.lead {
-            alone = lead.acked.is_empty();
-            if !alone && lead.resend_at.is_none() {
-                lead.resend_at = Some(cx.now.mono.after(cx.resend));
-            }
+        if let Some(lead) = self.lead.as_mut().filter(|_| !alone) {
+            lead.resend_at.get_or_insert(cx.now.mono.after(cx.resend));
         }
         for member in self.stream_members() {
             let updates = vec![update.clone()];
@@ -306,7 +307,6 @@ impl Partition {
             );
         }
         if alone {
-            let limit = self.near_limit(cx.now.cluster);
             self.commit_to(counter.min(limit), cx);
         }
         counter
@@ -357,11 +357,12 @@ impl Partition {
     /// Commits up to a counter: makes visible, answers who waits.
     pub(super) fn commit_to(&mut self, upto: u64, cx: &Cx<'_>) {
         while let Some(update) = self.log.commit_next(upto) {
+            let (counter, topology) = (update.counter, update.topology);
             if self.settings.full_sync() {
-                self.apply(&update, cx);
+                self.apply(update, cx);
             }
-            for waiter in self.waiters.remove(&update.counter).into_iter().flatten() {
-                let result = if waiter.topology == update.topology {
+            for waiter in self.waiters.remove(&counter).into_iter().flatten() {
+                let result = if waiter.topology == topology {
                     Ok(waiter.reply)
                 } else {
                     Err(Error::unknown("another write took the place of this one"))
@@ -373,70 +374,70 @@ impl Partition {
     }
 
     /// Applies an update to the store and tells the watchers.
-    pub(super) fn apply(&mut self, update: &Update, cx: &Cx<'_>) {
-        if planted::is(Fault::SkipUpdates)
-            && self.lead.is_none()
-            && update.counter.is_multiple_of(7)
-        {
+    pub(super) fn apply(&mut self, update: Update, cx: &Cx<'_>) {
+        let Update {
+            counter,
+            topology,
+            effect,
+            request,
+        } = update;
+        if planted::is(Fault::SkipUpdates) && self.lead.is_none() && counter.is_multiple_of(7) {
             return;
         }
-        let mut events = Vec::new();
+        let mut events = self.needs_events(cx).then(Vec::new);
         let mut event = |kind, entry: Option<_>, previous| {
-            if let Some(entry) = entry {
+            if let (Some(events), Some(entry)) = (&mut events, entry) {
                 events.push(Event {
                     kind,
-                    counter: update.counter,
+                    counter,
                     entry,
                     previous,
                 });
             }
         };
-        match &update.effect {
+        match effect {
             UpdateEffect::Nothing => {}
             UpdateEffect::Set { key, entry } => {
-                let (before, changed) = self.store.set(key, entry);
-                if planted::is(Fault::ForgetTombstones) && entry.live.is_none() {
-                    self.store.take(key);
+                self.expiry.note(&entry);
+                let dead = entry.live.is_none();
+                let (changed, before) = self.store.set(&key, entry);
+                if planted::is(Fault::ForgetTombstones) && dead {
+                    self.store.take(&key);
                 }
-                let before = before.as_ref().and_then(|before| view(key, before, false));
-                let after = self
-                    .store
-                    .get(key)
-                    .and_then(|after| view(key, after, false));
-                match (changed, before, after) {
-                    (false, _, _) | (_, None, None) => {}
-                    (_, Some(gone), None) => event(EventKind::Removed, Some(gone), None),
-                    (_, None, after) => event(EventKind::Created, after, None),
-                    (_, before, after) => event(EventKind::Updated, after, before),
+                if changed {
+                    let before = before.as_ref().and_then(|before| view(&key, before, false));
+                    let after = self.store.get(&key);
+                    let after = after.and_then(|after| view(&key, after, false));
+                    match (before, after) {
+                        (Some(gone), None) => event(EventKind::Removed, Some(gone), None),
+                        (None, after) => event(EventKind::Created, after, None),
+                        (before, after) => event(EventKind::Updated, after, before),
+                    }
                 }
-                self.expiry.note(entry);
             }
             UpdateEffect::Expire {
                 key,
                 incarnation,
                 tombstone,
             } => {
-                let gone = self.apply_expire(key, *incarnation, *tombstone);
-                event(
-                    EventKind::Expired,
-                    gone.and_then(|gone| view(key, &gone, false)),
-                    None,
-                );
+                let gone = self.apply_expire(&key, incarnation, tombstone);
+                let gone = gone.and_then(|gone| view(&key, &gone, false));
+                event(EventKind::Expired, gone, None);
             }
             UpdateEffect::Clear { at, version } => {
-                self.store.see(*version);
-                for (key, gone) in self.store.clear(*at) {
+                self.store.see(version);
+                for (key, gone) in self.store.clear(at) {
                     event(EventKind::Removed, view(&key, &gone, false), None);
                 }
             }
-            UpdateEffect::RaiseFloor { floor } => self.store.raise_floor(*floor),
+            UpdateEffect::RaiseFloor { floor } => self.store.raise_floor(floor),
         }
-        if let Some((id, record)) = &update.request {
-            self.store.remember(*id, record.clone());
+        if let Some((id, record)) = request {
             self.expiry
                 .note_request(record.at.after(self.settings.request_id_window));
+            self.store.requests.insert(id, record);
         }
-        self.publish(update, events, cx);
+        self.publish(WatchPosition { counter, topology }, events, cx);
     }
 
     fn apply_expire(
@@ -466,7 +467,7 @@ impl Partition {
                 live: None,
                 ..gone.clone()
             };
-            self.store.set(key, &dead);
+            self.store.set(key, dead);
         } else {
             self.store.take(key);
         }

@@ -100,6 +100,7 @@ impl Partition {
         let stays = |member: &Member| place.owners.contains(member) || loads(member);
         lead.acked.retain(|member, _| stays(member));
         lead.joined.retain(stays);
+        lead.watching.retain(|member| place.owners.contains(member));
         lead.loads.retain(|member, _| loads(member));
         lead.idle_asks.clear();
         // Who comes back as a source later has another history to tell.
@@ -157,7 +158,7 @@ impl Partition {
     pub fn on_peer_gone(&mut self, peer: Member) {
         self.parked
             .retain(|parked| !matches!(parked.asker, Asker::Remote { node, .. } if node == peer));
-        self.on_unsubscribe(peer);
+        self.forget_watchers(peer);
     }
 
     /// What PRIMARY_SYNC and FULL_ASYNC may have lost with a primary: what it had acknowledged

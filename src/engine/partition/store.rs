@@ -5,23 +5,19 @@
 //! removes are final, by (removed by key, incarnation, dead, version): associative, commutative
 //! and idempotent. The last access stands outside of that order and merges by maximum.
 
+use super::remembered::Remembered;
 use crate::engine::planted::{self, Fault};
-use crate::types::message::RequestRecord;
 use crate::types::time::ClusterTime;
-use crate::types::{Blob, Entry, EntryVersion, RequestId};
+use crate::types::{Blob, Entry, EntryVersion};
+use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, BTreeSet};
-use xxhash_rust::xxh3::{Xxh3DefaultBuilder, xxh3_64};
-
-/// The most request ids that one partition remembers; a full table refuses, it never forgets
-/// early.
-pub const REQUESTS_MAX: usize = 16_384;
+use xxhash_rust::xxh3::xxh3_64;
 
 /// The contents of a partition.
 #[derive(Default)]
 pub struct Store {
-    entries: HashMap<Blob, Entry, Xxh3DefaultBuilder>,
+    entries: HashMap<Blob, Entry, FixedState>,
     removes_are_final: bool,
     /// All that was created at or before this point is gone.
     pub cleared_at: Option<ClusterTime>,
@@ -29,8 +25,7 @@ pub struct Store {
     pub floor: EntryVersion,
     /// The greatest version seen.
     pub seen: EntryVersion,
-    requests: BTreeMap<RequestId, RequestRecord>,
-    request_order: BTreeSet<(ClusterTime, RequestId)>,
+    pub requests: Remembered,
     tombstones: usize,
 }
 
@@ -52,19 +47,32 @@ pub fn compare(a: &Entry, b: &Entry, removes_are_final: bool) -> Ordering {
         .then(a.version.cmp(&b.version))
 }
 
-/// The greater of two states, with the greater last access of one and the same life.
-pub fn merge(a: Entry, b: &Entry, removes_are_final: bool) -> Entry {
-    let mut greater = if compare(&a, b, removes_are_final) == Ordering::Less {
-        b.clone()
-    } else {
-        a.clone()
+/// Makes a state the greater of two, with the greater last access of one and the same life.
+/// Returns what it was before, if that changed.
+fn merge(state: &mut Entry, other: Entry, removes_are_final: bool) -> Option<Entry> {
+    let latest = match (&state.live, &other.live) {
+        (Some(x), Some(y)) if state.incarnation == other.incarnation => {
+            Some(x.last_access.max(y.last_access))
+        }
+        _ => None,
     };
-    if a.incarnation == b.incarnation
-        && let (Some(live), Some(x), Some(y)) = (&mut greater.live, &a.live, &b.live)
-    {
-        live.last_access = x.last_access.max(y.last_access);
+    let set = |entry: &mut Entry| {
+        if let (Some(live), Some(latest)) = (&mut entry.live, latest) {
+            live.last_access = latest;
+        }
+    };
+    if compare(state, &other, removes_are_final) == Ordering::Less {
+        let before = std::mem::replace(state, other);
+        set(state);
+        return Some(before);
     }
-    greater
+    let known = state.live.as_ref().map(|live| live.last_access);
+    if latest.is_none() || known == latest {
+        return None;
+    }
+    let before = state.clone();
+    set(state);
+    Some(before)
 }
 
 impl Store {
@@ -96,25 +104,25 @@ impl Store {
         self.tombstones
     }
 
-    /// Merges a state in. Returns what was there before, and whether that changed.
-    pub fn set(&mut self, key: &Blob, entry: &Entry) -> (Option<Entry>, bool) {
+    /// Merges a state in. Whether that changed anything, and then what was there before.
+    pub fn set(&mut self, key: &Blob, entry: Entry) -> (bool, Option<Entry>) {
         self.see(entry.version);
         self.see(entry.incarnation);
-        if self.cleared(entry) {
-            return (self.get(key).cloned(), false);
+        if self.cleared(&entry) {
+            return (false, None);
         }
-        let before = self.entries.get(&**key).cloned();
-        let after = match before.clone() {
-            Some(old) => merge(old, entry, self.removes_are_final),
-            None => entry.clone(),
+        let Some(state) = self.entries.get_mut(&**key) else {
+            self.tombstones += usize::from(entry.live.is_none());
+            self.entries.insert(key.clone(), entry);
+            return (true, None);
         };
-        let changed = before.as_ref() != Some(&after);
-        if changed {
-            self.count(before.as_ref(), -1);
-            self.count(Some(&after), 1);
-            self.entries.insert(key.clone(), after);
+        let before = merge(state, entry, self.removes_are_final);
+        let dead = usize::from(state.live.is_none());
+        if let Some(before) = &before {
+            let was = usize::from(before.live.is_none());
+            self.tombstones = (self.tombstones + dead).saturating_sub(was);
         }
-        (before, changed)
+        (before.is_some(), before)
     }
 
     /// Whether a state that is not known here would change anything.
@@ -129,12 +137,6 @@ impl Store {
         self.cleared_at.is_some_and(|at| entry.created_at <= at)
     }
 
-    fn count(&mut self, entry: Option<&Entry>, by: isize) {
-        if entry.is_some_and(|entry| entry.live.is_none()) {
-            self.tombstones = self.tombstones.saturating_add_signed(by);
-        }
-    }
-
     pub fn see(&mut self, version: EntryVersion) {
         self.seen = self.seen.max(version);
     }
@@ -142,7 +144,8 @@ impl Store {
     /// Takes a key out.
     pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
         let entry = self.entries.remove(key)?;
-        self.count(Some(&entry), -1);
+        let dead = usize::from(entry.live.is_none());
+        self.tombstones = self.tombstones.saturating_sub(dead);
         Some(entry)
     }
 
@@ -220,43 +223,6 @@ impl Store {
         page.into_iter().map(|(_, key)| key).collect()
     }
 
-    pub fn request(&self, id: &RequestId) -> Option<&RequestRecord> {
-        self.requests.get(id)
-    }
-
-    pub fn requests_full(&self) -> bool {
-        self.requests.len() >= REQUESTS_MAX
-    }
-
-    pub fn remember(&mut self, id: RequestId, record: RequestRecord) {
-        if !self.requests.contains_key(&id) {
-            self.request_order.insert((record.at, id));
-            self.requests.insert(id, record);
-        }
-    }
-
-    /// Forgets requests older than their window.
-    pub fn forget_requests(&mut self, before: ClusterTime) {
-        while self
-            .request_order
-            .first()
-            .is_some_and(|(at, _)| *at < before)
-        {
-            if let Some((_, id)) = self.request_order.pop_first() {
-                self.requests.remove(&id);
-            }
-        }
-    }
-
-    /// When the oldest remembered request was answered.
-    pub fn oldest_request(&self) -> Option<ClusterTime> {
-        self.request_order.first().map(|(at, _)| *at)
-    }
-
-    pub fn requests(&self) -> impl Iterator<Item = (&RequestId, &RequestRecord)> {
-        self.requests.iter()
-    }
-
     /// Moves every stored point in time: the cluster's clock became another one.
     pub fn shift(&mut self, by: i64) {
         self.for_each_mut(|entry| {
@@ -267,13 +233,6 @@ impl Store {
             }
         });
         self.cleared_at = self.cleared_at.map(|at| at.shifted(by));
-        for record in self.requests.values_mut() {
-            record.at = record.at.shifted(by);
-        }
-        let order = std::mem::take(&mut self.request_order);
-        self.request_order = order
-            .into_iter()
-            .map(|(at, id)| (at.shifted(by), id))
-            .collect();
+        self.requests.shift(by);
     }
 }

@@ -2,7 +2,9 @@
 //! of another history to the primary. Pieces are acknowledged; a window of them is under way.
 
 use super::{Cx, Partition, Report};
-use crate::types::message::{Body, Chunk, RequestRecord, TransferHeader, TransferKind};
+use crate::types::message::{
+    Body, Chunk, RequestRecord, TransferHeader, TransferKind, WatchPosition,
+};
 use crate::types::{Blob, EntryVersion, Member, Monotonic, RequestId};
 use std::collections::VecDeque;
 
@@ -64,19 +66,13 @@ impl Partition {
             seen: self.store.seen,
             cleared_at: self.store.cleared_at,
         };
-        let mut requests: Vec<(RequestId, RequestRecord)> = self
-            .store
-            .requests()
-            .map(|(id, record)| (*id, record.clone()))
-            .collect();
-        requests.sort_by_key(|(_, record)| record.at);
         Outgoing {
             kind,
             to,
             session: self.place.topology.number,
             header: Some(Box::new(header)),
             keys: self.store.keys().into(),
-            requests: requests.into(),
+            requests: self.store.requests.all().collect(),
             next: 0,
             cut: false,
             under_way: VecDeque::new(),
@@ -183,7 +179,7 @@ impl Partition {
                 .is_none_or(|own| own.session != session);
         if begins && let Some(header) = &chunk.header {
             self.store.reset();
-            self.feed.forget();
+            self.feed.forget(header.position);
             self.complete = None;
             self.log = super::Log::behind(header.stream, header.position);
             self.store.raise_floor(header.floor);
@@ -207,14 +203,14 @@ impl Partition {
         if seq == state.next {
             state.next += 1;
             state.last = chunk.last.then_some(seq).or(state.last);
-            for (key, entry) in &chunk.entries {
-                self.store.set(key, entry);
-                self.expiry.note(entry);
+            for (key, entry) in chunk.entries {
+                self.expiry.note(&entry);
+                self.store.set(&key, entry);
             }
             for (id, record) in chunk.requests {
                 self.expiry
                     .note_request(record.at.after(self.settings.request_id_window));
-                self.store.remember(id, record);
+                self.store.requests.insert(id, record);
             }
             if chunk.last {
                 self.finish_load();
@@ -276,7 +272,7 @@ impl Partition {
     /// Drops the copy.
     pub(super) fn forget(&mut self) {
         self.store.reset();
-        self.feed.forget();
+        self.feed.forget(WatchPosition::default());
         self.log = super::Log::default();
         self.complete = None;
         self.incoming = None;

@@ -88,6 +88,7 @@ fn encode_body(body: &Body) -> Sent {
             events: events.iter().map(encode_event).collect(),
         }),
         Body::Stale => Sent::Stale(proto::Stale {}),
+        Body::Watching { watched } => Sent::Watching(proto::Watching { watched: *watched }),
         Body::Near { entry, until } => Sent::Near(encode_near(entry, *until)),
         Body::Invalidate { key, counter } => Sent::Invalidate(proto::Invalidate {
             key: key.as_ref().map(blob::encode),
@@ -166,6 +167,9 @@ fn body(sent: Sent) -> Result<Body> {
         },
         Sent::Invalidated(sent) => Body::Invalidated {
             counter: sent.counter,
+        },
+        Sent::Watching(sent) => Body::Watching {
+            watched: sent.watched,
         },
     })
 }

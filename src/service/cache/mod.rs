@@ -35,7 +35,7 @@ impl CacheFront {
     /// One operation on one key.
     async fn single<M: SingleKey>(&self, message: M, time: CallTime) -> Result<Reply> {
         let request = {
-            let view = self.front.handle.view();
+            let view = self.front.handle.look_at_view();
             let cache = known(&view, message.cache())?;
             message.request(&cache.settings)?
         };

@@ -219,7 +219,7 @@ impl Line {
         let id = message.id;
         let now = Instant::now();
         let time = CallTime::within(&self.time, now);
-        let decoded = decode(&self.handle.view(), message.operation)
+        let decoded = decode(&self.handle.look_at_view(), message.operation)
             .and_then(|decoded| time.check(now).map(|()| decoded));
         let (kind, request) = match decoded {
             Ok(decoded) => decoded,
