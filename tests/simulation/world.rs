@@ -223,6 +223,8 @@ impl World {
             ..NodeInfo::default()
         });
         options.endpoints = self.nodes.len();
+        // Client nodes that introduce others in half of the runs.
+        options.force_server_mode = self.plan.seed % 4 < 2;
         options.caches = self.plan.caches.clone();
         let seed = self.engine_seeds.next();
         let member = self.nodes[node].start(options, seed, self.now);

@@ -8,7 +8,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::types::hello::first_difference;
 use crate::types::message::{Control, Progress, ViewChange};
 use crate::types::time::MILLISECOND;
-use crate::types::{CacheId, ClusterTime, Member, Micros, Monotonic, TopologyVersion};
+use crate::types::{
+    CacheId, CacheSettings, ClusterTime, Member, Micros, Monotonic, TopologyVersion,
+};
 use std::collections::BTreeSet;
 
 /// The most changes that wait for one view.
@@ -204,40 +206,7 @@ impl Membership {
 
 fn apply(change: &ViewChange, catalogue: &mut Catalogue, now: ClusterTime) -> Result<()> {
     match change {
-        ViewChange::Create(settings) => {
-            let id = settings.id();
-            match catalogue.caches.get(&id) {
-                Some((existing, _)) if existing == &**settings => Ok(()),
-                Some((existing, _)) if existing.name != settings.name => Err(Error::new(
-                    ErrorKind::AlreadyExists,
-                    format!(
-                        "cache {} has the same id as {}",
-                        existing.name, settings.name
-                    ),
-                )
-                .because("ID_COLLISION")),
-                Some((existing, _)) => {
-                    let (name, here, there) = first_difference(existing, settings);
-                    let context = format!(
-                        "cache {} exists with {name} {here}, asked for {there}",
-                        settings.name
-                    );
-                    Err(Error::new(ErrorKind::AlreadyExists, context))
-                }
-                None if catalogue.caches.len() >= CACHES_MAX => Err(Error::overloaded(format!(
-                    "the cluster has {CACHES_MAX} caches, the limit"
-                ))),
-                None => {
-                    let after = catalogue.dropped.get(&id).map(|at| at.after(1));
-                    let created_at = after.map_or(now, |after| now.max(after));
-                    catalogue
-                        .caches
-                        .insert(id, (CacheSettings::clone(settings), created_at));
-                    catalogue.fresh.insert(id);
-                    Ok(())
-                }
-            }
-        }
+        ViewChange::Create(settings) => create(settings, catalogue, now),
         ViewChange::ResetLost(id) if catalogue.caches.contains_key(id) => {
             catalogue.reset.insert(*id);
             Ok(())
@@ -282,7 +251,38 @@ fn apply(change: &ViewChange, catalogue: &mut Catalogue, now: ClusterTime) -> Re
     }
 }
 
-use crate::types::CacheSettings;
+fn create(settings: &CacheSettings, catalogue: &mut Catalogue, now: ClusterTime) -> Result<()> {
+    let id = settings.id();
+    match catalogue.caches.get(&id) {
+        Some((existing, _)) if existing == settings => Ok(()),
+        Some((existing, _)) if existing.name != settings.name => Err(Error::new(
+            ErrorKind::AlreadyExists,
+            format!(
+                "cache {} has the same id as {}",
+                existing.name, settings.name
+            ),
+        )
+        .because("ID_COLLISION")),
+        Some((existing, _)) => {
+            let (name, here, there) = first_difference(existing, settings);
+            let context = format!(
+                "cache {} exists with {name} {here}, asked for {there}",
+                settings.name
+            );
+            Err(Error::new(ErrorKind::AlreadyExists, context))
+        }
+        None if catalogue.caches.len() >= CACHES_MAX => Err(Error::overloaded(format!(
+            "the cluster has {CACHES_MAX} caches, the limit"
+        ))),
+        None => {
+            let after = catalogue.dropped.get(&id).map(|at| at.after(1));
+            let created_at = after.map_or(now, |after| now.max(after));
+            catalogue.caches.insert(id, (settings.clone(), created_at));
+            catalogue.fresh.insert(id);
+            Ok(())
+        }
+    }
+}
 
 impl Membership {
     /// A server that drains leaves once it owns nothing any more, and others have what it had.
