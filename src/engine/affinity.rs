@@ -70,10 +70,12 @@ pub fn assign(
             kept.take(copies).collect()
         })
         .collect();
+    let zones = Zones::new(settings, nodes, servers);
+    owners.iter_mut().for_each(|own| zones.separate(own));
     load.shed(&mut owners, copies);
     let ring = Ring::new(servers, nodes, present.len());
     for (partition, own) in owners.iter_mut().enumerate() {
-        fill(own, copies, partition, &ring, nodes, settings, &mut load);
+        fill(own, copies, partition, &ring, &zones, &mut load);
     }
     choose_primaries(&mut owners, present, &mut load);
     owners
@@ -168,25 +170,64 @@ impl Ring {
     }
 }
 
-/// Adds owners until there are enough: first from other zones and within the bound, then within
-/// the bound, then any.
+/// The zone of each node, where the cache has zones.
+struct Zones<'a> {
+    of: Vec<Option<&'a String>>,
+    /// How many different ones there are among the servers.
+    count: usize,
+}
+
+impl<'a> Zones<'a> {
+    fn new(settings: &CacheSettings, nodes: &'a [NodeInfo], servers: &[u16]) -> Self {
+        let zone = |node: &'a NodeInfo| node.attributes.get(settings.backup_zone.as_ref()?);
+        let mut zones = Self {
+            of: nodes.iter().map(zone).collect(),
+            count: 0,
+        };
+        zones.count = zones.among(servers);
+        zones
+    }
+
+    fn of(&self, node: u16) -> Option<&'a String> {
+        self.of[usize::from(node)]
+    }
+
+    fn among(&self, nodes: &[u16]) -> usize {
+        let zones = nodes.iter().filter_map(|node| self.of(*node));
+        zones.collect::<BTreeSet<_>>().len()
+    }
+
+    fn shared(&self, own: &[u16], node: u16) -> bool {
+        let zone = self.of(node);
+        zone.is_some() && own.iter().any(|owner| self.of(*owner) == zone)
+    }
+
+    /// Takes backups away that share a zone with another owner, as many as there are zones without
+    /// a copy: those servers may not have been there when the owners were chosen.
+    fn separate(&self, own: &mut Vec<u16>) {
+        let mut spare = self.count - self.among(own);
+        for place in (1..own.len()).rev() {
+            let (before, behind) = own.split_at(place);
+            if spare > 0 && self.shared(before, behind[0]) {
+                own.remove(place);
+                spare -= 1;
+            }
+        }
+    }
+}
+
+/// Adds owners until there are enough: first from other zones, within the bound if possible, then
+/// any, likewise.
 fn fill(
     own: &mut Vec<u16>,
     copies: usize,
     partition: usize,
     ring: &Ring,
-    nodes: &[NodeInfo],
-    settings: &CacheSettings,
+    zones: &Zones<'_>,
     load: &mut Load,
 ) {
-    let zone = |index: u16| {
-        settings
-            .backup_zone
-            .as_ref()
-            .and_then(|name| nodes[usize::from(index)].attributes.get(name))
-    };
     let start = ring.starts[partition];
-    for pass in 0..3 {
+    for (apart, bounded) in [(true, true), (true, false), (false, true), (false, false)] {
         for step in 0..ring.order.len() {
             if own.len() >= copies {
                 return;
@@ -195,11 +236,10 @@ fn fill(
             if own.contains(&node) {
                 continue;
             }
-            let same_zone = |owner: &u16| zone(*owner).is_some() && zone(*owner) == zone(node);
-            if pass == 0 && own.iter().any(same_zone) {
+            if apart && zones.shared(own, node) {
                 continue;
             }
-            if pass == 2 {
+            if !bounded {
                 load.copies[usize::from(node)] += 1;
                 own.push(node);
             } else if load.take_copy(node) {
@@ -351,6 +391,10 @@ mod tests {
                 .insert("zone".to_owned(), format!("z{}", index % 2));
         }
         let owners = placed(&settings, &nodes, &vec![Vec::new(); 256]);
+        assert!(owners.iter().all(|own| own[0] % 2 != own[1] % 2));
+        // The servers of the other zone come last.
+        let before = vec![vec![0, 2]; 256];
+        let owners = placed(&settings, &nodes, &before);
         assert!(owners.iter().all(|own| own[0] % 2 != own[1] % 2));
         settings
             .node_filter
