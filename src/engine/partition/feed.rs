@@ -225,6 +225,9 @@ impl Partition {
         }
         if self.primary() == Some(from) {
             self.feed.told = watched;
+            if self.feed.watched == Some(None) {
+                self.go_on_delivering(cx);
+            }
             return;
         }
         let before = self.is_watched();
@@ -237,6 +240,9 @@ impl Partition {
         }
         if self.is_watched() != before {
             self.tell_watching(cx);
+        } else if watched && self.lead.is_some() {
+            // All know, but this one may have come late, or not have heard it.
+            self.send(from, Body::Watching { watched }, cx);
         }
     }
 
@@ -268,6 +274,12 @@ impl Partition {
             return;
         }
         self.feed.subscribe_at = None;
+        if position.is_none() && !self.is_primary() && !self.feed.told {
+            // From now on: that begins when every owner keeps events, so that whoever takes over
+            // can go on from the first position that is told.
+            self.feed.subscribe_at = Some(cx.now.mono.after(SECOND));
+            return;
+        }
         let end = self.visible_end();
         let from = position.unwrap_or(end);
         match self.feed.behind(from, end) {
@@ -298,7 +310,8 @@ impl Partition {
 
     pub(super) fn on_feed_timeout(&mut self, cx: &Cx<'_>) {
         if self.feed.subscribe_at.is_some_and(|at| cx.now.mono >= at) {
-            self.subscribe(cx);
+            self.tell_watching(cx);
+            self.go_on_delivering(cx);
         }
     }
 
