@@ -252,7 +252,9 @@ fn a_node_that_is_not_in_its_own_list_gives_up_with_a_word_on_every_address() {
     let last = ended.errors.lines().last().unwrap_or_default();
     for word in [
         format!("{refuses}: the connection was refused"),
-        format!("{silent}: no answer within network-timeout"),
+        // Whether the connection or the hello is what takes all the time depends on the machine.
+        format!("{silent}: no "),
+        "within network-timeout".to_owned(),
     ] {
         assert!(last.contains(&word), "{word}: {last}");
     }

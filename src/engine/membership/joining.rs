@@ -238,12 +238,14 @@ impl Membership {
             .filter(alive)
             .any(|link| tells_of_one(&link))
         {
+            // Whoever told of it may end now, and the cluster go on: it is looked for once more.
+            self.looking_since = mono;
             return;
         }
         let late = self
             .options
             .join_timeout
-            .is_some_and(|timeout| mono.since(self.started) >= timeout);
+            .is_some_and(|timeout| mono.since(self.looking_since) >= timeout);
         if self.is_client() {
             // Peers that are there may be about to form one: theirs is the same timeout.
             let peers = self.links.values().any(|link| link.connected);

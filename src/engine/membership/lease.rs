@@ -72,6 +72,7 @@ impl Membership {
         if !self.has_view() {
             // Nobody was asked meanwhile, so that time does not count.
             self.started = self.started.after(stood);
+            self.looking_since = self.looking_since.after(stood);
             return;
         }
         self.stood_still = mono;

@@ -75,6 +75,8 @@ pub struct Membership {
     me: Member,
     random: Random,
     started: Monotonic,
+    /// Since when no peer has told of a cluster.
+    looking_since: Monotonic,
     clock: Clock,
     links: BTreeMap<Member, Link>,
     probes: Vec<Option<ProbeOutcome>>,
@@ -117,6 +119,7 @@ impl Membership {
             me,
             random: Random(seed),
             started: mono,
+            looking_since: mono,
             clock: Clock::new(mono, wall, me),
             links: BTreeMap::new(),
             probes: vec![None; options.endpoints],
