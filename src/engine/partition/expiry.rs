@@ -89,7 +89,7 @@ impl Partition {
         }
     }
 
-    fn touch_batch(&self, idle: Option<Micros>) -> Micros {
+    pub(super) fn touch_batch(&self, idle: Option<Micros>) -> Micros {
         let idle = idle
             .or(self.settings.time_to_idle)
             .unwrap_or(20 * TOUCH_BATCH_MAX);
@@ -112,12 +112,14 @@ impl Partition {
         }
         let batch = self.touch_batch(idle);
         self.expiry.touched.insert(key.clone(), (incarnation, now));
-        let due = cx.now.mono.after(batch);
+        // What the others know of the key is never older than one batch: that much is added when
+        // an owner is lost, and no more may be lost with it. It goes out after half a batch, so
+        // that it has the other half to arrive.
+        let age = now.since(known);
+        let due = cx.now.mono.after((batch / 2).saturating_sub(age));
         let due = self.expiry.touches_due.map_or(due, |old| old.min(due));
         self.expiry.touches_due = Some(due);
-        // What the others know of the key is never older than one batch: that much is added when
-        // an owner is lost, and no more may be lost with it.
-        if self.expiry.touched.len() >= TOUCHES_MAX || now.since(known) > batch {
+        if self.expiry.touched.len() >= TOUCHES_MAX || age > batch {
             self.send_touches(cx);
         }
     }

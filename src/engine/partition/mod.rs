@@ -294,7 +294,8 @@ impl Partition {
                     let visible = !self.settings.full_sync()
                         || !self.log.is_pending(key)
                         || planted::is(Fault::ServePending);
-                    visible && !idle(key)
+                    let held = self.settings.touch_on_read && self.touch_must_be_held(key, cx);
+                    visible && !idle(key) && !held
                 }
                 _ => !self.settings.full_sync() || self.log.is_settled(),
             }

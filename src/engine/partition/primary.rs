@@ -9,8 +9,8 @@ use crate::types::message::{
     Body, Event, EventKind, Replicate, RequestRecord, Reset, Update, UpdateEffect, WatchPosition,
 };
 use crate::types::{
-    Blob, Entry, EntryVersion, KeyOperation, Member, Monotonic, Operation, Reply, RequestId,
-    TopologyVersion,
+    Blob, ClusterTime, Entry, EntryVersion, KeyOperation, Member, Monotonic, Operation, Reply,
+    RequestId, TopologyVersion,
 };
 
 /// The most updates in one message that repeats them.
@@ -26,6 +26,15 @@ pub struct Waiter {
     pub topology: TopologyVersion,
     /// When it is told that nobody knows yet.
     pub deadline: Monotonic,
+}
+
+/// The same entry, accessed now.
+fn touched_at(entry: &Entry, now: ClusterTime) -> Entry {
+    let mut touched = entry.clone();
+    if let Some(live) = &mut touched.live {
+        live.last_access = live.last_access.max(now);
+    }
+    touched
 }
 
 impl Partition {
@@ -141,11 +150,20 @@ impl Partition {
             Ok(evaluated) => evaluated,
             Err(error) => return Submitted::Done(Err(error)),
         };
-        if touched {
+        let held = touched && self.touch_must_be_held(key, cx);
+        if held && self.log.is_pending(key) {
+            return self.park(ask, caller, cx);
+        }
+        let touch = self
+            .store
+            .get(key)
+            .filter(|_| held)
+            .map(|entry| touched_at(entry, now));
+        if touched && !held {
             self.touch(key, cx);
         }
         let request = ask.request_id.filter(|_| !operation.is_read());
-        let effect = match entry {
+        let effect = match entry.or(touch) {
             Some(entry) => UpdateEffect::Set {
                 key: key.clone(),
                 entry,
@@ -154,6 +172,20 @@ impl Partition {
             None => return Submitted::Done(Ok(reply)),
         };
         self.write(effect, (request, ask.deadline), reply, caller, cx)
+    }
+
+    /// Whether the last access that moves now must be with every owner before it is answered:
+    /// what they know of the key is so old that a batch would come too late.
+    pub(super) fn touch_must_be_held(&self, key: &Blob, cx: &Cx<'_>) -> bool {
+        let live = self.store.get(key).and_then(|entry| entry.live.as_ref());
+        self.settings.full_sync()
+            && !self.local()
+            && !planted::is(Fault::ForgetTouches)
+            && live.is_some_and(|live| {
+                live.time_to_idle.is_some()
+                    && cx.now.cluster.since(live.last_access)
+                        > self.touch_batch(live.time_to_idle) / 2
+            })
     }
 
     fn evaluate_key(
@@ -409,6 +441,8 @@ impl Partition {
                     let after = self.store.get(&key);
                     let after = after.and_then(|after| view(&key, after, false));
                     match (before, after) {
+                        // Only the last access moved, which is no change of the entry.
+                        (Some(old), Some(new)) if old.version == new.version => {}
                         (Some(gone), None) => event(EventKind::Removed, Some(gone), None),
                         (None, after) => event(EventKind::Created, after, None),
                         (before, after) => event(EventKind::Updated, after, before),
