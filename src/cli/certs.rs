@@ -1,10 +1,11 @@
 //! `certs`: a development authority, and certificates that it signs.
 
 use super::outcome::{Answer, Failure, Outcome};
-use super::output;
+use super::output::{self, Output};
 use crate::config::{Password, StoreType};
 use crate::rpc::certificate_files::{Forms, Wanted, write_stores};
 use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
 use std::path::{Path, PathBuf};
 
 /// Make a development authority and certificates; an existing file is never overwritten
@@ -37,6 +38,15 @@ pub struct Arguments {
     /// File with the password of stores in the forms pkcs12 and jks
     #[arg(long, value_name = "FILE", global = true)]
     password_file: Option<PathBuf>,
+    /// What is printed
+    #[arg(
+        long,
+        value_enum,
+        default_value_t,
+        env = "EMBERGRID_OUTPUT",
+        global = true
+    )]
+    output: Output,
 }
 
 /// The form of a store.
@@ -91,10 +101,11 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
         What::Node { name, hosts } => wanted.nodes.push((name, hosts)),
         What::Client { name } => wanted.clients.push(name),
     }
-    report(
-        &write_stores(&arguments.folder, &wanted, &forms)?,
-        &arguments.folder,
-    );
+    let written = write_stores(&arguments.folder, &wanted, &forms)?;
+    match arguments.output {
+        Output::Json => output::json(&json!({ "written": written })),
+        Output::Table => report(&written, &arguments.folder),
+    }
     Ok(Answer::Yes)
 }
 

@@ -7,12 +7,14 @@ use super::topology::{lost, role, state, state_tone};
 use crate::client::Client;
 use crate::client::messages::partition_table_response::Cache;
 use crate::client::messages::{PartitionTableResponse, TopologyResponse};
+use futures_util::{StreamExt, stream};
 use ratatui::Frame;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Style};
 use ratatui::widgets::{Block, Cell, Paragraph, Row, Table};
 use std::collections::{BTreeMap, VecDeque};
+use std::pin::pin;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -61,22 +63,32 @@ async fn follow(
     mut draw: impl FnMut(&Screen) -> std::io::Result<()>,
 ) -> std::io::Result<()> {
     let mut screen = Screen::default();
-    let mut views = client.watch_topology();
-    let mut looks = tokio::time::interval(LOOK_INTERVAL);
+    // As streams, so that what one of them waits for goes on while the other has something to tell.
+    let views = stream::unfold(client.watch_topology(), |mut views| async move {
+        let view = views.next().await;
+        if view.is_err() {
+            // The client has waited already; this only keeps a refusal from spinning.
+            tokio::time::sleep(KEYS_INTERVAL).await;
+        }
+        Some((view, views))
+    });
+    let looks = tokio::time::interval(LOOK_INTERVAL);
+    let tables = stream::unfold(looks, |mut looks| async move {
+        looks.tick().await;
+        Some((client.partition_table("").await, looks))
+    });
+    let (mut views, mut tables) = (pin!(views), pin!(tables));
     loop {
         tokio::select! {
-            view = views.next() => match view {
+            Some(view) = views.next() => match view {
                 Ok(view) => screen.take_view(view),
-                Err(error) => {
-                    screen.trouble = Some(error.to_string());
-                    // The client has waited already; this only keeps a refusal from spinning.
-                    tokio::time::sleep(KEYS_INTERVAL).await;
-                }
+                Err(error) => screen.trouble = Some(error.to_string()),
             },
-            _ = looks.tick() => match client.partition_table("").await {
+            Some(table) = tables.next() => match table {
                 Ok(table) => screen.take_table(table),
                 Err(error) => screen.trouble = Some(error.to_string()),
             },
+            else => return Ok(()),
         }
         if screen.tells_something() {
             draw(&screen)?;

@@ -27,6 +27,15 @@ impl Handle {
     /// # Errors
     ///
     /// `NotFound` where this node knows no cache of the name (yet).
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(node: &embergrid::Node) -> embergrid::error::Result<()> {
+    /// let sessions = node.handle().cache("sessions")?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn cache(&self, name: &str) -> Result<EmbeddedCache> {
         let view = self.view();
         let Some(cache) = view.cache_named(name) else {
@@ -47,6 +56,18 @@ impl EmbeddedCache {
     /// # Errors
     ///
     /// As [`Handle::execute`].
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # use embergrid::node::EmbeddedCache;
+    /// # async fn example(sessions: EmbeddedCache) -> embergrid::error::Result<()> {
+    /// if let Some(entry) = sessions.get(b"TGT-1").await? {
+    ///     println!("{} bytes", entry.value.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn get(&self, key: &[u8]) -> Result<Option<EntryView>> {
         let operation = KeyOperation::Get {
             touch: None,
@@ -63,6 +84,16 @@ impl EmbeddedCache {
     /// # Errors
     ///
     /// As [`Handle::execute`].
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # use embergrid::node::EmbeddedCache;
+    /// # async fn example(sessions: EmbeddedCache) -> embergrid::error::Result<()> {
+    /// sessions.put(b"TGT-1", b"alice").await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
         let operation = KeyOperation::Put {
             value: Blob::from(value),
@@ -79,6 +110,18 @@ impl EmbeddedCache {
     /// # Errors
     ///
     /// As [`Handle::execute`].
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # use embergrid::node::EmbeddedCache;
+    /// # async fn example(sessions: EmbeddedCache) -> embergrid::error::Result<()> {
+    /// if sessions.take(b"ST-1").await?.is_none() {
+    ///     println!("somebody else has it");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn take(&self, key: &[u8]) -> Result<Option<EntryView>> {
         let operation = KeyOperation::Remove {
             condition: Condition::Any,
@@ -95,6 +138,20 @@ impl EmbeddedCache {
     /// # Errors
     ///
     /// As [`Handle::execute`].
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # use embergrid::node::EmbeddedCache;
+    /// # async fn example(sessions: EmbeddedCache) -> embergrid::error::Result<()> {
+    /// use embergrid::types::{Expiry, KeyOperation, Reply};
+    ///
+    /// let touch = KeyOperation::Touch { expiry: Expiry::Default };
+    /// let reply = sessions.execute(b"TGT-1", touch).await?;
+    /// println!("lives: {}", matches!(reply, Reply::Touched { applied: true }));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn execute(&self, key: &[u8], operation: KeyOperation) -> Result<Reply> {
         let request = Request {
             cache: self.id,

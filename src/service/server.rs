@@ -40,6 +40,16 @@ impl ServingNode {
     /// # Errors
     ///
     /// What is wrong with the settings' certificates, address or ports.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(settings: embergrid::config::Settings) -> embergrid::error::Result<()> {
+    /// let node = embergrid::Node::start(&settings)?;
+    /// node.run_until_stopped().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn start(settings: &Settings) -> Result<Self> {
         Self::serve(settings, Node::start(settings)?)
     }
@@ -49,6 +59,16 @@ impl ServingNode {
     /// # Errors
     ///
     /// As [`ServingNode::start`].
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(settings: embergrid::config::Settings) -> Result<(), Box<dyn std::error::Error>> {
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let node = embergrid::Node::start_on(&settings, listener)?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn start_on(settings: &Settings, listener: TcpListener) -> Result<Self> {
         Self::serve(settings, Node::start_on(settings, listener)?)
     }
@@ -73,6 +93,14 @@ impl ServingNode {
     }
 
     /// The node as its users see it.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(node: &embergrid::Node) {
+    /// println!("nodes: {}", node.handle().view().nodes.len());
+    /// # }
+    /// ```
     pub fn handle(&self) -> Handle {
         self.node.handle()
     }
@@ -86,12 +114,32 @@ impl ServingNode {
     /// # Cancel safety
     ///
     /// Can be called again.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(node: embergrid::Node) -> embergrid::error::Result<()> {
+    /// tokio::select! {
+    ///     stopped = node.run_until_stopped() => stopped?,
+    ///     _ = tokio::signal::ctrl_c() => node.shut_down().await,
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn run_until_stopped(&self) -> Result<()> {
         self.node.run_until_stopped().await
     }
 
     /// Hands over and leaves the cluster in order, then lets calls in flight end, each within
     /// `drain-time`, and stops.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(node: embergrid::Node) {
+    /// node.shut_down().await;
+    /// # }
+    /// ```
     pub async fn shut_down(mut self) {
         self.node.leave().await;
         self.stop.send_replace(true);

@@ -150,6 +150,18 @@ fn certificates_are_made_once() {
     let again = embergrid(&make, LIMIT);
     assert_eq!(again.code, Some(2), "{again:?}");
     one_line(&again);
+    let client = [
+        "certs", "client", "console", "--folder", path, "--output", "json",
+    ];
+    let ended = embergrid(&client, LIMIT);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let told: serde_json::Value = serde_json::from_str(&ended.output).expect("JSON");
+    let written = told["written"].as_array().expect("a list of files");
+    assert!(!written.is_empty(), "{told}");
+    for file in written {
+        let file = std::path::Path::new(file.as_str().expect("a path"));
+        assert!(file.is_file(), "{told}");
+    }
 }
 
 /// The flags by which a command reaches the cluster.
