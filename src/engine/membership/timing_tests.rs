@@ -99,3 +99,76 @@ fn the_time_of_another_cluster_is_taken_over_where_it_is_known_well_enough() {
     assert!(!knows(41 * MILLISECOND, 40 * MILLISECOND));
     assert!(knows(41 * MILLISECOND, 50 * MILLISECOND));
 }
+
+/// Two servers that form a cluster; messages arrive at once.
+fn pair(lease: Micros) -> [Membership; 2] {
+    let of = |id: u64| {
+        let options = GridOptions {
+            endpoints: 2,
+            heartbeat_interval: 50 * MILLISECOND,
+            lease,
+            ..GridOptions::of(node(id))
+        };
+        Membership::new(options, id, at(0), 0)
+    };
+    let mut pair = [of(1), of(2)];
+    for (own, other) in [(0, 1), (1, 0)] {
+        let peer = node(other as u64 + 1);
+        pair[own].on_probe(own, ProbeOutcome::Myself, at(0));
+        pair[own].on_probe(other, ProbeOutcome::Peer(peer.member), at(0));
+        pair[own].on_link_up(peer, at(0));
+    }
+    pair
+}
+
+fn deliver(pair: &mut [Membership; 2], now: Monotonic) {
+    loop {
+        let mut quiet = true;
+        for own in [0, 1] {
+            for action in pair[own].take_actions() {
+                quiet = false;
+                let from = pair[own].me;
+                let other = 1 - own;
+                match action {
+                    Action::Send(_, control) => pair[other].on_control(from, control, now),
+                    Action::Collect(to, collected) if to == from => {
+                        pair[own].on_collected(from, collected, now);
+                    }
+                    Action::Collect(_, collected) => {
+                        pair[other].on_control(from, Control::Collected(collected), now);
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if quiet {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_lease_lasts_as_long_as_it_is_set_from_the_last_heartbeat_that_came_back() {
+    for lease in [300 * MILLISECOND, 600 * MILLISECOND] {
+        let mut pair = pair(lease);
+        let mut now = at(0);
+        while now <= at(3000) {
+            for own in &mut pair {
+                if own.next_timeout() <= now {
+                    own.on_timeout(now);
+                }
+            }
+            deliver(&mut pair, now);
+            now = now.after(MILLISECOND);
+        }
+        for own in &pair {
+            assert_eq!(own.view.nodes.len(), 2, "one cluster");
+            let left = own.lease_until().since(now);
+            let heartbeats = 2 * 50 * MILLISECOND;
+            assert!(
+                left <= lease && left + heartbeats >= lease,
+                "{left} of {lease}"
+            );
+        }
+    }
+}
