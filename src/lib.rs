@@ -127,6 +127,18 @@
 //! token is too old, it says OUT_OF_RANGE once and begins again with current entries. Rejected: a token
 //! with every event, which would cost each of them the positions of all partitions.
 //!
+//! **Why does a near copy never show a value that was overwritten?** The primary grants a lease of
+//! half a second with each answer that may be kept, tells the holders of every write, and commits
+//! a FULL_SYNC write only when they have let go or the lease has ended. A new primary, which does
+//! not know what the old one granted, commits nothing for that long. What has an idle time is not
+//! kept, since each read of it counts. Rejected: copies for a fixed time, which show old values.
+//!
+//! **When is a read a write?** Where it moves the last access of an entry with an idle time, and the
+//! owners' knowledge of that is older than half a batch: then all owners hold the access before it
+//! is answered. Otherwise the loss of the node that answered would shorten the idle time. Later
+//! reads within the half batch cost nothing. Rejected: a longer extension after a loss, which would
+//! have to be as long as the idle time itself.
+//!
 //! **How does a server hand over?** The view names it as draining: placement then gives it nothing,
 //! the owners to be load as at any change of nodes, and it leaves once no table names it. So a drain
 //! outlives the loss of a coordinator and is undone by a restart, which is a new life. Where no
