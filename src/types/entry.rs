@@ -36,6 +36,17 @@ pub struct Live {
     pub last_access: ClusterTime,
 }
 
+impl Entry {
+    /// Moves every point in time: the cluster's clock became another one.
+    pub fn shift(&mut self, by: i64) {
+        self.created_at = self.created_at.shifted(by);
+        if let Some(live) = &mut self.live {
+            live.expires_at = live.expires_at.map(|point| point.shifted(by));
+            live.last_access = live.last_access.shifted(by);
+        }
+    }
+}
+
 impl Live {
     /// Whether its absolute point has passed. At the limit it lives.
     pub fn expired(&self, now: ClusterTime) -> bool {

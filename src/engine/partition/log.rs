@@ -49,6 +49,22 @@ impl Log {
         self.tail.is_empty()
     }
 
+    /// The cluster's clock became another one: what waits for owners moves with what is stored.
+    pub fn shift(&mut self, by: i64) {
+        for update in &mut self.tail {
+            match &mut update.effect {
+                UpdateEffect::Set { entry, .. } => entry.shift(by),
+                UpdateEffect::Clear { at, .. } => *at = at.shifted(by),
+                UpdateEffect::Nothing
+                | UpdateEffect::Expire { .. }
+                | UpdateEffect::RaiseFloor { .. } => {}
+            }
+            if let Some((_, record)) = &mut update.request {
+                record.at = record.at.shifted(by);
+            }
+        }
+    }
+
     pub fn is_full(&self) -> bool {
         self.tail.len() >= TAIL_MAX
     }

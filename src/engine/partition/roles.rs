@@ -25,6 +25,7 @@ impl Partition {
         }
         if self.place.shift != 0 {
             self.store.shift(self.place.shift);
+            self.log.shift(self.place.shift);
             if let Some(lead) = &mut self.lead {
                 lead.grants.shift(self.place.shift);
             }

@@ -225,13 +225,7 @@ impl Store {
 
     /// Moves every stored point in time: the cluster's clock became another one.
     pub fn shift(&mut self, by: i64) {
-        self.for_each_mut(|entry| {
-            entry.created_at = entry.created_at.shifted(by);
-            if let Some(live) = &mut entry.live {
-                live.expires_at = live.expires_at.map(|point| point.shifted(by));
-                live.last_access = live.last_access.shifted(by);
-            }
-        });
+        self.for_each_mut(|entry| entry.shift(by));
         self.cleared_at = self.cleared_at.map(|at| at.shifted(by));
         self.requests.shift(by);
     }
