@@ -4,7 +4,7 @@ use super::outcome::{Answer, Failure, Outcome};
 use super::output::{self, Output};
 use super::overrides::Overrides;
 use crate::config::catalogue::{self, Known, SECTIONS, SETTINGS};
-use crate::config::{self, Origin, Problem, Settings};
+use crate::config::{self, Checked, Origin, Problem, Settings};
 use crate::rpc::tls;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
@@ -85,23 +85,29 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
 impl Check {
     fn run(self) -> Outcome {
         let flags = self.overrides.flags();
-        let loaded = Settings::load(Some(&self.file), config::environment(), flags);
-        let loaded = loaded.and_then(|settings| with_open_stores(settings, &self.file));
+        let mut checked = Settings::check(&self.file, config::environment(), flags);
+        open_stores(&mut checked, &self.file);
+        let Checked {
+            settings, problems, ..
+        } = checked;
         match self.output {
             Output::Json => {
-                output::json(&found_as_json(&loaded));
-                loaded
-                    .map(|_| Answer::Yes)
-                    .map_err(|problems| Failure::usage(count(problems.len(), "problem")))
+                output::json(&found_as_json(&settings, &problems));
+                if problems.is_empty() {
+                    return Ok(Answer::Yes);
+                }
+                Err(Failure::usage(count(problems.len(), "problem")))
             }
             Output::Table => {
-                let settings = loaded.map_err(|problems| Failure::settings(&problems))?;
                 for warning in &settings.warnings {
                     output::line(format_args!("warning: {warning}"));
                 }
                 if settings.ignored > 0 {
                     let names = count(settings.ignored, "name");
                     output::line(format_args!("{names} of others passed over"));
+                }
+                if !problems.is_empty() {
+                    return Err(Failure::settings(&problems));
                 }
                 let file = self.file.display();
                 let warnings = count(settings.warnings.len(), "warning");
@@ -113,23 +119,42 @@ impl Check {
 }
 
 /// What is inside of key and trust stores is known only once they are opened.
-fn with_open_stores(settings: Settings, file: &Path) -> Result<Settings, Vec<Problem>> {
-    let found = tls::problems(&settings.tls).into_iter();
-    let problems: Vec<Problem> = found
-        .map(|error| Problem {
-            origin: Origin::File {
-                path: file.to_path_buf(),
-                line: 0,
-            },
-            setting: "tls".to_owned(),
+fn open_stores(checked: &mut Checked, file: &Path) {
+    let tls = &checked.settings.tls;
+    let stores = [
+        ("key-store", &tls.key_store),
+        ("trust-store", &tls.trust_store),
+        ("client-trust-store", &tls.client_trust_store),
+    ];
+    if tls.key_store.is_none() || tls.trust_store.is_none() {
+        // Said already.
+        return;
+    }
+    for error in tls::problems(tls) {
+        let about = stores.iter().find(|(_, store)| {
+            let path = store.as_ref().map(|store| store.path.display().to_string());
+            path.is_some_and(|path| error.context.starts_with(&path))
+        });
+        let name = about.map_or("key-store", |(name, _)| name);
+        let path = format!("{name}-file-path");
+        let whole_file = Origin::File {
+            path: file.to_path_buf(),
+            line: 0,
+        };
+        let origin = checked.tls_origins.get(&path).cloned();
+        let problem = Problem {
+            origin: origin.unwrap_or(whole_file),
+            setting: format!("tls.{path}"),
             what: error.context.to_string(),
-            cure: "mend the file, or name another one".to_owned(),
-        })
-        .collect();
-    if problems.is_empty() {
-        Ok(settings)
-    } else {
-        Err(problems)
+            cure: format!(
+                "mend the file, name another one, or give the {name}-password that opens it"
+            ),
+        };
+        // A file that is not there was found before.
+        let known = |other: &Problem| other.setting == problem.setting;
+        if !checked.problems.iter().any(known) {
+            checked.problems.push(problem);
+        }
     }
 }
 
@@ -141,16 +166,13 @@ fn count(number: usize, what: &str) -> String {
     }
 }
 
-fn found_as_json(loaded: &Result<Settings, Vec<Problem>>) -> Value {
+fn found_as_json(settings: &Settings, problems: &[Problem]) -> Value {
     let all = |found: &[Problem]| found.iter().map(problem_as_json).collect::<Vec<_>>();
-    match loaded {
-        Ok(settings) => json!({
-            "problems": [],
-            "warnings": all(&settings.warnings),
-            "ignored": settings.ignored,
-        }),
-        Err(problems) => json!({ "problems": all(problems) }),
-    }
+    json!({
+        "problems": all(problems),
+        "warnings": all(&settings.warnings),
+        "ignored": settings.ignored,
+    })
 }
 
 fn problem_as_json(problem: &Problem) -> Value {

@@ -21,7 +21,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As any call: see [`ErrorKind`].
+    /// As any call: see [`ErrorKind`](crate::error::ErrorKind).
     ///
     /// # Example
     ///
@@ -46,7 +46,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As any call: see [`ErrorKind`].
+    /// As any call: see [`ErrorKind`](crate::error::ErrorKind).
     ///
     /// # Example
     ///

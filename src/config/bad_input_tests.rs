@@ -250,3 +250,47 @@ fn all_of_them_in_one_go() {
         .collect();
     assert!(lines.is_sorted(), "{lines:?}");
 }
+
+#[test]
+fn a_file_that_is_not_read_says_nothing_of_what_it_lacks() {
+    let missing = Settings::load(Some(Path::new("nowhere.toml")), [], []);
+    assert_eq!(missing.expect_err("not there").len(), 1);
+    let broken = Settings::from_text(Path::new("embergrid.toml"), "[tls", [], []);
+    assert_eq!(broken.expect_err("not TOML").len(), 1);
+}
+
+#[test]
+fn half_of_tls_is_told_where_the_other_half_stands() {
+    let text = "[cluster]\nname = \"a\"\n[tls]\ntrust-store-file-path = \"Cargo.toml\"\n";
+    let problems = Settings::from_text(Path::new("embergrid.toml"), text, [], []);
+    let problems = problems.expect_err("no key");
+    let said = problems.iter().map(Problem::to_string);
+    let key = said
+        .into_iter()
+        .find(|line| line.contains("key-store-file-path"));
+    let key = key.expect("it is missing");
+    assert!(key.starts_with("embergrid.toml:4: tls."), "{key}");
+}
+
+#[test]
+fn what_has_no_effect_is_told() {
+    for (setting, word) in [
+        (
+            "near-cache-max-size = \"1MiB\"\ntime-to-idle = \"1h\"",
+            "never kept so",
+        ),
+        (
+            "near-cache-max-size = \"1MiB\"\ncache-mode = \"LOCAL\"",
+            "LOCAL",
+        ),
+        ("backup-zone = \"zone\"", "outside of PARTITIONED"),
+    ] {
+        let text = format!("[[caches]]\nname = \"a\"\n{setting}\n");
+        let settings = load(&text).expect("it is allowed");
+        let warned = settings
+            .warnings
+            .iter()
+            .any(|warning| warning.what.contains(word));
+        assert!(warned, "{setting}: {:?}", settings.warnings);
+    }
+}

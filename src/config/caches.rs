@@ -224,6 +224,7 @@ fn read(reader: &mut Reader<'_>, origin: &Origin, endpoints: usize) -> Option<Ca
             "write fewer backups, or more addresses",
         );
     }
+    warn_of_no_effect(reader, &settings);
     if !partitioned && reader.has("backups") {
         let what = "backups have no meaning outside of PARTITIONED";
         reader.warning(
@@ -233,6 +234,32 @@ fn read(reader: &mut Reader<'_>, origin: &Origin, endpoints: usize) -> Option<Ca
         );
     }
     name.map(|_| settings)
+}
+
+/// What is allowed and changes nothing is told.
+fn warn_of_no_effect(reader: &mut Reader<'_>, settings: &CacheSettings) {
+    if settings.near_bytes_max > 0 && settings.mode == CacheMode::Local {
+        reader.warning(
+            "near-cache-max-size",
+            "no meaning in a LOCAL cache, which is read where it is",
+            "take it out",
+        );
+    } else if settings.near_bytes_max > 0
+        && (settings.time_to_idle.is_some() || settings.touch_on_read)
+    {
+        reader.warning(
+            "near-cache-max-size",
+            "entries with an idle time are never kept so: each read of them counts",
+            "take it out, or take time-to-idle out",
+        );
+    }
+    if settings.backup_zone.is_some() && settings.mode != CacheMode::Partitioned {
+        reader.warning(
+            "backup-zone",
+            "no meaning outside of PARTITIONED: copies are not chosen",
+            "take it out, or write cache-mode = \"PARTITIONED\"",
+        );
+    }
 }
 
 fn read_modes(reader: &mut Reader<'_>, settings: &mut CacheSettings) {

@@ -40,6 +40,7 @@ pub use tls::{TlsProtocol, TlsSettings};
 use crate::types::CacheSettings;
 use given::{Reader, Table};
 use source::Gathered;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The variable that turns the refusal of unknown names into warnings.
@@ -101,11 +102,39 @@ impl Settings {
         Self::gather(|gathered| gathered.add_text(path, text), environment, flags)
     }
 
+    /// The same as [`Settings::load`], for whoever wants to see all that can be said of them,
+    /// warnings included, also where something is wrong.
+    pub fn check(
+        path: &Path,
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: impl IntoIterator<Item = (String, String)>,
+    ) -> Checked {
+        Self::examine(Self::lay(
+            |gathered| gathered.add_file(path),
+            environment,
+            flags,
+        ))
+    }
+
     fn gather(
         file: impl FnOnce(&mut Gathered),
         environment: impl IntoIterator<Item = (String, String)>,
         flags: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, Vec<Problem>> {
+        let checked = Self::examine(Self::lay(file, environment, flags));
+        if checked.problems.is_empty() {
+            Ok(checked.settings)
+        } else {
+            Err(checked.problems)
+        }
+    }
+
+    /// Lays the environment and the flags over a file.
+    fn lay(
+        file: impl FnOnce(&mut Gathered),
+        environment: impl IntoIterator<Item = (String, String)>,
+        flags: impl IntoIterator<Item = (String, String)>,
+    ) -> Gathered {
         let environment: Vec<_> = environment.into_iter().collect();
         let skip = |(name, value): &(String, String)| {
             name == SKIP_VALIDATION && value.trim().eq_ignore_ascii_case("true")
@@ -117,10 +146,16 @@ impl Settings {
         file(&mut gathered);
         gathered.add_environment(environment);
         gathered.add_flags(flags);
-        Self::read(gathered)
+        gathered
     }
 
-    fn read(gathered: Gathered) -> Result<Self, Vec<Problem>> {
+    fn examine(gathered: Gathered) -> Checked {
+        if gathered.unread {
+            return Checked {
+                problems: gathered.report.problems,
+                ..Checked::default()
+            };
+        }
         let sections = [
             "cluster",
             "discovery",
@@ -132,6 +167,10 @@ impl Settings {
         let [cluster, discovery, tls, storage, limits, tickets] =
             sections.map(|name| gathered.section(name));
         let ignored = gathered.ignored;
+        let given = tls.iter();
+        let tls_origins = given
+            .map(|(name, given)| ((*name).to_owned(), given.origin.clone()))
+            .collect();
         let mut report = gathered.report;
         let cluster = ClusterSettings::read(&mut Reader::new("cluster", &cluster, &mut report));
         let discovery =
@@ -153,21 +192,33 @@ impl Settings {
         report
             .warnings
             .sort_by(|one, other| one.origin.cmp(&other.origin));
-        if !report.problems.is_empty() {
-            return Err(report.problems);
-        }
-        let warnings = report.warnings;
-        Ok(Self {
+        let settings = Self {
             cluster,
             discovery,
             tls,
             storage,
             caches,
             limits,
-            warnings,
+            warnings: report.warnings,
             ignored,
-        })
+        };
+        Checked {
+            settings,
+            problems: report.problems,
+            tls_origins,
+        }
     }
+}
+
+/// All that can be said of settings.
+#[derive(Debug, Default)]
+pub struct Checked {
+    /// What was given, and defaults for what is wrong or absent.
+    pub settings: Settings,
+    /// What is wrong.
+    pub problems: Vec<Problem>,
+    /// Where each setting of `[tls]` was given.
+    pub tls_origins: BTreeMap<String, Origin>,
 }
 
 fn refuse_tickets(given: &Table, reader: &mut Reader<'_>) {

@@ -27,6 +27,8 @@ pub struct Gathered {
     pub skip_validation: bool,
     /// Names in a properties file that are not ours.
     pub ignored: usize,
+    /// The file could not be read, so that what is missing says nothing.
+    pub unread: bool,
 }
 
 /// What was given of one cache.
@@ -51,8 +53,13 @@ impl Gathered {
         let text = Format::of(path).and_then(|format| formats::read(path, format));
         match text {
             Ok(text) => self.add_text(path, &text),
-            Err(problem) => self.report.problems.push(*problem),
+            Err(problem) => self.fail([*problem]),
         }
+    }
+
+    fn fail(&mut self, problems: impl IntoIterator<Item = Problem>) {
+        self.unread = true;
+        self.report.problems.extend(problems);
     }
 
     /// Reads the text of a file that would stand at `path`, whose extension says its form.
@@ -61,7 +68,7 @@ impl Gathered {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let format = match Format::of(path) {
             Ok(format) => format,
-            Err(problem) => return self.report.problems.push(*problem),
+            Err(problem) => return self.fail([*problem]),
         };
         let document = match format {
             Format::Toml => toml_file::read(path, text),
@@ -70,7 +77,7 @@ impl Gathered {
         };
         match document {
             Ok(document) => self.add_document(document, format),
-            Err(problems) => self.report.problems.extend(problems),
+            Err(problems) => self.fail(problems),
         }
     }
 

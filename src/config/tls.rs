@@ -76,7 +76,11 @@ impl TlsSettings {
                 ("trust-store-file-path", "TLS is on, and nobody is trusted"),
             ] {
                 if !reader.has(name) {
-                    reader.problem(name, what, MAKE_ONE);
+                    // Half a section: the half that is there says where the other belongs.
+                    let halves = ["key-store-file-path", "trust-store-file-path", "enabled"];
+                    let half = halves.iter().find(|half| reader.has(half));
+                    let origin = half.map(|half| reader.origin(half));
+                    reader.problem_at(name, origin, what, MAKE_ONE);
                 }
             }
         } else {

@@ -234,7 +234,9 @@ fn the_check_of_a_settings_file_opens_its_stores() {
     let path = folder.path().join("embergrid.toml");
     let text = format!(
         "[tls]\nkey-store-file-path = {:?}\nkey-store-password = \"hush-hush\"\n\
-         trust-store-file-path = {:?}\ntrust-store-password = \"hush-hush\"\n",
+         trust-store-file-path = {:?}\ntrust-store-password = \"hush-hush\"\n\
+         [discovery]\nack-timout = \"1s\"\n\
+         [[caches]]\nname = \"a\"\nbackup-zone = \"zone\"\n",
         fixture("keytool-rsa.jks"),
         fixture("keytool-trust.jks"),
     );
@@ -242,12 +244,19 @@ fn the_check_of_a_settings_file_opens_its_stores() {
     let file = path.to_str().expect("a plain path");
     let checked = embergrid(&["config", "check", file], PATIENCE);
     assert_eq!(checked.code, Some(2), "{checked:?}");
-    for name in ["keytool-rsa.jks", "keytool-trust.jks"] {
-        let line = checked.errors.lines().find(|line| line.contains(name));
-        assert!(
-            line.is_some_and(|line| line.contains("the password is wrong")),
-            "{checked:?}"
-        );
+    // Everything in one go, with its place: what the file says, and what the stores hold.
+    for (line, store, cure) in [
+        (2, "keytool-rsa.jks", "key-store-password"),
+        (4, "keytool-trust.jks", "trust-store-password"),
+    ] {
+        let place = format!("embergrid.toml:{line}: tls.");
+        let said = checked.errors.lines().find(|line| line.contains(store));
+        let said = said.unwrap_or_default();
+        for word in [&place, "the password is wrong", cure] {
+            assert!(said.contains(word), "{word}: {checked:?}");
+        }
     }
+    assert!(checked.errors.contains("ack-timout"), "{checked:?}");
+    assert!(checked.output.contains("warning: "), "{checked:?}");
     assert!(!checked.errors.contains("hush"), "{checked:?}");
 }
