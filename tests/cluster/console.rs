@@ -1,10 +1,11 @@
 //! A cluster of processes with one cache, and the command line pointed at it.
 
 use crate::commands::{LIMIT, flags, with_flags};
-use crate::process::{Ended, embergrid, program};
-use embergrid::cli::demo::{LocalCluster, wait_for_view};
+use crate::local::{atomic, started};
+use crate::process::{Ended, embergrid};
+use embergrid::cli::demo::LocalCluster;
 use embergrid::client::Client;
-use embergrid::client::messages::{AtomicityMode, CacheMode, CacheSettings, PutRequest};
+use embergrid::client::messages::{CacheMode, CacheSettings, PutRequest};
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -24,25 +25,12 @@ pub struct Console {
 impl Console {
     /// Starts so many nodes.
     pub async fn start(nodes: u16) -> Self {
-        let mut cluster = LocalCluster::prepare(program(), nodes, false).expect("files and ports");
-        let nodes = usize::from(nodes);
-        for index in 0..nodes {
-            cluster.start(index).expect("a node starts");
-        }
-        for index in 0..nodes {
-            let client = cluster.reach(index, LIMIT).await.expect("it is reached");
-            wait_for_view(&client, LIMIT, |view| view.nodes.len() == nodes)
-                .await
-                .expect("one cluster");
-        }
-        let all: Vec<usize> = (0..nodes).collect();
+        let (cluster, _) = started(nodes).await;
+        let all: Vec<usize> = (0..cluster.size()).collect();
         let client = cluster.client(&all).await.expect("a client");
         let settings = CacheSettings {
-            name: CACHE.to_owned(),
-            mode: CacheMode::Partitioned.into(),
-            atomicity_mode: AtomicityMode::Atomic.into(),
             partitions: 16,
-            ..CacheSettings::default()
+            ..atomic(CACHE, CacheMode::Partitioned)
         };
         client.create_cache(settings).await.expect("a cache");
         let flags = flags(&cluster);
@@ -96,27 +84,22 @@ impl Console {
         );
     }
 
-    /// The JSON document that a command prints.
-    pub fn json(&self, arguments: &[&str], code: i32) -> Value {
-        let arguments: Vec<&str> = arguments
-            .iter()
-            .copied()
-            .chain(["--output", "json"])
-            .collect();
+    fn run_for_json(&self, arguments: &[&str], code: i32) -> Ended {
+        let arguments = [arguments, &["--output", "json"]].concat();
         let ended = self.run(&arguments);
         assert_eq!(ended.code, Some(code), "{arguments:?}: {ended:?}");
+        ended
+    }
+
+    /// The JSON document that a command prints.
+    pub fn json(&self, arguments: &[&str], code: i32) -> Value {
+        let ended = self.run_for_json(arguments, code);
         serde_json::from_str(&ended.output).unwrap_or_else(|error| panic!("{error}: {ended:?}"))
     }
 
     /// The JSON documents that a command prints, one on each line.
     pub fn json_lines(&self, arguments: &[&str], code: i32) -> Vec<Value> {
-        let arguments: Vec<&str> = arguments
-            .iter()
-            .copied()
-            .chain(["--output", "json"])
-            .collect();
-        let ended = self.run(&arguments);
-        assert_eq!(ended.code, Some(code), "{arguments:?}: {ended:?}");
+        let ended = self.run_for_json(arguments, code);
         ended
             .output
             .lines()

@@ -1,12 +1,12 @@
 //! What an operator gives up: partitions that are lost, and a server that does not come back.
 
-use crate::process::run;
-use crate::restarts::{settings, started};
+use crate::local::{atomic, started};
+use crate::process::signal;
 use crate::rig::{PATIENCE, wait_until};
+use embergrid::cli::demo::wait_for_view;
 use embergrid::client::messages::{CacheMode, CacheSettings, PutRequest};
 use embergrid::client::{Client, Options};
 use embergrid::error::{ErrorKind, Result};
-use std::process::Command;
 use std::time::Duration;
 
 const CACHE: &str = "alone";
@@ -24,7 +24,7 @@ async fn put(client: &Client, key: usize) -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_partitions_are_refused_until_they_are_given_up() {
-    let mut cluster = started(2).await;
+    let (mut cluster, _) = started(2).await;
     let options = Options {
         timeout: Duration::from_secs(2),
         ..Options::default()
@@ -33,7 +33,7 @@ async fn lost_partitions_are_refused_until_they_are_given_up() {
     let client = client.expect("it is reached");
     let alone = CacheSettings {
         backups: Some(0),
-        ..settings(CACHE, CacheMode::Partitioned)
+        ..atomic(CACHE, CacheMode::Partitioned)
     };
     client.create_cache(alone).await.expect("it is created");
     for key in 0..KEYS {
@@ -48,7 +48,7 @@ async fn lost_partitions_are_refused_until_they_are_given_up() {
     );
 
     cluster.kill(1);
-    embergrid::cli::demo::wait_for_view(&client, PATIENCE, |view| view.nodes.len() == 1)
+    wait_for_view(&client, PATIENCE, |view| view.nodes.len() == 1)
         .await
         .expect("the killed node is out");
     let mut lost = Vec::new();
@@ -75,7 +75,7 @@ async fn lost_partitions_are_refused_until_they_are_given_up() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_is_out_is_forgotten_by_name() {
-    let cluster = started(2).await;
+    let (cluster, _) = started(2).await;
     let client = cluster.client(&[0]).await.expect("it is reached");
     let second = cluster.name(1);
     let kind = async |name: &str| {
@@ -85,14 +85,14 @@ async fn a_server_that_is_out_is_forgotten_by_name() {
     assert_eq!(kind(&second).await, Err(ErrorKind::FailedPrecondition));
     assert_eq!(kind("nobody").await, Err(ErrorKind::NotFound));
     // One whose port refuses is known to hold nothing; one that is silent may return.
-    let id = cluster.process_ids()[1].to_string();
-    run(Command::new("kill").args(["-STOP", &id]), PATIENCE);
-    embergrid::cli::demo::wait_for_view(&client, PATIENCE, |view| view.nodes.len() == 1)
+    let process = cluster.process_ids()[1];
+    signal(process, "-STOP");
+    wait_for_view(&client, PATIENCE, |view| view.nodes.len() == 1)
         .await
         .expect("the silent node is out");
     assert_eq!(kind(&second).await, Ok(()));
     assert_eq!(kind(&second).await, Err(ErrorKind::NotFound));
-    run(Command::new("kill").args(["-CONT", &id]), PATIENCE);
+    signal(process, "-CONT");
     wait_until("it is back", || {
         let view = tokio::task::block_in_place(|| {
             tokio::runtime::Handle::current().block_on(client.topology())

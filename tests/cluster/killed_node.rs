@@ -1,49 +1,19 @@
 //! A node is killed without warning while users write and read: nothing answered is lost. Prints
 //! how long it took until the node was out of the view, and the longest gap in service.
 
-use crate::process::program;
-use embergrid::cli::demo::{LocalCluster, Witness, names, wait_for_view};
-use embergrid::client::Client;
-use embergrid::client::messages::{AtomicityMode, CacheMode, CacheSettings, PutRequest};
-use std::time::{Duration, Instant};
+use crate::local::{LIMIT, atomic, started};
+use embergrid::cli::demo::{Witness, names, wait_for_view};
+use embergrid::client::messages::{CacheMode, PutRequest};
+use std::time::Instant;
 
-pub const LIMIT: Duration = Duration::from_secs(30);
-pub const NODES: usize = 3;
+const NODES: usize = 3;
 const KEYS: usize = 200;
 const CACHE: &str = "kept";
 
-pub async fn started() -> (LocalCluster, Vec<Client>) {
-    let mut cluster = LocalCluster::prepare(program(), 3, false).expect("files and ports");
-    for index in 0..NODES {
-        cluster.start(index).expect("a node starts");
-    }
-    let mut nodes = Vec::new();
-    for index in 0..NODES {
-        nodes.push(
-            cluster
-                .reach(index, LIMIT)
-                .await
-                .expect("a node is reached"),
-        );
-    }
-    for node in &nodes {
-        wait_for_view(node, LIMIT, |view| view.nodes.len() == NODES)
-            .await
-            .expect("one cluster");
-    }
-    (cluster, nodes)
-}
-
 async fn kill(mode: CacheMode, coordinator: bool) {
-    let (mut cluster, nodes) = started().await;
-    let settings = CacheSettings {
-        name: CACHE.to_owned(),
-        mode: mode.into(),
-        atomicity_mode: AtomicityMode::Atomic.into(),
-        ..CacheSettings::default()
-    };
+    let (mut cluster, nodes) = started(3).await;
     nodes[0]
-        .create_cache(settings)
+        .create_cache(atomic(CACHE, mode))
         .await
         .expect("a cache is created");
     for number in 0..KEYS {

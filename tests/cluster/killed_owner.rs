@@ -1,9 +1,8 @@
 //! A client goes straight to owners, and one of them is killed without warning in the middle of a
 //! thousand calls. No call fails: each is answered, or honestly unknown. Prints the count.
 
-use crate::process::program;
-use embergrid::cli::demo::{LocalCluster, wait_for_view};
-use embergrid::client::messages::{AtomicityMode, CacheMode, CacheSettings, PutRequest};
+use crate::local::{LIMIT, atomic, started};
+use embergrid::client::messages::{CacheMode, PutRequest};
 use embergrid::client::{Client, Options};
 use embergrid::error::{Applied, Error};
 use std::collections::HashMap;
@@ -11,38 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-const LIMIT: Duration = Duration::from_secs(30);
 const NODES: usize = 3;
 const CALLS: usize = 1_000;
 const KILLED_AT: usize = 400;
 const CALLERS: usize = 8;
 const CACHE: &str = "kept";
-
-async fn started() -> LocalCluster {
-    let mut cluster = LocalCluster::prepare(program(), 3, false).expect("files and ports");
-    for index in 0..NODES {
-        cluster.start(index).expect("a node starts");
-    }
-    let mut nodes = Vec::new();
-    for index in 0..NODES {
-        let node = cluster.reach(index, LIMIT).await;
-        nodes.push(node.expect("a node is reached"));
-    }
-    for node in &nodes {
-        wait_for_view(node, LIMIT, |view| view.nodes.len() == NODES)
-            .await
-            .expect("one cluster");
-    }
-    let settings = CacheSettings {
-        name: CACHE.to_owned(),
-        mode: CacheMode::Partitioned.into(),
-        atomicity_mode: AtomicityMode::Atomic.into(),
-        ..CacheSettings::default()
-    };
-    let created = nodes[0].create_cache(settings).await;
-    created.expect("a cache is created");
-    cluster
-}
 
 fn put(key: String, value: String) -> PutRequest {
     PutRequest {
@@ -96,7 +68,9 @@ async fn caller(client: Client, number: usize, made: Arc<AtomicUsize>) -> Told {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_client_whose_node_is_killed_sees_no_error_that_is_not_honest() {
-    let mut cluster = started().await;
+    let (mut cluster, nodes) = started(3).await;
+    let created = nodes[0].create_cache(atomic(CACHE, CacheMode::Partitioned));
+    created.await.expect("a cache is created");
     let everyone: Vec<usize> = (0..NODES).collect();
     let client = cluster
         .routing_client(&everyone, Options::default())

@@ -22,6 +22,7 @@ mod key_stores;
 mod killed_node;
 mod killed_owner;
 mod links;
+mod local;
 mod one_node;
 mod paused_node;
 mod process;

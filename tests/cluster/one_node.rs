@@ -2,7 +2,7 @@
 //! file, and its end by a signal.
 
 use crate::commands::LIMIT;
-use crate::process::{embergrid, program};
+use crate::process::{embergrid, program, signal};
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpListener;
 use std::path::Path;
@@ -52,14 +52,6 @@ impl Node {
             .read_to_string(&mut rest)
             .expect("its output can be read");
         self.child.wait().expect("it can be waited for").code()
-    }
-
-    fn signal(&self, name: &str) {
-        let told = Command::new("kill")
-            .arg(name)
-            .arg(self.child.id().to_string())
-            .status();
-        assert!(told.expect("kill can be run").success());
     }
 }
 
@@ -126,7 +118,7 @@ fn a_node_says_that_it_serves_and_leaves_when_it_is_told() {
     );
 
     let begin = Instant::now();
-    node.signal("-TERM");
+    signal(node.child.id(), "-TERM");
     assert_eq!(node.ended(), Some(0), "an orderly leave is a success");
     println!(
         "it left {} ms after the signal",
@@ -176,6 +168,6 @@ fn the_properties_file_of_an_operator_starts_a_node() {
     let put = ["put", "tickets", "TGT-1", "alice"];
     let stored = embergrid(&[&put[..], &flags].concat(), LIMIT);
     assert_eq!(stored.code, Some(0), "{stored:?}");
-    node.signal("-TERM");
+    signal(node.child.id(), "-TERM");
     assert_eq!(node.ended(), Some(0));
 }

@@ -2,38 +2,26 @@
 //! how long it took until the node was out of the view, and the longest gap in service. A write
 //! meanwhile waits for whom its cache says, and the memory of a remove for the node that is out.
 
-use crate::killed_node::{LIMIT, NODES, started};
+use crate::local::{LIMIT, atomic, started};
+use crate::process::signal;
 use embergrid::cli::demo::{Witness, names, wait_for_view};
 use embergrid::client::Client;
 use embergrid::client::messages::{
-    AtomicityMode, CacheSettings, PutRequest, RemoveRequest, WriteSynchronizationMode,
+    CacheMode, CacheSettings, PutRequest, RemoveRequest, WriteSynchronizationMode,
 };
 use embergrid::error::Error;
-use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 const CACHE: &str = "kept";
-
-fn signal(process: u32, name: &str) {
-    let told = Command::new("kill")
-        .arg(name)
-        .arg(process.to_string())
-        .status();
-    assert!(told.expect("kill can be run").success());
-}
+const NODES: usize = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_paused_node_is_left_out_and_comes_back() {
-    let (cluster, nodes) = started().await;
-    let settings = CacheSettings {
-        name: CACHE.to_owned(),
-        atomicity_mode: AtomicityMode::Atomic.into(),
-        ..CacheSettings::default()
-    };
+    let (cluster, nodes) = started(3).await;
     nodes[0]
-        .create_cache(settings)
+        .create_cache(atomic(CACHE, CacheMode::Replicated))
         .await
         .expect("a cache is created");
     let paused = 2;
@@ -82,7 +70,7 @@ async fn put(user: &Client, cache: &str) -> Result<(), Error> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_memory_of_a_remove_waits_for_who_is_out_as_long_as_its_cache_says() {
-    let (cluster, nodes) = started().await;
+    let (cluster, nodes) = started(3).await;
     for (name, seconds) in [("short", 1), ("long", 24 * 3600)] {
         let settings = CacheSettings {
             name: name.to_owned(),
@@ -154,7 +142,7 @@ fn begin_writes(user: &Arc<Client>, cache: &str, count: usize) -> Arc<AtomicUsiz
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_write_waits_for_whom_its_cache_says() {
     const WRITES: usize = 24;
-    let (cluster, nodes) = started().await;
+    let (cluster, nodes) = started(3).await;
     for (name, mode) in [
         ("all", WriteSynchronizationMode::FullSync),
         ("one", WriteSynchronizationMode::PrimarySync),

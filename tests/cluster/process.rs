@@ -30,6 +30,15 @@ impl Drop for Running {
     }
 }
 
+/// Sends a signal, such as `-TERM`, to a process.
+pub fn signal(process: u32, name: &str) {
+    let told = Command::new("kill")
+        .arg(name)
+        .arg(process.to_string())
+        .status();
+    assert!(told.expect("kill can be run").success());
+}
+
 /// Runs a program to its end.
 ///
 /// # Panics

@@ -1,8 +1,8 @@
 //! A client that is not ours: stubs that grpcio-tools makes from `proto/`, and a sign-on against a
 //! running cluster over mutual TLS.
 
-use crate::process::{program, run};
-use embergrid::cli::demo::{LocalCluster, wait_for_view};
+use crate::local::started;
+use crate::process::run;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -64,19 +64,7 @@ async fn a_python_client_signs_on() {
     );
     assert_eq!(generated.code, Some(0), "{generated:?}");
 
-    let mut cluster = LocalCluster::prepare(program(), 2, false).expect("files and ports");
-    for index in 0..cluster.size() {
-        cluster.start(index).expect("a node starts");
-    }
-    for index in 0..cluster.size() {
-        let node = cluster
-            .reach(index, LIMIT)
-            .await
-            .expect("a node is reached");
-        wait_for_view(&node, LIMIT, |view| view.nodes.len() == 2)
-            .await
-            .expect("one cluster");
-    }
+    let (cluster, _) = started(2).await;
     let mut command = python(&[&packages, &stubs]);
     command.arg("examples/python/sign_on.py");
     for index in 0..cluster.size() {

@@ -3,13 +3,13 @@
 //!
 //! `EMBERGRID_ROUNDS` sets how many nodes are restarted (3 without it: each way once).
 
-use crate::process::{program, run};
+use crate::local::{atomic, started};
+use crate::process::signal;
 use crate::rig::{PATIENCE, wait_until};
-use embergrid::cli::demo::{LocalCluster, Witness, wait_for_view};
-use embergrid::client::messages::{AtomicityMode, CacheMode, CacheSettings};
+use embergrid::cli::demo::Witness;
+use embergrid::client::messages::{CacheMode, CacheSettings};
 use embergrid::client::{Client, Options};
 use embergrid::error::ErrorKind;
-use std::process::Command;
 use std::time::Instant;
 
 const NODES: usize = 3;
@@ -17,31 +17,6 @@ const CACHES: [(&str, CacheMode); 2] = [
     ("copied", CacheMode::Replicated),
     ("spread", CacheMode::Partitioned),
 ];
-
-pub fn settings(name: &str, mode: CacheMode) -> CacheSettings {
-    CacheSettings {
-        name: name.to_owned(),
-        mode: mode.into(),
-        atomicity_mode: AtomicityMode::Atomic.into(),
-        ..CacheSettings::default()
-    }
-}
-
-pub async fn started(nodes: usize) -> LocalCluster {
-    let size = u16::try_from(nodes).expect("few");
-    let mut cluster = LocalCluster::prepare(program(), size, false).expect("files and ports");
-    for index in 0..nodes {
-        cluster.start(index).expect("a node starts");
-    }
-    for index in 0..nodes {
-        let node = cluster.reach(index, PATIENCE).await;
-        let node = node.expect("a node is reached");
-        wait_for_view(&node, PATIENCE, |view| view.nodes.len() == nodes)
-            .await
-            .expect("one cluster");
-    }
-    cluster
-}
 
 /// Waits until a node may stop; how often it was asked.
 async fn wait_until_safe(client: &Client, node: &str) -> u32 {
@@ -62,13 +37,13 @@ async fn wait_until_safe(client: &Client, node: &str) -> u32 {
 async fn a_rolling_restart_loses_nothing_and_shows_no_error() {
     let rounds = std::env::var("EMBERGRID_ROUNDS").ok();
     let rounds: usize = rounds.and_then(|text| text.parse().ok()).unwrap_or(3);
-    let mut cluster = started(NODES).await;
+    let (mut cluster, _) = started(3).await;
     let everyone: Vec<usize> = (0..NODES).collect();
     let client = cluster.routing_client(&everyone, Options::default()).await;
     let client = client.expect("a node is reached");
     let mut witnesses = Vec::new();
     for (name, mode) in CACHES {
-        let created = client.create_cache(settings(name, mode)).await;
+        let created = client.create_cache(atomic(name, mode)).await;
         created.expect("a cache is created");
         witnesses.push(Witness::start(client.clone(), name));
     }
@@ -83,8 +58,7 @@ async fn a_rolling_restart_loses_nothing_and_shows_no_error() {
             0 => client.drain(&name).await.expect("it leaves"),
             1 => {
                 let ids = cluster.process_ids();
-                let id = ids[index].to_string();
-                run(Command::new("kill").args(["-TERM", &id]), PATIENCE);
+                signal(ids[index], "-TERM");
             }
             _ => cluster.kill(index),
         }
@@ -113,11 +87,11 @@ async fn a_rolling_restart_loses_nothing_and_shows_no_error() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_must_not_stop_is_told_so() {
-    let mut cluster = started(2).await;
+    let (mut cluster, _) = started(2).await;
     let client = cluster.client(&[0]).await.expect("it is reached");
     let alone = CacheSettings {
         backups: Some(0),
-        ..settings("alone", CacheMode::Partitioned)
+        ..atomic("alone", CacheMode::Partitioned)
     };
     client.create_cache(alone).await.expect("it is created");
     let (first, second) = (cluster.name(0), cluster.name(1));
