@@ -164,7 +164,8 @@ impl Partition {
             return;
         };
         let after = position.counter - 1;
-        if self.is_owner() && self.feed.watched.is_some() {
+        // A watch from now on that has not begun begins no earlier by an update.
+        if self.is_owner() && matches!(self.feed.watched, Some(Some(_))) {
             self.feed.watched = Some(Some(position));
             cx.shell
                 .events(self.cache, self.index, after, position, &events);
