@@ -24,6 +24,21 @@ const GRACE: Time = SECOND;
 /// A write with a request id is tried so often.
 const ATTEMPTS_MAX: u32 = 4;
 
+/// How often each cache is used, by its place.
+fn cache_of(dice: u64) -> usize {
+    match dice {
+        0..=5 => 0,
+        6..=10 => 1,
+        11..=12 => 2,
+        13 => 3,
+        14 => 4,
+        15..=16 => 5,
+        17..=18 => 6,
+        19 => 7,
+        _ => 8,
+    }
+}
+
 /// One try of one call at one node.
 #[derive(Clone, Copy, Debug)]
 struct Attempt {
@@ -111,7 +126,9 @@ impl World {
             return;
         }
         let mut workload = std::mem::take(&mut self.clients.workload);
-        let (cache, request) = workload.next(&self.plan, &mut self.clients.rng);
+        let rng = &mut self.clients.rng;
+        let cache = cache_of(rng.below(24));
+        let request = workload.on(cache, self.plan.uses[cache], &self.plan.caches[cache], rng);
         self.clients.workload = workload;
         if self.clients.rng.percent(10) || !self.nodes[self.clients.clients[client].node].runs() {
             self.move_client(client);

@@ -4,21 +4,11 @@
 
 use crate::clock::{MS, SECOND, Time};
 use crate::machine::Input;
+pub use crate::record::Profile;
 use crate::world::{Happening, World};
 use embergrid::types::message::ViewChange;
 use embergrid::types::{CacheId, CacheMode, Role};
 use std::collections::BTreeSet;
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Profile {
-    /// Crashes, pauses, delay, loss; never a cut.
-    #[default]
-    Undivided,
-    /// Cuts and heals.
-    Split,
-    /// Two to sixteen nodes that start at about the same time.
-    Start,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FaultKind {

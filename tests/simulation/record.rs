@@ -1,9 +1,9 @@
 //! All that is known of a run when it is over: what the checkers judge. Plain data, so that a
 //! checker's own test can make up a bad one by hand.
 
-use crate::clock::Time;
-use crate::faults::{FaultKind, Profile};
-use crate::history::{Call, History};
+use crate::clock::{MS, Time};
+use crate::faults::FaultKind;
+use crate::history::{Call, History, Outcome};
 use crate::shell::Delivery;
 use embergrid::engine::Notice;
 use embergrid::error::ErrorKind;
@@ -12,6 +12,17 @@ use embergrid::types::{
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Profile {
+    /// Crashes, pauses, delay, loss; never a cut.
+    #[default]
+    Undivided,
+    /// Cuts and heals.
+    Split,
+    /// Two to sixteen nodes that start at about the same time.
+    Start,
+}
 
 /// One life of one node.
 #[derive(Clone, Debug)]
@@ -99,6 +110,9 @@ pub struct Record {
     pub hash: u64,
 }
 
+/// No node forwards a request a second time within this.
+const FORWARDED_AGAIN: Time = 200 * MS;
+
 impl Record {
     /// Whether the cluster was whole at a moment between the two.
     pub fn whole_between(&self, from: Time, until: Time) -> bool {
@@ -125,6 +139,31 @@ impl Record {
     /// Whether what a cache promises while undivided may be asked of this run up to its end.
     pub fn undivided(&self, cache: usize) -> bool {
         self.profile != Profile::Split && !self.was_divided() && !self.excused.contains_key(&cache)
+    }
+
+    /// A request id is known to one side of a split only: what was sent more than once in a run
+    /// that divided, by its client or, after a while, by the node that forwards it, may have been
+    /// applied on each side, whatever the last answer said.
+    pub fn doubt_repeated_calls(&mut self) {
+        if self.profile != Profile::Split && !self.was_divided() {
+            return;
+        }
+        for call in self.history.calls.iter_mut() {
+            let waited = call.responded - call.invoked > FORWARDED_AGAIN;
+            let again = waited && call.request.request_id.is_some();
+            if call.is_write() && (call.attempts > 1 || again) {
+                call.outcome = Outcome::Unknown;
+                call.responded = Time::MAX;
+            }
+        }
+    }
+
+    pub fn count_faults(&self) -> BTreeMap<FaultKind, u64> {
+        let mut counts = BTreeMap::new();
+        for (_, kind, _) in &self.faults {
+            *counts.entry(*kind).or_default() += 1;
+        }
+        counts
     }
 }
 

@@ -1,16 +1,12 @@
 //! What the world looks at from outside while it runs and when it is over.
 
 use crate::clock::{MS, Time};
-use crate::faults::{FaultKind, Profile};
-use crate::history::Outcome;
 use crate::plan::Plan;
 use crate::record::{ClockSample, Copy, Record};
 use crate::world::{Happening, World};
 use embergrid::types::{CacheMode, Role, View};
 use std::sync::Arc;
 
-/// No node forwards a request a second time within this.
-const FORWARDED_AGAIN: Time = 200 * MS;
 const SAMPLE_INTERVAL: Time = 100 * MS;
 
 impl Record {
@@ -27,14 +23,6 @@ impl Record {
         record.history.uses = plan.uses.clone();
         record.history.cache_ids = plan.caches.iter().map(|cache| cache.id()).collect();
         record
-    }
-
-    pub fn count_faults(&self) -> std::collections::BTreeMap<FaultKind, u64> {
-        let mut counts = std::collections::BTreeMap::new();
-        for (_, kind, _) in &self.faults {
-            *counts.entry(*kind).or_default() += 1;
-        }
-        counts
     }
 }
 
@@ -148,25 +136,8 @@ impl World {
         copies
     }
 
-    /// A request id is known to one side of a split only: what was sent more than once in a run
-    /// that divided, by its client or, after a while, by the node that forwards it, may have been
-    /// applied on each side, whatever the last answer said.
-    fn doubt_repeated_calls(&mut self) {
-        if self.record.profile != Profile::Split && !self.record.was_divided() {
-            return;
-        }
-        for call in self.record.history.calls.iter_mut() {
-            let waited = call.responded - call.invoked > FORWARDED_AGAIN;
-            let again = waited && call.request.request_id.is_some();
-            if call.is_write() && (call.attempts > 1 || again) {
-                call.outcome = Outcome::Unknown;
-                call.responded = Time::MAX;
-            }
-        }
-    }
-
     pub fn collect_end(&mut self) {
-        self.doubt_repeated_calls();
+        self.record.doubt_repeated_calls();
         self.record.final_views = self
             .nodes
             .iter()
