@@ -66,6 +66,8 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
     )
     .map_err(|problems| Failure::settings(&problems))?;
     log_to_standard_error()?;
+    #[cfg(debug_assertions)]
+    plant_fault()?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
@@ -114,6 +116,24 @@ fn log_to_standard_error() -> Result<(), Failure> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
+    Ok(())
+}
+
+/// The variable by which a test of the checkers names a fault of [`crate::engine::planted`]. In
+/// debug builds only: no other has the faults.
+#[cfg(debug_assertions)]
+const PLANTED_VARIABLE: &str = "EMBERGRID_PLANTED";
+
+#[cfg(debug_assertions)]
+fn plant_fault() -> Result<(), Failure> {
+    let Ok(name) = std::env::var(PLANTED_VARIABLE) else {
+        return Ok(());
+    };
+    if !crate::engine::planted::plant_everywhere(&name) {
+        let text = format!("{PLANTED_VARIABLE}: no fault is called {name:?}");
+        return Err(Failure::usage(text));
+    }
+    tracing::warn!(name, "a fault is planted: this node breaks promises");
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! Faults that a test plants in the engine, to see a checker catch them. They are chosen for one
-//! thread, exist in debug builds only, and nothing but a test plants one.
+//! thread or, in a node that is a process of its own, for all of them; exist in debug builds only;
+//! and nothing but a test plants one.
 
 /// A fault, and what it breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,31 @@ pub enum Fault {
     KeepNear,
 }
 
+/// All of them.
+#[cfg(debug_assertions)]
+const ALL: &[Fault] = &[
+    Fault::AckBeforeReplicas,
+    Fault::ServeWithoutLease,
+    Fault::ServePending,
+    Fault::ForgetTombstones,
+    Fault::UpdateBeatsRemove,
+    Fault::SkipRequestIds,
+    Fault::ServeExpired,
+    Fault::ClockAstray,
+    Fault::ForgetTouches,
+    Fault::TakeTwice,
+    Fault::DropTail,
+    Fault::SilentLoss,
+    Fault::SkipUpdates,
+    Fault::TwoPrimaries,
+    Fault::IgnoreStrangers,
+    Fault::WatchGap,
+    Fault::KeepNear,
+];
+
+#[cfg(debug_assertions)]
+static EVERYWHERE: std::sync::OnceLock<Fault> = std::sync::OnceLock::new();
+
 #[cfg(debug_assertions)]
 thread_local! {
     static PLANTED: std::cell::Cell<Option<Fault>> = const { std::cell::Cell::new(None) };
@@ -53,11 +79,20 @@ pub fn plant(fault: Option<Fault>) {
     let _ = fault;
 }
 
+/// Plants the fault of this name on all threads of this process, for as long as it lives. False:
+/// there is none of the name, or another one is planted.
+#[cfg(debug_assertions)]
+pub fn plant_everywhere(name: &str) -> bool {
+    let mut all = ALL.iter();
+    all.find(|fault| format!("{fault:?}") == name)
+        .is_some_and(|fault| EVERYWHERE.set(*fault).is_ok())
+}
+
 /// Whether a fault is planted on this thread.
 #[inline]
 pub(super) fn is(fault: Fault) -> bool {
     #[cfg(debug_assertions)]
-    return PLANTED.get() == Some(fault);
+    return PLANTED.get() == Some(fault) || EVERYWHERE.get() == Some(&fault);
     #[cfg(not(debug_assertions))]
     {
         let _ = fault;

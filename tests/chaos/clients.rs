@@ -6,6 +6,7 @@ use crate::caches::Use;
 use crate::clock::Time;
 use crate::cluster::Cluster;
 use crate::history::{Call, Echo, Outcome};
+use crate::pace::pass;
 use crate::rng::Rng;
 use crate::wire;
 use crate::workload::Workload;
@@ -50,6 +51,8 @@ pub struct Clients {
     /// One for each node, patient.
     last: Vec<Client>,
     think: Duration,
+    /// Whether there is one side at all times, so that what is repeated is known again.
+    repeats: bool,
     state: Mutex<State>,
     /// No call begins while this is closed.
     closed: AtomicBool,
@@ -78,7 +81,8 @@ fn single_attempt(patience: Duration) -> Options {
 
 impl Clients {
     /// Clients of a cluster all of whose nodes run. With `repeats`, those that go to owners repeat
-    /// calls by themselves, as any program's client does.
+    /// calls by themselves, as any program's client does, and what was answered is sometimes sent
+    /// again.
     pub async fn new(
         cluster: &Cluster,
         caches: &[(Use, CacheSettings)],
@@ -132,6 +136,7 @@ impl Clients {
             accesses,
             last,
             think,
+            repeats,
             state: Mutex::new(State {
                 rng: Rng::stream(seed, "clients"),
                 workload: Workload::default(),
@@ -167,7 +172,7 @@ impl Clients {
     pub async fn set_closed(&self, closed: bool) {
         self.closed.store(closed, Ordering::SeqCst);
         while closed && self.state.lock().unwrap().under_way > 0 {
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            pass(Duration::from_millis(1)).await;
         }
     }
 
@@ -184,7 +189,7 @@ impl Clients {
                 .unwrap()
                 .rng
                 .below(self.think.as_micros() as u64);
-            tokio::time::sleep(Duration::from_micros(think)).await;
+            pass(Duration::from_micros(think)).await;
         }
     }
 
@@ -304,7 +309,9 @@ impl Clients {
             call.outcome = outcome;
             state.workload.learn(call);
             let repeatable = call.reply().is_some() && call.request.request_id.is_some();
-            let wanted = repeatable && state.rng.percent(8);
+            // The other side of a split does not know it.
+            let wanted = repeatable && self.repeats && state.rng.percent(8);
+            call.attempts += u32::from(wanted);
             let call = wanted.then(|| (call.cache, call.request.clone()));
             call.zip(self.pick(&mut state.rng))
         };

@@ -1,6 +1,7 @@
 //! A cluster of processes that can be cut apart, killed, paused and started again.
 
 use crate::namespaces::Namespaces;
+use crate::pace::pass;
 use crate::proxies::Proxies;
 use crate::stage::Ground;
 use embergrid::client::{Client, Options};
@@ -50,6 +51,9 @@ impl Drop for Process {
     }
 }
 
+/// Set, the nodes' settings and logs stay where they are, and it is told where that is.
+const KEEP: &str = "EMBERGRID_KEEP";
+
 impl Cluster {
     /// Certificates, settings and a network for so many nodes; none of them runs.
     pub fn prepare(ground: Ground, size: usize, ack_timeout: Duration) -> Self {
@@ -57,12 +61,16 @@ impl Cluster {
             Ground::Namespaces => Network::Namespaces(Namespaces::new(size)),
             Ground::Proxies => Network::Proxies(Proxies::new(size)),
         };
-        let cluster = Self {
+        let mut cluster = Self {
             processes: (0..size).map(|_| None).collect(),
             network,
             folder: tempfile::tempdir().expect("a folder"),
             environment: Vec::new(),
         };
+        if std::env::var_os(KEEP).is_some() {
+            cluster.folder.disable_cleanup(true);
+            println!("settings and logs: {}", cluster.folder.path().display());
+        }
         let nodes = (0..size).map(|node| (name(node), vec![cluster.host(node)]));
         let wanted = Wanted {
             authority: "chaos".to_owned(),
@@ -251,7 +259,7 @@ impl Cluster {
                 Ok(client) => return client,
                 Err(error) => assert!(Instant::now() < give_up, "{addresses:?}: {error}"),
             }
-            tokio::time::sleep(POLL).await;
+            pass(POLL).await;
         }
     }
 }

@@ -4,6 +4,7 @@
 use crate::clock::Time;
 use crate::cluster::{Cluster, name};
 use crate::monitor::Monitor;
+use crate::pace::pass;
 use crate::rng::Rng;
 use std::time::Duration;
 
@@ -88,7 +89,8 @@ pub struct Spans {
     /// Of cuts, and of processes that are away.
     pub least: Duration,
     pub most: Duration,
-    /// The longest that a process stands still.
+    /// The shortest and the longest that a process stands still.
+    pub pause_least: Duration,
     pub pause: Duration,
 }
 
@@ -109,10 +111,6 @@ const DROP: Duration = Duration::from_millis(40);
 const DROP_GAP: Duration = Duration::from_millis(200);
 /// Between two wires that are cut or healed one by one.
 const STEP: Duration = Duration::from_millis(150);
-
-async fn pass(span: Duration) {
-    tokio::time::sleep(span).await;
-}
 
 impl Faults<'_> {
     fn span(&mut self) -> Duration {
@@ -147,8 +145,10 @@ impl Faults<'_> {
             Crash | CrashCoordinator => self.crash(node, span).await,
             RestartFast => self.crash(node, Duration::ZERO).await,
             Pause => {
-                let most = self.spans.pause.as_millis() as u64;
-                let span = self.rng.within(1_000.min(most), most);
+                let (least, most) = (self.spans.pause_least, self.spans.pause);
+                let span = self
+                    .rng
+                    .within(least.as_millis() as u64, most.as_millis() as u64);
                 self.stand_still(node, Duration::from_millis(span)).await;
             }
             ShortPause => {

@@ -10,11 +10,17 @@
 
 mod clients;
 mod cluster;
+mod cold_start;
+mod cycles;
 mod faults;
 mod judge;
 mod monitor;
 mod namespaces;
 mod node;
+mod pace;
+mod paused;
+#[cfg(debug_assertions)]
+mod planted;
 mod proxies;
 mod run;
 mod stage;

@@ -4,6 +4,7 @@
 
 use crate::clock::{MS, Time};
 use crate::cluster::{Cluster, name};
+use crate::pace::pass;
 use embergrid::client::{Client, Options, messages as pb};
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -114,7 +115,7 @@ impl Monitor {
             if Instant::now() > give_up {
                 return false;
             }
-            tokio::time::sleep(Duration::from_millis(10)).await;
+            pass(Duration::from_millis(10)).await;
         }
     }
 
@@ -138,7 +139,7 @@ impl Monitor {
                 seen.numbers.push(before.number);
             }
             last = now.filter(|_| unchanged);
-            tokio::time::sleep(ROUND).await;
+            pass(ROUND).await;
         }
     }
 
@@ -174,7 +175,7 @@ impl Monitor {
         let mut views = self.clients[node].watch_topology();
         while !self.is_stopped() {
             let Ok(view) = views.next().await else {
-                tokio::time::sleep(Duration::from_millis(20)).await;
+                pass(Duration::from_millis(20)).await;
                 continue;
             };
             let Some(version) = view.version else {

@@ -11,6 +11,9 @@ use std::path::Path;
 pub const LISTEN: &str = "EMBERGRID_LISTEN";
 /// Its settings file.
 pub const SETTINGS: &str = "EMBERGRID_NODE_SETTINGS";
+/// A fault that the node shall have, as the program itself knows it in debug builds.
+#[cfg(debug_assertions)]
+pub const PLANTED: &str = "EMBERGRID_PLANTED";
 /// What runs the test below and nothing else.
 pub const ARGUMENTS: [&str; 3] = ["node::a_node_of_its_own", "--exact", "--nocapture"];
 
@@ -22,6 +25,10 @@ fn a_node_of_its_own() {
     let file = std::env::var(SETTINGS).expect("the settings of the node");
     let settings = Settings::load(Some(Path::new(&file)), Vec::new(), Vec::new());
     let settings = settings.unwrap_or_else(|problems| panic!("{problems:?}"));
+    #[cfg(debug_assertions)]
+    if let Ok(fault) = std::env::var(PLANTED) {
+        assert!(embergrid::engine::planted::plant_everywhere(&fault));
+    }
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     runtime.block_on(async {
         let listener = TcpListener::bind(&listen).expect("its port is free");

@@ -4,6 +4,7 @@
 //! ends, as a broken wire does with those of a connection that lives on.
 
 use crate::cluster::PATIENCE;
+use crate::pace::pass;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::process::Command;
@@ -212,7 +213,7 @@ async fn pump(
             return;
         };
         if bad {
-            tokio::time::sleep(BAD_DELAY).await;
+            pass(BAD_DELAY).await;
         }
         if count == 0 {
             let _ = to.shutdown().await;

@@ -3,12 +3,13 @@
 use crate::caches::{self, Use};
 use crate::checkers::{Findings, equal_copies};
 use crate::clients::Clients;
-use crate::clock::Time;
+use crate::clock::{MS, Time};
 use crate::cluster::{Cluster, PATIENCE};
 use crate::faults::{self, FaultKind, Faults, Profile, Spans};
 use crate::history::Outcome;
-use crate::judge::{self, copies, stretches};
-use crate::monitor::{Monitor, divisions};
+use crate::judge::{self, Stretch, copies, stretches};
+use crate::monitor::{Heard, Monitor, divisions};
+use crate::pace::pass;
 use crate::record::Record;
 use crate::rng::Rng;
 use crate::stage::Ground;
@@ -24,16 +25,22 @@ pub struct Plan {
     pub seed: u64,
     pub profile: Profile,
     pub nodes: usize,
-    /// How long there are faults. A sample has each kind once.
+    /// The faults, each once before any comes again.
+    pub kinds: Vec<FaultKind>,
+    /// How long there are faults; absent: until each came once.
     pub time: Option<Duration>,
     pub spans: Spans,
     pub ack_timeout: Duration,
     pub workers: usize,
     pub think: Duration,
+    /// How long copies may take until they are equal.
+    pub patience: Duration,
     /// What nodes are given in their environment.
     pub environment: Option<(&'static str, String)>,
 }
 
+/// A node that learns of another primary forwards to it after 10 ms.
+const FORWARDED_AGAIN: Time = 8 * MS;
 const PARTITIONS: u32 = 16;
 /// Clients go on for so long after the last fault.
 const AFTERWARDS: Duration = Duration::from_millis(300);
@@ -45,12 +52,15 @@ impl Plan {
             seed,
             profile,
             nodes: 3,
+            kinds: faults::kinds(profile).to_vec(),
             time: None,
             spans: Spans {
                 least: Duration::from_millis(400),
                 most: Duration::from_millis(900),
+                pause_least: Duration::from_millis(700),
                 pause: Duration::from_millis(1_200),
             },
+            patience: PATIENCE,
             ack_timeout: Duration::from_millis(400),
             workers: 6,
             think: Duration::from_millis(20),
@@ -72,6 +82,7 @@ impl Plan {
             spans: Spans {
                 least: Duration::from_millis(500),
                 most: Duration::from_millis(rng.within(2_000, 8_000)),
+                pause_least: Duration::from_secs(1),
                 pause: Duration::from_millis([3_000, 8_000, 30_000][rng.index(3)]),
             },
             ack_timeout: Duration::from_millis([1_000, 2_000][rng.index(2)]),
@@ -91,6 +102,8 @@ pub struct Report {
     pub acknowledged: u64,
     pub failed: u64,
     pub unknown: u64,
+    /// Every view that a node told.
+    pub heard: Vec<Heard>,
     /// From the last fault until the cluster was whole, and until all copies were equal.
     pub whole_after: Duration,
     pub equal_after: Duration,
@@ -180,10 +193,10 @@ async fn play(plan: Plan, ground: Ground) -> Report {
     record.faults_end = clients.now();
     settle(&mut cluster, &monitor).await;
     let whole_after = over.elapsed();
-    tokio::time::sleep(AFTERWARDS).await;
+    pass(AFTERWARDS).await;
     clients.stop();
     workers.join_all().await;
-    let broken = compare(&clients, &mut record).await;
+    let broken = compare(&clients, &mut record, plan.patience).await;
     let equal_after = over.elapsed();
     monitor.stop();
     finish(
@@ -197,7 +210,7 @@ async fn play(plan: Plan, ground: Ground) -> Report {
     )
 }
 
-fn empty(plan: &Plan, caches: &[(Use, CacheSettings)]) -> Record {
+pub fn empty(plan: &Plan, caches: &[(Use, CacheSettings)]) -> Record {
     let mut record = Record {
         profile: plan.profile,
         nodes: plan.nodes,
@@ -237,7 +250,7 @@ async fn disturb(
         pauses: Vec::new(),
     };
     loop {
-        let mut deck: Vec<FaultKind> = faults::kinds(plan.profile).to_vec();
+        let mut deck: Vec<FaultKind> = plan.kinds.clone();
         faults.rng.shuffle(&mut deck);
         for kind in deck {
             match kind.ends_processes() || plan.profile != Profile::Split {
@@ -266,9 +279,13 @@ async fn disturb(
 }
 
 /// Reads every key at every node until all answer the same, then once more for the history.
-async fn compare(clients: &Arc<Clients>, record: &mut Record) -> Vec<String> {
+pub async fn compare(
+    clients: &Arc<Clients>,
+    record: &mut Record,
+    patience: Duration,
+) -> Vec<String> {
     let keys: BTreeSet<(usize, Blob)> = clients.keys_since(0);
-    let give_up = Instant::now() + PATIENCE;
+    let give_up = Instant::now() + patience;
     let mut broken;
     loop {
         let read = clients.read_everywhere(keys.clone(), false).await;
@@ -285,7 +302,7 @@ async fn compare(clients: &Arc<Clients>, record: &mut Record) -> Vec<String> {
     broken
 }
 
-fn finish(
+pub fn finish(
     plan: Plan,
     ground: Ground,
     mut record: Record,
@@ -306,8 +323,12 @@ fn finish(
             Outcome::Unknown => counts[2] += u64::from(call.is_write()),
         }
     }
-    record.doubt_repeated_calls();
-    let mut findings = judge::judge(&record, &stretches(&seen.whole, &seen.numbers));
+    let stretches = stretches(&seen.whole, &seen.numbers);
+    record.doubt_repeated_calls(FORWARDED_AGAIN, |call| {
+        let calm = |(from, until): &Stretch| call.invoked >= *from && call.responded <= *until;
+        stretches.iter().any(calm)
+    });
+    let mut findings = judge::judge(&record, &stretches);
     let liveness = Findings {
         judged: 1,
         violations: broken,
@@ -322,6 +343,7 @@ fn finish(
         acknowledged: counts[0],
         failed: counts[1],
         unknown: counts[2],
+        heard: seen.heard.clone(),
         whole_after,
         equal_after,
     }

@@ -1,5 +1,6 @@
 //! What runs did and found, for people: a line for each, and their sum.
 
+use crate::checkers::linear;
 use crate::run::Report;
 use std::collections::BTreeMap;
 
@@ -80,9 +81,10 @@ impl Table {
             return;
         }
         self.broken += 1;
+        let history = write_down(report);
         let shown: Vec<&str> = broken.iter().take(SHOWN_MAX).map(String::as_str).collect();
         println!(
-            "seed {} broke {} times:\n{}\n  again: EMBERGRID_SEED={} cargo test --test chaos faults -- --nocapture",
+            "seed {} broke {} times:\n{}\n  all calls: {history}\n  again: EMBERGRID_SEED={} cargo test --test chaos faults -- --nocapture",
             report.plan.seed,
             broken.len(),
             shown.join("\n"),
@@ -101,5 +103,31 @@ impl Table {
         for (name, (judged, undecided)) in &self.judged {
             println!("  {name}: {judged} judged, {undecided} undecided");
         }
+    }
+}
+
+/// Every call of a run with what disturbed it, by key, in a file; returns where that is.
+fn write_down(report: &Report) -> String {
+    let record = &report.record;
+    let mut lines: Vec<String> = record
+        .faults
+        .iter()
+        .map(|(at, kind, node)| format!("at {at} {kind:?} (n{node})"))
+        .collect();
+    lines.extend(report.heard.iter().map(|heard| {
+        let (at, node, number) = (heard.at, heard.node, heard.version.number);
+        format!("at {at} n{node} has view {number}: {:?}", heard.members)
+    }));
+    let mut calls: Vec<_> = record.history.calls.iter().collect();
+    calls.sort_by_key(|call| (call.cache, call.key().cloned(), call.invoked));
+    lines.extend(calls.iter().map(|call| {
+        let key = call.key();
+        format!("cache {} {key:?} {}", call.cache, linear::line(call))
+    }));
+    let name = format!("chaos-{}-{:?}.txt", report.plan.seed, report.plan.profile);
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(name);
+    match std::fs::write(&path, lines.join("\n")) {
+        Ok(()) => path.display().to_string(),
+        Err(error) => format!("not written: {error}"),
     }
 }

@@ -1,7 +1,7 @@
 //! All that is known of a run when it is over: what the checkers judge. Plain data, so that a
 //! checker's own test can make up a bad one by hand.
 
-use crate::clock::{MS, Time};
+use crate::clock::Time;
 use crate::faults::FaultKind;
 use crate::history::{Call, History, Outcome};
 use crate::shell::Delivery;
@@ -110,9 +110,6 @@ pub struct Record {
     pub hash: u64,
 }
 
-/// No node forwards a request a second time within this.
-const FORWARDED_AGAIN: Time = 200 * MS;
-
 impl Record {
     /// Whether the cluster was whole at a moment between the two.
     pub fn whole_between(&self, from: Time, until: Time) -> bool {
@@ -142,15 +139,16 @@ impl Record {
     }
 
     /// A request id is known to one side of a split only: what was sent more than once in a run
-    /// that divided, by its client or, after a while, by the node that forwards it, may have been
-    /// applied on each side, whatever the last answer said.
-    pub fn doubt_repeated_calls(&mut self) {
+    /// that divided, by its client or by the node that forwards it, may have been applied on each
+    /// side, whatever the last answer said. No node forwards a second time within
+    /// `forwarded_again`, nor where nothing happened meanwhile.
+    pub fn doubt_repeated_calls(&mut self, forwarded_again: Time, calm: impl Fn(&Call) -> bool) {
         if self.profile != Profile::Split && !self.was_divided() {
             return;
         }
         for call in self.history.calls.iter_mut() {
-            let waited = call.responded - call.invoked > FORWARDED_AGAIN;
-            let again = waited && call.request.request_id.is_some();
+            let waited = call.responded - call.invoked > forwarded_again;
+            let again = waited && call.request.request_id.is_some() && !calm(call);
             if call.is_write() && (call.attempts > 1 || again) {
                 call.outcome = Outcome::Unknown;
                 call.responded = Time::MAX;

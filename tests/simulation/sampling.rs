@@ -7,6 +7,8 @@ use crate::world::{Happening, World};
 use embergrid::types::{CacheMode, Role, View};
 use std::sync::Arc;
 
+/// No node forwards a request a second time within this.
+const FORWARDED_AGAIN: Time = 200 * MS;
 const SAMPLE_INTERVAL: Time = 100 * MS;
 
 impl Record {
@@ -137,7 +139,7 @@ impl World {
     }
 
     pub fn collect_end(&mut self) {
-        self.record.doubt_repeated_calls();
+        self.record.doubt_repeated_calls(FORWARDED_AGAIN, |_| false);
         self.record.final_views = self
             .nodes
             .iter()

@@ -1,0 +1,89 @@
+//! Proves that the harness can catch: nodes with a fault planted in their engine, and the checker
+//! that sees it. In debug builds only: no other program has the faults.
+
+use crate::faults::{FaultKind, Profile};
+use crate::node::PLANTED;
+use crate::run::{Plan, run};
+use crate::setting;
+use crate::stage::on_best_ground;
+use std::time::Duration;
+
+/// Runs that are tried until a checker finds the fault.
+const TRIES: u64 = 5;
+
+/// A fault, what meets it, and who must see it.
+struct Case(
+    &'static str,
+    Profile,
+    &'static [FaultKind],
+    &'static [&'static str],
+);
+
+use FaultKind::{Crash, Pause, SplitHalf, SplitOne};
+
+/// What needs nothing but users to be seen, so that one run will do.
+const SURE: &[Case] = &[
+    Case("SkipRequestIds", Profile::Undivided, &[], &["8 ", "7 "]),
+    Case("SkipUpdates", Profile::Undivided, &[], &["10 "]),
+];
+
+/// What needs a fault at the right moment.
+const REST: &[Case] = &[
+    Case("TakeTwice", Profile::Undivided, &[], &["6 ", "7 "]),
+    Case(
+        "ServePending",
+        Profile::Undivided,
+        &[FaultKind::BadWires],
+        &["7 "],
+    ),
+    Case(
+        "ForgetTombstones",
+        Profile::Split,
+        &[SplitHalf, SplitOne],
+        &["2 ", "3 "],
+    ),
+    Case(
+        "UpdateBeatsRemove",
+        Profile::Split,
+        &[SplitHalf, SplitOne],
+        &["3 "],
+    ),
+    Case(
+        "AckBeforeReplicas",
+        Profile::Undivided,
+        &[Crash, Crash],
+        &["1 ", "7 "],
+    ),
+    Case(
+        "ServeWithoutLease",
+        Profile::Undivided,
+        &[Pause, Pause],
+        &["7 "],
+    ),
+];
+
+#[test]
+fn planted_faults_are_caught() {
+    on_best_ground("planted::planted_faults_are_caught", |ground| {
+        let rest = match setting("EMBERGRID_PLANTED_ALL") {
+            Some(1..) => REST,
+            _ => &[],
+        };
+        for Case(fault, profile, kinds, checkers) in SURE.iter().chain(rest) {
+            let caught = (0..TRIES).find(|seed| {
+                let mut plan = Plan::sample(*seed, *profile);
+                plan.kinds = kinds.to_vec();
+                plan.environment = Some((PLANTED, (*fault).to_owned()));
+                plan.workers = 12;
+                plan.think = Duration::from_millis(4);
+                plan.patience = Duration::from_secs(1);
+                let report = run(plan, ground);
+                report.count(checkers) > 0
+            });
+            match caught {
+                Some(tries) => println!("{fault} was caught by {checkers:?} in run {tries}"),
+                None => panic!("{fault} was not caught by {checkers:?} in {TRIES} runs"),
+            }
+        }
+    });
+}
