@@ -119,8 +119,8 @@ fn log_to_standard_error() -> Result<(), Failure> {
     Ok(())
 }
 
-/// The variable by which a test of the checkers names a fault of [`crate::engine::planted`]. In
-/// debug builds only: no other has the faults.
+/// The variable by which a test of the checkers names a fault of the engine. In debug builds
+/// only: no other has the faults.
 #[cfg(debug_assertions)]
 const PLANTED_VARIABLE: &str = "EMBERGRID_PLANTED";
 
@@ -129,7 +129,7 @@ fn plant_fault() -> Result<(), Failure> {
     let Ok(name) = std::env::var(PLANTED_VARIABLE) else {
         return Ok(());
     };
-    if !crate::engine::planted::plant_everywhere(&name) {
+    if !crate::node::plant_everywhere(&name) {
         let text = format!("{PLANTED_VARIABLE}: no fault is called {name:?}");
         return Err(Failure::usage(text));
     }

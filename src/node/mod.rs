@@ -29,3 +29,7 @@ pub use sessions::PeerSession;
 pub use start::Node;
 pub use stats::{CertificateStats, Stats};
 pub use watch::WatchItem;
+
+/// Faults that tests plant, in debug builds only.
+#[cfg(debug_assertions)]
+pub use crate::engine::planted::plant_everywhere;

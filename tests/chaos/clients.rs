@@ -16,9 +16,10 @@ use embergrid::types::{
     Blob, CacheSettings, Condition, Expiry, KeyOperation, Operation, Reply, Request,
     TopologyVersion, cache::partition_of,
 };
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// A write with a request id is tried so often by its caller.
@@ -161,7 +162,7 @@ impl Clients {
 
     /// Which nodes there is any point in asking.
     pub fn set_up(&self, up: BTreeSet<usize>) {
-        *self.up.lock().unwrap() = up;
+        *self.up.lock() = up;
     }
 
     pub fn stop(&self) {
@@ -171,7 +172,7 @@ impl Clients {
     /// Lets calls begin, or none; closed means that none is under way.
     pub async fn set_closed(&self, closed: bool) {
         self.closed.store(closed, Ordering::SeqCst);
-        while closed && self.state.lock().unwrap().under_way > 0 {
+        while closed && self.state.lock().under_way > 0 {
             pass(Duration::from_millis(1)).await;
         }
     }
@@ -181,21 +182,16 @@ impl Clients {
         while !self.stopped.load(Ordering::Relaxed) {
             if let Some((access, index, patience)) = self.next(number) {
                 self.make(access, index, patience).await;
-                self.state.lock().unwrap().under_way -= 1;
+                self.state.lock().under_way -= 1;
             }
-            let think = self
-                .state
-                .lock()
-                .unwrap()
-                .rng
-                .below(self.think.as_micros() as u64);
+            let think = self.state.lock().rng.below(self.think.as_micros() as u64);
             pass(Duration::from_micros(think)).await;
         }
     }
 
     /// Draws the next call and writes it down.
     fn next(&self, number: usize) -> Option<(usize, usize, u32)> {
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.state.lock();
         if self.closed.load(Ordering::SeqCst) {
             return None;
         }
@@ -254,7 +250,7 @@ impl Clients {
     }
 
     fn pick(&self, rng: &mut Rng) -> Option<usize> {
-        let up = self.up.lock().unwrap();
+        let up = self.up.lock();
         let useful: Vec<usize> = (0..self.accesses.len())
             .filter(|access| {
                 let node = self.accesses[*access].node;
@@ -267,7 +263,7 @@ impl Clients {
     /// Makes a call with its repetitions.
     async fn make(&self, mut access: usize, index: usize, attempts_max: u32) {
         let (request, cache) = {
-            let state = self.state.lock().unwrap();
+            let state = self.state.lock();
             let call = &state.calls[index];
             (call.request.clone(), call.cache)
         };
@@ -285,7 +281,7 @@ impl Clients {
                 }
                 Err(_) => Outcome::Unknown,
             };
-            let mut state = self.state.lock().unwrap();
+            let mut state = self.state.lock();
             let call = &mut state.calls[index];
             call.attempts += 1 + u32::from(again);
             call.node = self.node_of(access);
@@ -300,7 +296,7 @@ impl Clients {
 
     async fn end(&self, index: usize, outcome: Outcome) {
         let echo = {
-            let mut state = self.state.lock().unwrap();
+            let mut state = self.state.lock();
             let state = &mut *state;
             let call = &mut state.calls[index];
             if outcome != Outcome::Unknown || !call.is_write() {
@@ -321,14 +317,14 @@ impl Clients {
             if let Ok(reply) = wire::call(client, name, &request).await {
                 let (at, call) = (self.now(), index);
                 let echo = Echo { call, at, reply };
-                self.state.lock().unwrap().echoes.push(echo);
+                self.state.lock().echoes.push(echo);
             }
         }
     }
 
     /// Every key that was called since a point in time: (place of the cache, key).
     pub fn keys_since(&self, since: Time) -> BTreeSet<(usize, Blob)> {
-        let state = self.state.lock().unwrap();
+        let state = self.state.lock();
         let calls = state.calls.iter().filter(|call| call.invoked >= since);
         calls
             .filter_map(|call| Some((call.cache, call.key()?.clone())))
@@ -353,7 +349,7 @@ impl Clients {
             readers.spawn(async move {
                 let mut found = Vec::new();
                 loop {
-                    let Some((cache, key, node)) = wanted.lock().unwrap().pop() else {
+                    let Some((cache, key, node)) = wanted.lock().pop() else {
                         return found;
                     };
                     let get = KeyOperation::Get {
@@ -363,7 +359,7 @@ impl Clients {
                     let call = clients.last_call(cache, &key, get, node).await;
                     found.push((cache, node, key, call.outcome.clone()));
                     if noted {
-                        clients.state.lock().unwrap().calls.push(call);
+                        clients.state.lock().calls.push(call);
                     }
                 }
             });
@@ -428,7 +424,7 @@ impl Clients {
 
     /// What clients asked and what came of it. Taken once, when all have stopped.
     pub fn history(&self) -> (Vec<Call>, Vec<Echo>) {
-        let mut state = self.state.lock().unwrap();
+        let mut state = self.state.lock();
         let state = &mut *state;
         (
             std::mem::take(&mut state.calls),

@@ -193,7 +193,7 @@ impl Faults<'_> {
     }
 
     fn coordinator(&self) -> Option<usize> {
-        let seen = self.monitor.seen.lock().unwrap();
+        let seen = self.monitor.seen.lock();
         let oldest = seen.heard.iter().max_by_key(|heard| heard.version.number)?;
         let wanted = oldest.version.coordinator_id;
         (0..self.cluster.size()).find(|node| embergrid::types::NodeId::of(&name(*node)).0 == wanted)

@@ -6,9 +6,10 @@ use crate::clock::{MS, Time};
 use crate::cluster::{Cluster, name};
 use crate::pace::pass;
 use embergrid::client::{Client, Options, messages as pb};
+use parking_lot::Mutex;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// Between two rounds.
@@ -96,7 +97,7 @@ impl Monitor {
 
     /// Something was done, or is about to be.
     pub fn disturb(&self, cluster: &Cluster, disturbed: bool) {
-        let mut situation = self.situation.lock().unwrap();
+        let mut situation = self.situation.lock();
         let nodes = 0..cluster.size();
         situation.number += 1;
         situation.up = nodes.clone().filter(|node| cluster.up(*node)).collect();
@@ -106,10 +107,10 @@ impl Monitor {
 
     /// Waits until the cluster is whole as it is now. False: not in time.
     pub async fn wait_until_whole(&self, limit: Duration) -> bool {
-        let number = self.situation.lock().unwrap().number;
+        let number = self.situation.lock().number;
         let give_up = Instant::now() + limit;
         loop {
-            if self.seen.lock().unwrap().numbers.last() == Some(&number) {
+            if self.seen.lock().numbers.last() == Some(&number) {
                 return true;
             }
             if Instant::now() > give_up {
@@ -124,7 +125,7 @@ impl Monitor {
     async fn look(self: Arc<Self>) {
         let mut last = None;
         while !self.is_stopped() {
-            let before = self.situation.lock().unwrap().clone();
+            let before = self.situation.lock().clone();
             let begin = self.now();
             let agreed = if before.disturbed {
                 None
@@ -132,9 +133,9 @@ impl Monitor {
                 self.agreed(&before.up).await
             };
             let now = agreed.map(|version| (before.number, version));
-            let unchanged = *self.situation.lock().unwrap() == before;
+            let unchanged = *self.situation.lock() == before;
             if unchanged && now.is_some() && now == last {
-                let mut seen = self.seen.lock().unwrap();
+                let mut seen = self.seen.lock();
                 seen.whole.push(begin);
                 seen.numbers.push(before.number);
             }
@@ -188,7 +189,7 @@ impl Monitor {
                 version,
                 members: members.collect(),
             };
-            self.seen.lock().unwrap().heard.push(heard);
+            self.seen.lock().heard.push(heard);
         }
     }
 }

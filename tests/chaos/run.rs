@@ -71,7 +71,7 @@ impl Plan {
     /// A long run under the default timeouts.
     pub fn long(seed: u64, time: Duration) -> Self {
         let mut rng = Rng::stream(seed, "plan");
-        let profile = if seed % 2 == 0 {
+        let profile = if seed.is_multiple_of(2) {
             Profile::Undivided
         } else {
             Profile::Split
@@ -312,7 +312,7 @@ pub fn finish(
     [whole_after, equal_after]: [Duration; 2],
 ) -> Report {
     (record.history.calls, record.history.echoes) = clients.history();
-    let seen = monitor.seen.lock().unwrap();
+    let seen = monitor.seen.lock();
     record.whole = seen.whole.clone();
     record.divided = divisions(&seen.heard, clients.now());
     let mut counts = [0; 3];

@@ -183,7 +183,7 @@ pub fn settings(cache: &CacheSettings) -> pb::CacheSettings {
         name: cache.name.clone(),
         mode: mode.into(),
         write_synchronization_mode: synchronization.into(),
-        backups: Some(cache.backups.into()),
+        backups: Some(cache.backups),
         partitions: cache.partitions,
         removes_are_final: cache.removes_are_final,
         near_bytes_max: cache.near_bytes_max,
