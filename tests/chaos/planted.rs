@@ -29,11 +29,16 @@ const SURE: &[Case] = &[
 
 /// What needs a fault at the right moment.
 const REST: &[Case] = &[
-    Case("TakeTwice", Profile::Undivided, &[], &["6 ", "7 "]),
+    Case(
+        "TakeTwice",
+        Profile::Undivided,
+        &[FaultKind::BadWires],
+        &["6 ", "7 "],
+    ),
     Case(
         "ServePending",
         Profile::Undivided,
-        &[FaultKind::BadWires],
+        &[FaultKind::BadWires, FaultKind::BadWires],
         &["7 "],
     ),
     Case(
@@ -76,6 +81,9 @@ fn planted_faults_are_caught() {
                 plan.environment = Some((PLANTED, (*fault).to_owned()));
                 plan.workers = 12;
                 plan.think = Duration::from_millis(4);
+                plan.spans.least = Duration::from_millis(1_500);
+                plan.spans.most = Duration::from_secs(3);
+                plan.afterwards = Duration::from_secs(2);
                 plan.patience = Duration::from_secs(1);
                 let report = run(plan, ground);
                 report.count(checkers) > 0

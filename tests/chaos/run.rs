@@ -33,6 +33,8 @@ pub struct Plan {
     pub ack_timeout: Duration,
     pub workers: usize,
     pub think: Duration,
+    /// How long clients go on after the last fault.
+    pub afterwards: Duration,
     /// How long copies may take until they are equal.
     pub patience: Duration,
     /// What nodes are given in their environment.
@@ -42,8 +44,6 @@ pub struct Plan {
 /// A node that learns of another primary forwards to it after 10 ms.
 const FORWARDED_AGAIN: Time = 8 * MS;
 const PARTITIONS: u32 = 16;
-/// Clients go on for so long after the last fault.
-const AFTERWARDS: Duration = Duration::from_millis(300);
 
 impl Plan {
     /// A short run with each kind of fault of its profile once.
@@ -55,11 +55,13 @@ impl Plan {
             kinds: faults::kinds(profile).to_vec(),
             time: None,
             spans: Spans {
-                least: Duration::from_millis(400),
-                most: Duration::from_millis(900),
+                // Longer than it takes to be left out of a view.
+                least: Duration::from_millis(900),
+                most: Duration::from_millis(1_400),
                 pause_least: Duration::from_millis(1_000),
                 pause: Duration::from_millis(1_500),
             },
+            afterwards: Duration::from_millis(300),
             patience: PATIENCE,
             ack_timeout: Duration::from_millis(600),
             workers: 6,
@@ -193,7 +195,7 @@ async fn play(plan: Plan, ground: Ground) -> Report {
     record.faults_end = clients.now();
     settle(&mut cluster, &monitor).await;
     let whole_after = over.elapsed();
-    pass(AFTERWARDS).await;
+    pass(plan.afterwards).await;
     clients.stop();
     workers.join_all().await;
     let broken = compare(&clients, &mut record, plan.patience).await;
