@@ -144,6 +144,30 @@ impl Monitor {
         }
     }
 
+    /// What each node says of the cluster, for people.
+    pub async fn describe(&self) -> String {
+        let mut lines = Vec::new();
+        for (node, client) in self.clients.iter().enumerate() {
+            let told = match client.partition_table("").await {
+                Err(error) => error.to_string(),
+                Ok(table) => {
+                    let members = table.nodes.iter().map(|node| node.consistent_id.as_str());
+                    let partitions = || table.caches.iter().flat_map(|cache| &cache.partitions);
+                    format!(
+                        "view {:?} of {:?}, {} partitions load, {} merge, {} are lost",
+                        table.version.map(|version| version.number),
+                        members.collect::<Vec<_>>(),
+                        partitions().filter(|one| !one.loading.is_empty()).count(),
+                        partitions().filter(|one| one.merging).count(),
+                        partitions().filter(|one| one.lost).count(),
+                    )
+                }
+            };
+            lines.push(format!("  {}: {told}", name(node)));
+        }
+        lines.join("\n")
+    }
+
     /// The version that all these nodes have, if it is a view of all of them in which nothing is on
     /// the move.
     async fn agreed(&self, up: &BTreeSet<usize>) -> Option<pb::TopologyVersion> {

@@ -169,10 +169,10 @@ pub async fn settle(cluster: &mut Cluster, monitor: &Monitor) {
     if let Some(words) = cluster.ended() {
         panic!("{words}");
     }
-    assert!(
-        whole,
-        "the cluster is not whole {PATIENCE:?} after the fault"
-    );
+    if !whole {
+        let told = monitor.describe().await;
+        panic!("the cluster is not whole {PATIENCE:?} after the fault:\n{told}");
+    }
 }
 
 async fn play(plan: Plan, ground: Ground) -> Report {
