@@ -14,7 +14,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// How long a condition may take on a busy machine.
-pub const PATIENCE: Duration = Duration::from_secs(90);
+pub const PATIENCE: Duration = Duration::from_secs(180);
 /// Between two looks at a condition.
 pub const POLL: Duration = Duration::from_millis(20);
 
@@ -224,7 +224,8 @@ impl Cluster {
         }
     }
 
-    pub fn set_bad(&mut self, bad: bool) {
+    /// Makes all wires slow, or well again. False: this network cannot.
+    pub fn set_bad(&mut self, bad: bool) -> bool {
         match &mut self.network {
             Network::Namespaces(network) => network.set_bad(bad),
             Network::Proxies(network) => network.set_bad(bad),

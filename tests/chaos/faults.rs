@@ -156,9 +156,14 @@ impl Faults<'_> {
                 self.stand_still(node, Duration::from_millis(span)).await;
             }
             BadWires => {
-                self.cluster.set_bad(true);
-                pass(span).await;
+                let bad = self.cluster.set_bad(true);
+                if bad {
+                    pass(span).await;
+                }
                 self.cluster.set_bad(false);
+                if !bad {
+                    return false;
+                }
             }
             Drops => self.drops(&order).await,
             Reset => {

@@ -116,27 +116,21 @@ impl Namespaces {
         ip(None, &rules);
     }
 
-    /// Makes all wires slow and lossy, or well again.
-    pub fn set_bad(&self, bad: bool) {
-        for node in 0..self.nodes {
-            let wire = wire(node);
-            let tc = |what: &[&str]| {
-                let mut tc = Command::new("tc");
-                tc.args([
-                    "qdisc",
-                    if bad { "add" } else { "del" },
-                    "dev",
-                    &wire,
-                    "root",
-                ]);
-                tc.args(what).stderr(Stdio::null());
-                tc.status().is_ok_and(|status| status.success())
-            };
-            if !bad {
-                tc(&[]);
-            } else if !tc(&[&NETEM[..], &["1%"]].concat()) {
-                tc(&SLOW);
+    /// Makes all wires slow and lossy, or well again. False: this system has no such queue.
+    pub fn set_bad(&self, bad: bool) -> bool {
+        let tc = |wire: &str, what: &[&str]| {
+            let act = if bad { "add" } else { "del" };
+            let mut tc = Command::new("tc");
+            tc.args(["qdisc", act, "dev", wire, "root"]).args(what);
+            tc.stderr(Stdio::null());
+            tc.status().is_ok_and(|status| status.success())
+        };
+        let mut wires = (0..self.nodes).map(wire);
+        match bad {
+            true => {
+                wires.all(|wire| tc(&wire, &[&NETEM[..], &["1%"]].concat()) || tc(&wire, &SLOW))
             }
+            false => wires.all(|wire| tc(&wire, &[])),
         }
     }
 }

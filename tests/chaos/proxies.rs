@@ -115,8 +115,9 @@ impl Proxies {
         });
     }
 
-    pub fn set_bad(&self, bad: bool) {
+    pub fn set_bad(&self, bad: bool) -> bool {
         self.rules.send_modify(|rules| rules.bad = bad);
+        true
     }
 
     /// Resets all connections between two nodes.
