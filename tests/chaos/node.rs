@@ -33,10 +33,15 @@ fn a_node_of_its_own() {
     runtime.block_on(async {
         let listener = TcpListener::bind(&listen).expect("its port is free");
         let node = Node::start_on(&settings, listener).expect("it starts");
-        let orders = tokio::task::spawn_blocking(|| std::io::stdin().read(&mut [0]));
+        // A thread that nobody waits for: reading standard input cannot be cancelled.
+        let (ended, stop) = tokio::sync::oneshot::channel();
+        std::thread::spawn(move || {
+            let _ = std::io::stdin().read(&mut [0]);
+            let _ = ended.send(());
+        });
         tokio::select! {
             ended = node.run_until_stopped() => ended.expect("a cluster"),
-            _ = orders => {}
+            _ = stop => {}
         }
     });
 }

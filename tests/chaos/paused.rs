@@ -4,12 +4,17 @@
 
 use crate::clock::{MS, Time};
 use crate::faults::{FaultKind, Profile};
-use crate::history::Outcome;
+use crate::history::Call;
 use crate::run::{Plan, Report, run};
 use crate::setting;
 use crate::stage::on_best_ground;
 use crate::table::Table;
 use std::time::Duration;
+
+/// A call that waited.
+const LONG: Time = 500 * MS;
+/// What counts for one that was never answered.
+const PATIENCE: Time = 10_000 * MS;
 
 #[test]
 fn a_node_that_stood_still_serves_nothing_stale() {
@@ -33,33 +38,27 @@ fn a_node_that_stood_still_serves_nothing_stale() {
     );
 }
 
-/// How long calls at the other nodes took while one stood still.
+/// How long calls at the other nodes took that were begun while one stood still.
 fn tell(report: &Report) {
     let (from, until, paused) = report.record.pauses[0];
-    let calls = report.record.history.calls.iter();
-    let during: Vec<(Time, Time, bool)> = calls
-        .filter(|call| call.node != paused && call.invoked < until && call.responded > from)
-        .map(|call| {
-            let answered = matches!(call.outcome, Outcome::Ok(_));
-            (call.invoked, call.responded, answered)
-        })
-        .collect();
-    let long = |(invoked, responded, _): &&(Time, Time, bool)| responded - invoked > 500 * MS;
-    let longest = during.iter().filter(|call| call.1 < Time::MAX);
-    let longest = longest.map(|call| call.1 - call.0).max().unwrap_or(0);
-    let last_long = during
+    let calls: Vec<&Call> = report
+        .calls
         .iter()
-        .filter(long)
-        .map(|call| call.0 - call.0.min(from))
-        .max();
+        .filter(|call| call.node != paused && call.invoked >= from && call.invoked < until)
+        .collect();
+    let answered = calls.iter().filter(|call| call.reply().is_some());
+    let took = |call: &Call| call.responded.min(until + PATIENCE) - call.invoked;
+    let long: Vec<&&Call> = calls.iter().filter(|call| took(call) > LONG).collect();
+    let last_long = long.iter().map(|call| call.invoked - from).max();
     println!(
-        "a node stood still for {} ms: {} calls at the others meanwhile, {} answered; the longest \
-         took {} ms; {} took more than 500 ms, the last of them begun {} ms after the pause began",
+        "a node stood still for {} ms: {} calls at others meanwhile, {} answered; the longest took \
+         {} ms; {} took more than {} ms, the last of them begun {} ms after the pause",
         (until - from) / MS,
-        during.len(),
-        during.iter().filter(|call| call.2).count(),
-        longest / MS,
-        during.iter().filter(long).count(),
+        calls.len(),
+        answered.count(),
+        calls.iter().map(|call| took(call)).max().unwrap_or(0) / MS,
+        long.len(),
+        LONG / MS,
         last_long.unwrap_or(0) / MS,
     );
 }

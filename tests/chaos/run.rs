@@ -6,14 +6,14 @@ use crate::clients::Clients;
 use crate::clock::{MS, Time};
 use crate::cluster::{Cluster, PATIENCE};
 use crate::faults::{self, FaultKind, Faults, Profile, Spans};
-use crate::history::Outcome;
+use crate::history::{Call, Outcome};
 use crate::judge::{self, Stretch, copies, stretches};
 use crate::monitor::{Heard, Monitor, divisions};
 use crate::pace::pass;
 use crate::record::Record;
 use crate::rng::Rng;
 use crate::stage::Ground;
-use crate::wire;
+use embergrid::service::cluster::settings::encode;
 use embergrid::types::{Blob, CacheSettings};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -104,6 +104,8 @@ pub struct Report {
     pub acknowledged: u64,
     pub failed: u64,
     pub unknown: u64,
+    /// All calls as clients were answered; the checkers doubt some answers over a split.
+    pub calls: Vec<Call>,
     /// Every view that a node told.
     pub heard: Vec<Heard>,
     /// From the last fault until the cluster was whole, and until all copies were equal.
@@ -151,7 +153,7 @@ pub async fn begin(
     let caches = caches::all(PARTITIONS);
     let client = cluster.client(&[0], Default::default()).await;
     for (_, settings) in &caches {
-        let made = client.create_cache(wire::settings(settings)).await;
+        let made = client.create_cache(encode(settings)).await;
         made.expect("a cache is created");
     }
     settle(&mut cluster, &monitor).await;
@@ -325,6 +327,7 @@ pub fn finish(
             Outcome::Unknown => counts[2] += u64::from(call.is_write()),
         }
     }
+    let calls = record.history.calls.clone();
     let stretches = stretches(&seen.whole, &seen.numbers);
     record.doubt_repeated_calls(FORWARDED_AGAIN, |call| {
         let calm = |(from, until): &Stretch| call.invoked >= *from && call.responded <= *until;
@@ -345,6 +348,7 @@ pub fn finish(
         acknowledged: counts[0],
         failed: counts[1],
         unknown: counts[2],
+        calls,
         heard: seen.heard.clone(),
         whole_after,
         equal_after,

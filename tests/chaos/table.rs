@@ -118,7 +118,7 @@ fn write_down(report: &Report) -> String {
         let (at, node, number) = (heard.at, heard.node, heard.version.number);
         format!("at {at} n{node} has view {number}: {:?}", heard.members)
     }));
-    let mut calls: Vec<_> = record.history.calls.iter().collect();
+    let mut calls: Vec<_> = report.calls.iter().collect();
     calls.sort_by_key(|call| (call.cache, call.key().cloned(), call.invoked));
     lines.extend(calls.iter().map(|call| {
         let key = call.key();

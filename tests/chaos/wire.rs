@@ -3,8 +3,8 @@
 use embergrid::client::{Client, messages as pb};
 use embergrid::error::{Error, Result};
 use embergrid::types::{
-    Blob, CacheMode, CacheSettings, Change, ClusterTime, Condition, EntryView, Expiry,
-    KeyOperation, Operation, Reply, Request, WriteSynchronizationMode,
+    Blob, Change, ClusterTime, Condition, EntryView, Expiry, KeyOperation, Operation, Reply,
+    Request,
 };
 
 /// Makes one call.
@@ -164,29 +164,5 @@ fn change_of(change: Change) -> pb::modify_request::Change {
             at_least_zero,
             wrap,
         }),
-    }
-}
-
-/// The settings of a cache as a client creates it.
-pub fn settings(cache: &CacheSettings) -> pb::CacheSettings {
-    let mode = match cache.mode {
-        CacheMode::Local => pb::CacheMode::Local,
-        CacheMode::Replicated => pb::CacheMode::Replicated,
-        CacheMode::Partitioned => pb::CacheMode::Partitioned,
-    };
-    let synchronization = match cache.write_synchronization {
-        WriteSynchronizationMode::FullSync => pb::WriteSynchronizationMode::FullSync,
-        WriteSynchronizationMode::PrimarySync => pb::WriteSynchronizationMode::PrimarySync,
-        WriteSynchronizationMode::FullAsync => pb::WriteSynchronizationMode::FullAsync,
-    };
-    pb::CacheSettings {
-        name: cache.name.clone(),
-        mode: mode.into(),
-        write_synchronization_mode: synchronization.into(),
-        backups: Some(cache.backups),
-        partitions: cache.partitions,
-        removes_are_final: cache.removes_are_final,
-        near_bytes_max: cache.near_bytes_max,
-        ..pb::CacheSettings::default()
     }
 }

@@ -4,7 +4,7 @@
 pub mod describe;
 mod given_up;
 mod restarts;
-mod settings;
+pub mod settings;
 
 use super::deadline::CallTime;
 use super::decode;
