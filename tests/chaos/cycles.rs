@@ -44,7 +44,7 @@ async fn split_and_heal(ground: Ground) {
     plan.nodes = NODES;
     if cycles.is_some() {
         plan.spans.most = Duration::from_secs(5);
-        plan.ack_timeout = Duration::from_secs(1);
+        plan.ack_timeout = Duration::from_secs(2);
     }
     let mut rng = Rng::stream(plan.seed, "cycles");
     let (mut cluster, monitor, caches, _) = begin(ground, NODES, plan.ack_timeout, None).await;
@@ -76,6 +76,9 @@ async fn split_and_heal(ground: Ground) {
         clients.set_closed(true).await;
         wait_until_equal(&clients, &mut record, since).await;
         times.push(healed.elapsed());
+        if cycles.is_some() {
+            println!("    cycle {cycle}: equal after {:?}", healed.elapsed());
+        }
         clients.set_closed(false).await;
         settle(&mut cluster, &monitor).await;
     }

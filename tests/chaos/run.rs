@@ -87,7 +87,7 @@ impl Plan {
                 pause_least: Duration::from_secs(1),
                 pause: Duration::from_millis([3_000, 8_000, 30_000][rng.index(3)]),
             },
-            ack_timeout: Duration::from_millis([1_000, 2_000][rng.index(2)]),
+            ack_timeout: Duration::from_secs(2),
             workers: rng.within(6, 12) as usize,
             think: Duration::from_millis(rng.within(4, 20)),
             ..Self::sample(seed, profile)
