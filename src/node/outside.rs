@@ -207,6 +207,14 @@ impl Shell for Outside {
                     "writes may have been lost"
                 );
             }
+            Notice::Reset { cache, partitions } => {
+                counters.partitions_reset.add(partitions);
+                tracing::warn!(
+                    cache = cache.0,
+                    partitions,
+                    "lost partitions begin anew, as the settings of the cache have it"
+                );
+            }
             Notice::Lost {
                 cache,
                 partition,

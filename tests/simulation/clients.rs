@@ -270,7 +270,8 @@ impl World {
             return;
         }
         self.clients.clients[client].call = None;
-        let undivided = self.plan.profile != Profile::Split;
+        let stops = self.plan.caches[self.record.history.calls[index].cache].stops();
+        let undivided = self.plan.profile != Profile::Split || stops;
         if answered && repeatable && undivided && self.clients.rng.percent(8) {
             self.move_client(client);
             self.attempt(client, index, true);

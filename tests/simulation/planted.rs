@@ -65,6 +65,7 @@ fn short(seed: u64, profile: Profile, nodes: usize, faults: Vec<(Time, FaultKind
     let mut plan = Plan::of(seed, profile);
     plan.nodes = nodes;
     plan.client_nodes = 0;
+    plan.without_stopping();
     plan.starts = vec![0; nodes];
     plan.faults = faults;
     plan.clients = 6;

@@ -77,6 +77,9 @@ pub struct Record {
     pub whole: Vec<Time>,
     /// When two servers both served, each in a view without the other: (at, one, other).
     pub divided: Vec<(Time, usize, usize)>,
+    /// When two servers both served caches that stop in a minority, one of them left out of the later
+    /// view of the other: (at, one, other).
+    pub two_majorities: Vec<(Time, usize, usize)>,
     /// Who led a partition in a topology by its messages, and who else did.
     pub leaders: BTreeMap<(CacheId, u32, TopologyVersion), usize>,
     pub rivals: Vec<(CacheId, u32, TopologyVersion, usize, usize)>,
@@ -108,8 +111,11 @@ impl Record {
 
     /// Whether the first took effect before the second, on whatever side of a split each was.
     pub fn surely_before(&self, first: &Call, second: &Call) -> bool {
+        let whole = self.settings[first.cache].stops();
         first.responded < second.invoked
-            && (self.whole_between(first.responded, second.invoked) || same_view(first, second))
+            && (whole
+                || self.whole_between(first.responded, second.invoked)
+                || same_view(first, second))
     }
 
     pub fn settings_of(&self, cache: CacheId) -> Option<&CacheSettings> {
@@ -124,7 +130,8 @@ impl Record {
 
     /// Whether what a cache promises while undivided may be asked of this run up to its end.
     pub fn undivided(&self, cache: usize) -> bool {
-        self.profile != Profile::Split && !self.was_divided() && !self.excused.contains_key(&cache)
+        let whole = self.profile != Profile::Split && !self.was_divided();
+        (whole || self.settings[cache].stops()) && !self.excused.contains_key(&cache)
     }
 }
 

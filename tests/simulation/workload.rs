@@ -45,7 +45,13 @@ const GET: KeyOperation = KeyOperation::Get {
 impl Workload {
     /// The next request of a client, and the cache's place.
     pub fn next(&mut self, plan: &Plan, rng: &mut Rng) -> (usize, Request) {
+        let stopping = plan.caches.iter().position(CacheSettings::stops);
         let cache = match rng.below(24) {
+            // One in three is about those, where there are some.
+            _ if stopping.is_some() && rng.percent(33) => {
+                let first = stopping.unwrap_or_default();
+                first + rng.index(plan.caches.len() - first)
+            }
             0..=5 => 0,
             6..=10 => 1,
             11..=12 => 2,
