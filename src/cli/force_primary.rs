@@ -24,7 +24,7 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
     let client = arguments.connection.client().await?;
     let number = client.force_primary().await?;
     match arguments.connection.output {
-        Output::Json => output::json(&json!({ "topology_version": number, "primary": true })),
+        Output::Json => output::json(&json!({ "topology-version": number, "primary": true })),
         Output::Table => output::line(format!("topology version {number} is primary")),
     }
     Ok(Answer::Yes)

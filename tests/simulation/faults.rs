@@ -111,6 +111,10 @@ impl World {
         };
         let stays = |member| others().any(|other| other.member() == Some(member));
         let mut lost = BTreeSet::new();
+        let holds = |member: Option<embergrid::types::Member>| {
+            let mut gone = gone.iter().map(|node| self.nodes[*node].member());
+            member.is_some() && gone.any(|gone| gone == member)
+        };
         others().find_map(|other| other.view())?;
         for view in self
             .nodes
@@ -120,7 +124,10 @@ impl World {
             for (id, cache) in &view.caches {
                 let kept = cache.table.iter().all(|partition| {
                     let owners = partition.owners.iter();
-                    owners.filter_map(|owner| view.member(*owner)).any(stays)
+                    // What a source knows is nowhere else until it is merged.
+                    let mut sources = partition.sources.iter();
+                    let merging = sources.any(|source| holds(view.member(*source)));
+                    owners.filter_map(|owner| view.member(*owner)).any(stays) && !merging
                 });
                 if !kept && cache.settings.mode != CacheMode::Local {
                     lost.insert(*id);

@@ -103,7 +103,20 @@ impl Plan {
         plan
     }
 
+    /// The servers know their number, and some caches stop in a minority.
+    #[cfg(debug_assertions)]
+    pub fn with_stopping(&mut self) {
+        self.without_stopping();
+        self.quorum_of = Some((self.nodes - self.client_nodes) as u32);
+        let partitions = self.caches[0].partitions;
+        for (of, cache) in caches::stopping(partitions) {
+            self.uses.push(of);
+            self.caches.push(cache);
+        }
+    }
+
     /// Every cache goes on in a minority.
+    #[cfg(debug_assertions)]
     pub fn without_stopping(&mut self) {
         self.quorum_of = None;
         let all = self
@@ -193,6 +206,9 @@ const SPLIT: &[(u64, FaultKind)] = &[
     (1, FaultKind::WallJump),
     (1, FaultKind::Double),
     (1, FaultKind::ShortPause),
+    (2, FaultKind::Crash),
+    (1, FaultKind::RestartFast),
+    (1, FaultKind::Leave),
 ];
 
 const START: &[(u64, FaultKind)] = &[

@@ -2,7 +2,7 @@
 //! partition tables.
 
 use super::Membership;
-use super::quorum::FORCED;
+use super::quorum::{FORCED, Judged};
 use crate::engine::partition_map::{self, CacheInput, Copies};
 use crate::types::message::{Collected, Holdings, KnownCache};
 use crate::types::view::{Departed, ViewCache};
@@ -61,6 +61,28 @@ impl Membership {
                 .map(|(id, _)| *id);
             oldest.map(|id| catalogue.dropped.remove(&id));
         }
+        let caches = self.tables(&mut catalogue, nodes, answers, &judged);
+        View {
+            version,
+            nodes: nodes.to_vec(),
+            caches,
+            dropped: catalogue.dropped,
+            departed: latest(catalogue.departed),
+            draining: catalogue.draining,
+            time_base: self.clock.base(),
+            primary: judged.primary,
+            closed_for: judged.closed_for,
+        }
+    }
+
+    /// The caches of the new view with their tables.
+    fn tables(
+        &self,
+        catalogue: &mut Catalogue,
+        nodes: &[NodeInfo],
+        answers: &BTreeMap<Member, Collected>,
+        judged: &Judged,
+    ) -> BTreeMap<CacheId, ViewCache> {
         let holdings: Vec<&[Holdings]> = nodes
             .iter()
             .map(|node| {
@@ -77,7 +99,7 @@ impl Membership {
             .cloned()
             .collect();
         let mut caches = BTreeMap::new();
-        for (id, known) in catalogue.caches {
+        for (id, known) in std::mem::take(&mut catalogue.caches) {
             let primaries = self.present_primaries(id, nodes);
             let reset = catalogue.reset.contains(&id);
             let stops = known.settings.stops();
@@ -112,17 +134,7 @@ impl Membership {
             };
             caches.insert(id, cache);
         }
-        View {
-            version,
-            nodes: nodes.to_vec(),
-            caches,
-            dropped: catalogue.dropped,
-            departed: latest(catalogue.departed),
-            draining: catalogue.draining,
-            time_base: self.clock.base(),
-            primary: judged.primary,
-            closed_for: judged.closed_for,
-        }
+        caches
     }
 
     fn present_primaries(&self, id: CacheId, nodes: &[NodeInfo]) -> Vec<Option<u16>> {
