@@ -71,8 +71,9 @@ pub struct Grid {
     primary_from: AtomicU64,
     primary_until: AtomicU64,
     served_primary: AtomicBool,
-    /// Something waits for the lease.
+    /// Something waits for the one lease, or for the other.
     waits_for_lease: AtomicBool,
+    waits_for_primary: AtomicBool,
     /// This node has said that it leaves: who waits here must ask elsewhere.
     leaving: AtomicBool,
     /// When the last server left that may return with data; 0: none is out.
@@ -110,6 +111,7 @@ impl Grid {
             primary_until: AtomicU64::new(0),
             served_primary: AtomicBool::new(false),
             waits_for_lease: AtomicBool::new(false),
+            waits_for_primary: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             departed: AtomicU64::new(0),
             membership_due: AtomicU64::new(mono.0),
@@ -251,7 +253,11 @@ impl Grid {
             slot.armed = Some(next);
         }
         if slot.partition.take_waits_for_lease() {
-            self.waits_for_lease.store(true, Ordering::Release);
+            let waits = match cache.settings.stops() {
+                true => &self.waits_for_primary,
+                false => &self.waits_for_lease,
+            };
+            waits.store(true, Ordering::Release);
         }
         let redirected = slot.partition.take_redirected();
         let reports = slot.partition.take_reports();
@@ -293,10 +299,12 @@ impl Grid {
             self.for_each_partition(mono, |partition, cx| partition.unpark(cx));
         }
         let (serves, primary) = (self.serving(mono), self.serving_primary(mono));
-        let opens = primary && !self.served_primary.swap(primary, Ordering::Relaxed);
+        let opened = !self.served_primary.swap(primary, Ordering::Relaxed) && primary;
         // A lease may have lapsed and been renewed with nobody looking in between.
-        let waits = serves && self.waits_for_lease.swap(false, Ordering::AcqRel);
-        if opens || waits {
+        let waited = serves && self.waits_for_lease.swap(false, Ordering::AcqRel);
+        let suffices = primary || (serves && !self.view.load().primary);
+        let waited = waited || (suffices && self.waits_for_primary.swap(false, Ordering::AcqRel));
+        if opened || waited {
             self.for_each_partition(mono, Partition::on_lease);
         }
         if serves != self.served.swap(serves, Ordering::Relaxed) {

@@ -60,7 +60,8 @@ fn held(input: &CacheInput<'_>) -> Held {
         let own = holdings
             .iter()
             .filter(|holdings| holdings.cache == input.id);
-        for (first, count, version) in own.flat_map(|holdings| &holdings.complete) {
+        let runs = own.flat_map(|own| own.complete.iter().map(move |run| (own, run)));
+        for (own, (first, count, version)) in runs {
             let from = (*first as usize).min(copies.len());
             let to = from.saturating_add(*count as usize).min(copies.len());
             // Who was left out of a later primary view does not know what was written there.
@@ -72,11 +73,9 @@ fn held(input: &CacheInput<'_>) -> Held {
                 Copies::OfPrimaryViews { in_force, .. } => in_force.iter().any(left_out),
                 Copies::All | Copies::Resting => false,
             };
-            for (index, partition) in (from..to).zip(&mut copies[from..to]) {
-                let retired = holdings
-                    .iter()
-                    .any(|own| own.cache == input.id && own.retired.contains(&(index as u32)));
-                partition.push((place, *version, !behind && !retired));
+            for (index, partition) in (*first..).zip(&mut copies[from..to]) {
+                let sound = !behind && !own.retired.contains(&index);
+                partition.push((place, *version, sound));
             }
         }
     }

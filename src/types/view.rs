@@ -41,7 +41,7 @@ pub struct Departed {
 }
 
 /// What of a primary view decides which later ones are primary.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct PrimaryView {
     pub version: TopologyVersion,
     /// Its servers, oldest first.
@@ -63,7 +63,7 @@ impl PrimaryView {
 }
 
 /// What a server knows of primary views: a part of each of its acknowledgements.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Primaries {
     /// The last one that was committed, as far as is known.
     pub last: Option<PrimaryView>,

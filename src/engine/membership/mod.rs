@@ -20,7 +20,7 @@ mod joining;
 mod lease;
 mod link;
 mod proposal;
-mod quorum;
+pub mod quorum;
 #[cfg(test)]
 mod timing_tests;
 

@@ -63,6 +63,7 @@ pub const FORCED: u64 = 1 << 32;
 const DRIFT_PART: u64 = 64;
 
 /// What this node knows of primary views.
+#[derive(Clone)]
 pub struct Quorum {
     /// The number of servers; absent: every view is primary.
     of: Option<u32>,
@@ -158,7 +159,8 @@ fn add(views: &mut Vec<PrimaryView>, view: PrimaryView) {
     }
 }
 
-fn unite(known: &mut Primaries, told: &Primaries) {
+/// Adds what another server told.
+pub fn unite(known: &mut Primaries, told: &Primaries) {
     let later = |last: &PrimaryView| {
         let mine = known.last.as_ref().map(|mine| mine.version);
         mine.is_none_or(|mine| mine < last.version)
@@ -174,7 +176,7 @@ fn unite(known: &mut Primaries, told: &Primaries) {
 }
 
 /// Forgets what a later committed view has made superfluous.
-fn prune(known: &mut Primaries) {
+pub fn prune(known: &mut Primaries) {
     let Primaries {
         last,
         prepared,
@@ -193,8 +195,8 @@ fn prune(known: &mut Primaries) {
     leavers.retain(|leaver| servers.contains(leaver));
 }
 
-/// Whether these servers are a primary view, by all that they know.
-fn is_primary(of: u32, servers: &[Member], known: &Primaries) -> bool {
+/// Whether these servers are a primary view, by all that they know; `of`: how many there are in all.
+pub fn is_primary(of: u32, servers: &[Member], known: &Primaries) -> bool {
     let present = |member| servers.contains(&member) || known.leavers.contains(&member);
     let held = |view: &PrimaryView| {
         if planted::is(Fault::HalfIsEnough) {
