@@ -157,6 +157,22 @@
 //! server does so, and client nodes with `force-server-mode`; other client nodes tell nobody of
 //! their cluster. Rejected: a list of all servers in each heartbeat, which grows with the cluster.
 //!
+//! **How does a part of the cluster know that it is the majority?** By the servers of the last primary
+//! view, and of every later one that may have been committed unseen; `engine::membership::quorum` has
+//! the argument. Rejected: a fixed majority of `quorum-of`, with which five servers that have lost two,
+//! one after the other, stop at the next; and a log of views under consensus, beside the two phases.
+//!
+//! **What waits for the lease of who is left out?** Only caches that stop in a minority, at each node,
+//! from the installation of the view on. Rejected: a commit that waits, since all other caches of the
+//! cluster would wait with it.
+//!
+//! **What does a copy count for that was left out?** Nothing while a server may be out that has more,
+//! in caches that stop in a minority: its partition is Lost until that one returns or has surely ended.
+//! Rejected: the best copy at hand, which shows what was overwritten.
+//!
+//! **What is read where a part allows reads only?** What each owner had committed when it was cut off.
+//! Nothing is streamed, loaded or expired there, so that nothing has to be undone when the parts meet.
+//!
 //! **When may a partition's machine be made?** With its cache. An empty one is a few hundred
 //! bytes; made on first use, each would have to be told apart from one that is lost.
 

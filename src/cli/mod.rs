@@ -11,6 +11,7 @@ mod config;
 mod connection;
 pub mod demo;
 mod drain;
+mod force_primary;
 mod forget;
 mod get;
 mod key;
@@ -74,6 +75,7 @@ enum Command {
     SafeToStop(safe_to_stop::Arguments),
     Drain(drain::Arguments),
     Forget(forget::Arguments),
+    ForcePrimary(force_primary::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -118,6 +120,7 @@ fn carry_out(command: Command) -> Outcome {
         Command::SafeToStop(arguments) => wait_for(safe_to_stop::run(arguments)),
         Command::Drain(arguments) => wait_for(drain::run(arguments)),
         Command::Forget(arguments) => wait_for(forget::run(arguments)),
+        Command::ForcePrimary(arguments) => wait_for(force_primary::run(arguments)),
         Command::Completions(arguments) => completions::run(&arguments, CommandLine::command()),
     }
 }

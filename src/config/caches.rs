@@ -5,7 +5,8 @@ use super::given::{Reader, Report};
 use super::problem::{Origin, Problem};
 use super::source::GivenCache;
 use crate::types::{
-    AtomicityMode, CacheMode, CacheSettings, Micros, ReadFrom, WriteSynchronizationMode,
+    AtomicityMode, CacheMode, CacheSettings, Micros, PartitionLoss, ReadFrom, WhenSplit,
+    WriteSynchronizationMode,
 };
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -158,13 +159,14 @@ pub fn warnings(settings: &CacheSettings) -> Vec<Fault> {
 pub(super) fn read_all(
     given: &[GivenCache],
     endpoints: usize,
+    quorum_of: Option<u32>,
     report: &mut Report,
 ) -> Vec<CacheSettings> {
     let mut ids: BTreeMap<i32, (String, Origin)> = BTreeMap::new();
     let mut caches = Vec::with_capacity(given.len());
     for cache in given {
         let mut reader = Reader::new(cache.label.as_str(), &cache.table, report);
-        let Some(settings) = read(&mut reader, &cache.origin, endpoints) else {
+        let Some(settings) = read(&mut reader, &cache.origin, endpoints, quorum_of) else {
             continue;
         };
         let name_origin = reader.origin("name");
@@ -186,7 +188,12 @@ pub(super) fn read_all(
     caches
 }
 
-fn read(reader: &mut Reader<'_>, origin: &Origin, endpoints: usize) -> Option<CacheSettings> {
+fn read(
+    reader: &mut Reader<'_>,
+    origin: &Origin,
+    endpoints: usize,
+    quorum_of: Option<u32>,
+) -> Option<CacheSettings> {
     let name = reader.text("name", 1..=NAME_BYTES_MAX);
     if !reader.has("name") {
         let cure = "give each cache a name";
@@ -212,7 +219,7 @@ fn read(reader: &mut Reader<'_>, origin: &Origin, endpoints: usize) -> Option<Ca
         settings.node_filter = filter;
     }
     settings.backup_zone = reader.text("backup-zone", 1..=255);
-    refuse_what_is_to_come(reader);
+    read_losses(reader, &mut settings, quorum_of);
     for fault in warnings(&settings) {
         reader.warning(fault.setting, fault.what, fault.cure);
     }
@@ -311,25 +318,42 @@ fn read_times(reader: &mut Reader<'_>, settings: &mut CacheSettings) {
     }
 }
 
-fn refuse_what_is_to_come(reader: &mut Reader<'_>) {
+fn read_losses(reader: &mut Reader<'_>, settings: &mut CacheSettings, quorum_of: Option<u32>) {
     let splits = [
-        ("allow-read-writes", true),
-        ("allow-reads", false),
-        ("deny-read-writes", false),
+        ("allow-read-writes", WhenSplit::AllowReadWrites),
+        ("allow-reads", WhenSplit::AllowReads),
+        ("deny-read-writes", WhenSplit::DenyReadWrites),
     ];
-    if reader.choice("when-split", &splits) == Some(false) {
-        reader.not_yet(
-            "when-split",
-            "caches that stop in a minority are",
-            "take it out; every cache goes on in both halves of a split",
-        );
+    settings.when_split = reader.choice("when-split", &splits).unwrap_or_default();
+    let losses = [
+        ("reject", PartitionLoss::Reject),
+        ("reset", PartitionLoss::Reset),
+    ];
+    settings.partition_loss = reader.choice("partition-loss", &losses).unwrap_or_default();
+    if !settings.stops() {
+        return;
     }
-    if reader.choice("partition-loss", &[("reject", true), ("reset", false)]) == Some(false) {
-        reader.not_yet(
-            "partition-loss",
-            "lost partitions that reset themselves are",
-            "take it out; requests to a lost partition are refused",
+    if settings.mode == CacheMode::Local {
+        reader.problem(
+            "when-split",
+            "no meaning in a LOCAL cache, which is never split",
+            "take it out, or write cache-mode = \"REPLICATED\" or \"PARTITIONED\"",
         );
+        return;
+    }
+    match quorum_of {
+        None => reader.problem(
+            "when-split",
+            "a cache that stops in a minority needs to know how many servers there are",
+            "write quorum-of, the number of servers, into [cluster]",
+        ),
+        Some(1 | 2) => reader.warning(
+            "when-split",
+            "with fewer than three servers, the loss of the oldest stops the cache until \
+             somebody calls force-primary",
+            "start three servers or more, and write their number as quorum-of",
+        ),
+        Some(_) => {}
     }
 }
 

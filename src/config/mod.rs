@@ -184,7 +184,7 @@ impl Settings {
         let limits = LimitSettings::read(&mut Reader::new("limits", &limits, &mut report));
         refuse_tickets(&tickets, &mut Reader::new("tickets", &tickets, &mut report));
         let endpoints = discovery.addresses.endpoints().len();
-        let caches = caches::read_all(&gathered.caches, endpoints, &mut report);
+        let caches = caches::read_all(&gathered.caches, endpoints, cluster.quorum_of, &mut report);
         // In the order of the file, whatever the order of the checks.
         report
             .problems

@@ -235,7 +235,7 @@ fn bad_files_are_refused() {
         ),
         ("[cluster]\nname = \"\"", "empty"),
         ("[cluster]\nname = 5", "a number where a text belongs"),
-        ("[cluster]\nquorum-of = 3", "not in this version"),
+        ("[cluster]\nquorum-of = 0", "out of bounds"),
         (
             "[cluster]\nattributes = { a = 1 }",
             "a number where a text belongs",
@@ -311,11 +311,12 @@ fn bad_tls_and_caches_are_refused() {
         ),
         (
             "[[caches]]\nname = \"a\"\nwhen-split = \"allow-reads\"",
-            "not in this version",
+            "write quorum-of, the number of servers, into [cluster]",
         ),
         (
-            "[[caches]]\nname = \"a\"\npartition-loss = \"reset\"",
-            "not in this version",
+            "[cluster]\nquorum-of = 3\n\
+             [[caches]]\nname = \"a\"\ncache-mode = \"LOCAL\"\nwhen-split = \"deny-read-writes\"",
+            "never split",
         ),
         (
             "[[caches]]\nname = \"a\"\ntime-to-live = \"0s\"",

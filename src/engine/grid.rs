@@ -16,7 +16,8 @@ use super::planted::{self, Fault};
 use super::shell::{Notice, ProbeOutcome, Shell};
 use crate::types::message::{Control, Data, Message, ViewChange, WatchPosition};
 use crate::types::{
-    Blob, CacheId, CacheSettings, ClusterTime, Entry, Member, Monotonic, NodeInfo, Now, View,
+    Blob, CacheId, CacheSettings, ClusterTime, Entry, Member, Monotonic, NodeInfo, Now,
+    PrimaryView, View,
 };
 use arc_swap::ArcSwap;
 use due::{Alarm, Timed, Timers};
@@ -66,6 +67,13 @@ pub struct Grid {
     /// Until when this node may serve.
     lease_until: AtomicU64,
     served: AtomicBool,
+    /// The same for caches that stop in a minority: from when on, and until when.
+    primary_from: AtomicU64,
+    primary_until: AtomicU64,
+    served_primary: AtomicBool,
+    /// Something waits for the one lease, or for the other.
+    waits_for_lease: AtomicBool,
+    waits_for_primary: AtomicBool,
     /// This node has said that it leaves: who waits here must ask elsewhere.
     leaving: AtomicBool,
     /// When the last server left that may return with data; 0: none is out.
@@ -99,6 +107,11 @@ impl Grid {
             caches: ArcSwap::default(),
             lease_until: AtomicU64::new(0),
             served: AtomicBool::new(false),
+            primary_from: AtomicU64::new(0),
+            primary_until: AtomicU64::new(0),
+            served_primary: AtomicBool::new(false),
+            waits_for_lease: AtomicBool::new(false),
+            waits_for_primary: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             departed: AtomicU64::new(0),
             membership_due: AtomicU64::new(mono.0),
@@ -124,6 +137,7 @@ impl Grid {
         Cx {
             now: self.now(mono),
             serving: self.serving(mono),
+            serving_primary: self.serving_primary(mono),
             leaving: self.leaving.load(Ordering::Relaxed),
             shell: &*self.shell,
             departed: (departed > 0).then_some(ClusterTime(departed)),
@@ -138,6 +152,13 @@ impl Grid {
         let until = self.lease_until.load(Ordering::Acquire);
         mono.0 < until
             || (planted::is(Fault::ServeWithoutLease) && self.view.load().version.number > 0)
+    }
+
+    /// Whether it also serves caches that stop in a minority.
+    pub fn serving_primary(&self, mono: Monotonic) -> bool {
+        let until = self.primary_until.load(Ordering::Acquire);
+        let from = self.primary_from.load(Ordering::Acquire);
+        mono.0 < until && mono.0 >= from
     }
 
     /// An endpoint of the address list was probed.
@@ -231,6 +252,13 @@ impl Grid {
             });
             slot.armed = Some(next);
         }
+        if slot.partition.take_waits_for_lease() {
+            let waits = match cache.settings.stops() {
+                true => &self.waits_for_primary,
+                false => &self.waits_for_lease,
+            };
+            waits.store(true, Ordering::Release);
+        }
         let redirected = slot.partition.take_redirected();
         let reports = slot.partition.take_reports();
         drop(slot);
@@ -260,13 +288,25 @@ impl Grid {
             .store(membership.clock_offset(), Ordering::Relaxed);
         self.lease_until
             .store(membership.lease_until().0, Ordering::Release);
+        self.primary_from
+            .store(membership.opens_at().0, Ordering::Release);
+        self.primary_until
+            .store(membership.primary_until().0, Ordering::Release);
         self.membership_due
             .store(membership.next_timeout().0, Ordering::Relaxed);
         let leaves = membership.leaves();
         if leaves && !self.leaving.swap(true, Ordering::Relaxed) {
             self.for_each_partition(mono, |partition, cx| partition.unpark(cx));
         }
-        let serves = self.serving(mono);
+        let (serves, primary) = (self.serving(mono), self.serving_primary(mono));
+        let opened = !self.served_primary.swap(primary, Ordering::Relaxed) && primary;
+        // A lease may have lapsed and been renewed with nobody looking in between.
+        let waited = serves && self.waits_for_lease.swap(false, Ordering::AcqRel);
+        let suffices = primary || (serves && !self.view.load().primary);
+        let waited = waited || (suffices && self.waits_for_primary.swap(false, Ordering::AcqRel));
+        if opened || waited {
+            self.for_each_partition(mono, Partition::on_lease);
+        }
         if serves != self.served.swap(serves, Ordering::Relaxed) {
             self.shell.notice(if serves {
                 Notice::Unfenced
@@ -274,7 +314,7 @@ impl Grid {
                 Notice::Fenced
             });
             if serves {
-                self.for_each_partition(mono, |partition, cx| partition.unpark(cx));
+                self.for_each_partition(mono, Partition::on_lease);
             }
         }
     }
@@ -415,6 +455,11 @@ impl Grid {
     /// The committed view; number 0 before the first.
     pub fn view(&self) -> Arc<View> {
         self.view.load_full()
+    }
+
+    /// Every view that this node knows to be primary, or to become so perhaps.
+    pub fn primary_views(&self) -> Vec<PrimaryView> {
+        self.membership.lock().primary_views()
     }
 
     /// Who this node is.

@@ -23,6 +23,8 @@ pub struct GridOptions {
     pub heartbeat_interval: Micros,
     /// How long a lease lasts, counted from the sending of heartbeats that were acknowledged.
     pub lease: Micros,
+    /// The number of servers, where caches stop in a minority; absent: every view is primary.
+    pub quorum_of: Option<u32>,
     /// How far the clocks of two owners may be apart.
     pub clock_error_max: Micros,
 }
@@ -40,6 +42,7 @@ impl GridOptions {
             network_timeout: 5 * SECOND,
             heartbeat_interval: 200 * MILLISECOND,
             lease: 1500 * MILLISECOND,
+            quorum_of: None,
             clock_error_max: 50 * MILLISECOND,
         }
     }

@@ -39,6 +39,14 @@ pub enum Fault {
     WatchGap,
     /// A near copy outlives a write.
     KeepNear,
+    /// Caches that stop in a minority open without waiting for the lease of who is left out.
+    OpenAtOnce,
+    /// They go on in every view.
+    MinorityGoesOn,
+    /// Half of the last primary view is enough, whoever is its oldest.
+    HalfIsEnough,
+    /// A view that was acknowledged and not heard of again is forgotten.
+    ForgetPrepared,
 }
 
 /// All of them.

@@ -61,6 +61,8 @@ pub enum Notice {
     Fenced,
     /// It serves again.
     Unfenced,
+    /// Lost partitions of a cache began anew by themselves.
+    Reset { cache: CacheId, partitions: u64 },
     /// Writes of a cache that does not wait for every owner may have been lost: at most so many.
     WritesLost {
         cache: CacheId,

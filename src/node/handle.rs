@@ -217,7 +217,22 @@ impl Handle {
     /// that the outcome is unknown at the deadline.
     pub async fn forget(&self, name: &str, deadline: Instant) -> Result<()> {
         self.change_view(ViewChange::Forget(NodeId::of(name)), deadline)
-            .await
+            .await?;
+        self.core.outside.counters.nodes_forgotten.add_one();
+        Ok(())
+    }
+
+    /// Makes the servers of this node's view primary, whoever else may have been: what a lost
+    /// majority acknowledged without them is given up.
+    ///
+    /// # Errors
+    ///
+    /// `FailedPrecondition` where the view is primary already or the cluster has no `quorum-of`, or
+    /// that the outcome is unknown at the deadline.
+    pub async fn force_primary(&self, deadline: Instant) -> Result<()> {
+        self.change_view(ViewChange::ForcePrimary, deadline).await?;
+        self.core.outside.counters.primaries_forced.add_one();
+        Ok(())
     }
 
     async fn change_view(&self, change: ViewChange, deadline: Instant) -> Result<()> {

@@ -194,36 +194,54 @@ impl Shell for Outside {
                 tracing::warn!("serving nothing until the peers have confirmed the view");
             }
             Notice::Unfenced => tracing::info!("serving again"),
-            Notice::WritesLost {
-                cache,
-                partition,
-                at_most,
-            } => {
-                counters.writes_lost_at_most.add(at_most);
-                tracing::warn!(
-                    cache = cache.0,
-                    partition,
-                    at_most,
-                    "writes may have been lost"
-                );
-            }
-            Notice::Lost {
-                cache,
-                partition,
-                topology,
-            } => {
-                counters.partitions_lost.add_one();
-                tracing::error!(
-                    cache = cache.0,
-                    partition,
-                    topology = topology.number,
-                    "all owners of a partition are gone"
-                );
+            lost @ (Notice::WritesLost { .. } | Notice::Reset { .. } | Notice::Lost { .. }) => {
+                note_loss(counters, lost);
             }
             Notice::Left => {
                 tracing::info!("left the cluster");
                 self.end(Life::Left);
             }
         }
+    }
+}
+
+/// Something is lost, or given up.
+fn note_loss(counters: &Counters, notice: Notice) {
+    match notice {
+        Notice::WritesLost {
+            cache,
+            partition,
+            at_most,
+        } => {
+            counters.writes_lost_at_most.add(at_most);
+            tracing::warn!(
+                cache = cache.0,
+                partition,
+                at_most,
+                "writes may have been lost"
+            );
+        }
+        Notice::Reset { cache, partitions } => {
+            counters.partitions_reset.add(partitions);
+            tracing::warn!(
+                cache = cache.0,
+                partitions,
+                "lost partitions begin anew, as the settings of the cache have it"
+            );
+        }
+        Notice::Lost {
+            cache,
+            partition,
+            topology,
+        } => {
+            counters.partitions_lost.add_one();
+            tracing::error!(
+                cache = cache.0,
+                partition,
+                topology = topology.number,
+                "all owners of a partition are gone"
+            );
+        }
+        _ => {}
     }
 }

@@ -84,6 +84,7 @@ impl Node {
             protocol_min: PROTOCOL_VERSION_MIN,
             info: me.clone(),
             caches: settings.caches.clone(),
+            quorum_of: settings.cluster.quorum_of,
         };
         let (outside, dials) = Outside::new(settings.limits.requests_in_flight_max as usize);
         let clock = Clock::start();
@@ -282,6 +283,7 @@ fn grid_options(settings: &Settings, me: NodeInfo, endpoints: usize) -> GridOpti
         heartbeat_interval: micros(discovery.heartbeat_interval),
         lease: micros(discovery.lease),
         clock_error_max: micros(discovery.clock_error_max),
+        quorum_of: settings.cluster.quorum_of,
         ..GridOptions::of(me)
     }
 }

@@ -74,6 +74,8 @@ pub struct Counters {
     pub(crate) writes_lost_at_most: Counter,
     pub(crate) partitions_lost: Counter,
     pub(crate) partitions_reset: Counter,
+    pub(crate) primaries_forced: Counter,
+    pub(crate) nodes_forgotten: Counter,
     pub(crate) watches_lost: Counter,
 }
 
@@ -112,8 +114,13 @@ pub struct Stats {
     pub writes_lost_at_most: u64,
     /// How often a partition lost all of its owners.
     pub partitions_lost: u64,
-    /// Lost partitions that began anew because this node was asked for it.
+    /// Lost partitions that began anew: because this node was asked for it, or by themselves while
+    /// it coordinated.
     pub partitions_reset: u64,
+    /// Views that were made primary because this node was asked for it.
+    pub primaries_forced: u64,
+    /// Servers that are not waited for any longer because this node was asked for it.
+    pub nodes_forgotten: u64,
     /// Watches that could not go on.
     pub watches_lost: u64,
     /// Entries that this node holds now, in all caches, copies included.
@@ -162,6 +169,8 @@ impl Counters {
             writes_lost_at_most: self.writes_lost_at_most.get(),
             partitions_lost: self.partitions_lost.get(),
             partitions_reset: self.partitions_reset.get(),
+            primaries_forced: self.primaries_forced.get(),
+            nodes_forgotten: self.nodes_forgotten.get(),
             watches_lost: self.watches_lost.get(),
             ..Stats::default()
         }

@@ -1,7 +1,7 @@
 //! What two nodes must agree on before a link between them is up.
 
 use super::cache::CacheSettings;
-use super::node::NodeInfo;
+use super::node::{NodeInfo, Role};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The protocol that this program speaks.
@@ -25,6 +25,8 @@ pub struct Hello {
     pub info: NodeInfo,
     /// The caches of its settings file.
     pub caches: Vec<CacheSettings>,
+    /// The number of servers, where caches stop in a minority.
+    pub quorum_of: Option<u32>,
 }
 
 impl Hello {
@@ -53,6 +55,12 @@ impl Hello {
         }
         if self.protocol < peer.protocol_min || peer.protocol < self.protocol_min {
             return Err(differ("protocol version", &self.protocol, &peer.protocol));
+        }
+        let servers = self.info.role == Role::Server && peer.info.role == Role::Server;
+        if servers && self.quorum_of != peer.quorum_of {
+            let shown = |of: Option<u32>| of.map_or("not set".to_owned(), |of| of.to_string());
+            let (mine, theirs) = (shown(self.quorum_of), shown(peer.quorum_of));
+            return Err(differ("setting quorum-of", &mine, &theirs));
         }
         for mine in &self.caches {
             let theirs = peer.caches.iter().find(|cache| cache.name == mine.name);
@@ -98,6 +106,8 @@ pub fn first_difference(
         "near-cache-max-size" => near_bytes_max,
         "node-filter" => node_filter,
         "backup-zone" => backup_zone,
+        "when-split" => when_split,
+        "partition-loss" => partition_loss,
     }
     ("name", mine.name.clone(), theirs.name.clone())
 }

@@ -14,7 +14,8 @@ pub mod view;
 
 pub use blob::Blob;
 pub use cache::{
-    AtomicityMode, CacheId, CacheMode, CacheSettings, Copies, ReadFrom, WriteSynchronizationMode,
+    AtomicityMode, CacheId, CacheMode, CacheSettings, Copies, PartitionLoss, ReadFrom, WhenSplit,
+    WriteSynchronizationMode,
 };
 pub use entry::{Entry, Live};
 pub use node::{Incarnation, Member, NodeId, NodeInfo, Role};
@@ -23,4 +24,4 @@ pub use operation::{
 };
 pub use time::{ClusterTime, Micros, Monotonic, Now};
 pub use version::{EntryVersion, TopologyVersion};
-pub use view::{PartitionOwners, Table, View};
+pub use view::{PartitionOwners, Primaries, PrimaryView, Table, View};

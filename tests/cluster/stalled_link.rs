@@ -34,6 +34,7 @@ fn hello(name: &str) -> Hello {
         ..NodeInfo::default()
     };
     Hello {
+        quorum_of: None,
         cluster_name: "embergrid".to_owned(),
         protocol: PROTOCOL_VERSION,
         protocol_min: PROTOCOL_VERSION_MIN,

@@ -5,8 +5,8 @@ use embergrid::error::{Applied, Error, ErrorKind};
 use embergrid::types::{
     AtomicityMode, Blob, CacheId, CacheMode, CacheSettings, Change, ClusterTime, Condition, Entry,
     EntryVersion, EntryView, Expiry, Incarnation, KeyOperation, Live, Member, NodeId, NodeInfo,
-    Operation, ReadFrom, Reply, Request, RequestId, Role, TopologyVersion,
-    WriteSynchronizationMode,
+    Operation, PartitionLoss, ReadFrom, Reply, Request, RequestId, Role, TopologyVersion,
+    WhenSplit, WriteSynchronizationMode,
 };
 use std::collections::BTreeMap;
 
@@ -105,6 +105,12 @@ pub fn settings(random: &mut Random) -> CacheSettings {
         near_bytes_max: random.number() % (1 << 40),
         node_filter: attributes(random),
         backup_zone: random.maybe(|random| random.text(8)),
+        when_split: random.pick(&[
+            WhenSplit::AllowReadWrites,
+            WhenSplit::AllowReads,
+            WhenSplit::DenyReadWrites,
+        ]),
+        partition_loss: random.pick(&[PartitionLoss::Reject, PartitionLoss::Reset]),
     }
 }
 

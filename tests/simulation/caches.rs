@@ -1,7 +1,7 @@
 //! The caches of a simulated cluster: one for each promise that needs settings of its own.
 
 use crate::clock::{MS, SECOND, Time};
-use embergrid::types::{CacheMode, CacheSettings, WriteSynchronizationMode};
+use embergrid::types::{CacheMode, CacheSettings, WhenSplit, WriteSynchronizationMode};
 
 /// How the clients use a cache, and what may be expected of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -25,6 +25,26 @@ pub const IDLE: Time = 4 * SECOND;
 /// The rarest that touches go to all owners: min(1 s, idle/20).
 pub const TOUCH_BATCH: Time = IDLE / 20;
 pub const CLOCK_ERROR: Time = 50 * MS;
+
+/// Caches that stop in a minority, in clusters that know their number: they come after all others.
+pub fn stopping(partitions: u32) -> Vec<(Use, CacheSettings)> {
+    let cache = |name: &str, mode, when_split| CacheSettings {
+        mode,
+        when_split,
+        partitions,
+        ..CacheSettings::named(name)
+    };
+    let caches = [
+        cache("stops", CacheMode::Replicated, WhenSplit::DenyReadWrites),
+        cache(
+            "stops-partitioned",
+            CacheMode::Partitioned,
+            WhenSplit::DenyReadWrites,
+        ),
+        cache("reads", CacheMode::Partitioned, WhenSplit::AllowReads),
+    ];
+    caches.map(|settings| (Use::Registers, settings)).into()
+}
 
 /// All caches of the settings file, in the order in which operations name them.
 pub fn all(partitions: u32) -> Vec<(Use, CacheSettings)> {

@@ -25,8 +25,14 @@ const GRACE: Time = SECOND;
 const ATTEMPTS_MAX: u32 = 4;
 
 /// How often each cache is used, by its place.
-fn cache_of(dice: u64) -> usize {
-    match dice {
+fn cache_of(plan: &Plan, rng: &mut Rng) -> usize {
+    let stopping = plan.caches.iter().position(CacheSettings::stops);
+    match rng.below(24) {
+        // One in three is about those that stop in a minority, where there are some.
+        _ if stopping.is_some() && rng.percent(33) => {
+            let first = stopping.unwrap_or_default();
+            first + rng.index(plan.caches.len() - first)
+        }
         0..=5 => 0,
         6..=10 => 1,
         11..=12 => 2,
@@ -127,7 +133,7 @@ impl World {
         }
         let mut workload = std::mem::take(&mut self.clients.workload);
         let rng = &mut self.clients.rng;
-        let cache = cache_of(rng.below(24));
+        let cache = cache_of(&self.plan, rng);
         let request = workload.on(cache, self.plan.uses[cache], &self.plan.caches[cache], rng);
         self.clients.workload = workload;
         if self.clients.rng.percent(10) || !self.nodes[self.clients.clients[client].node].runs() {
@@ -287,7 +293,8 @@ impl World {
             return;
         }
         self.clients.clients[client].call = None;
-        let undivided = self.plan.profile != Profile::Split;
+        let stops = self.plan.caches[self.record.history.calls[index].cache].stops();
+        let undivided = self.plan.profile != Profile::Split || stops;
         if answered && repeatable && undivided && self.clients.rng.percent(8) {
             self.move_client(client);
             self.attempt(client, index, true);

@@ -15,6 +15,8 @@ pub struct Plan {
     pub nodes: usize,
     /// How many of them, the last ones, are client nodes.
     pub client_nodes: usize,
+    /// The number of servers, where caches stop in a minority.
+    pub quorum_of: Option<u32>,
     pub uses: Vec<Use>,
     pub caches: Vec<CacheSettings>,
     pub starts: Vec<Time>,
@@ -51,7 +53,13 @@ impl Plan {
         } else {
             8 + 8 * rng.below(2) as u32
         };
-        let (uses, settings) = caches::all(partitions).into_iter().unzip();
+        let servers = (nodes - client_nodes) as u32;
+        let quorum_of = (3..=5).contains(&servers).then_some(servers);
+        let mut caches = caches::all(partitions);
+        if quorum_of.is_some() {
+            caches.extend(caches::stopping(partitions));
+        }
+        let (uses, settings) = caches.into_iter().unzip();
         let length = if profile == Profile::Start {
             LENGTH / 2
         } else {
@@ -64,6 +72,7 @@ impl Plan {
             profile,
             nodes,
             client_nodes,
+            quorum_of,
             uses,
             caches: settings,
             starts: starts(profile, nodes, &mut rng),
@@ -92,6 +101,31 @@ impl Plan {
             plan.faults.push((at, FaultKind::Massacre));
         }
         plan
+    }
+
+    /// The servers know their number, and some caches stop in a minority.
+    #[cfg(debug_assertions)]
+    pub fn with_stopping(&mut self) {
+        self.without_stopping();
+        self.quorum_of = Some((self.nodes - self.client_nodes) as u32);
+        let partitions = self.caches[0].partitions;
+        for (of, cache) in caches::stopping(partitions) {
+            self.uses.push(of);
+            self.caches.push(cache);
+        }
+    }
+
+    /// Every cache goes on in a minority.
+    #[cfg(debug_assertions)]
+    pub fn without_stopping(&mut self) {
+        self.quorum_of = None;
+        let all = self
+            .caches
+            .iter()
+            .take_while(|cache| !cache.stops())
+            .count();
+        self.caches.truncate(all);
+        self.uses.truncate(all);
     }
 
     pub fn role(&self, node: usize) -> Role {
@@ -172,6 +206,9 @@ const SPLIT: &[(u64, FaultKind)] = &[
     (1, FaultKind::WallJump),
     (1, FaultKind::Double),
     (1, FaultKind::ShortPause),
+    (2, FaultKind::Crash),
+    (1, FaultKind::RestartFast),
+    (1, FaultKind::Leave),
 ];
 
 const START: &[(u64, FaultKind)] = &[

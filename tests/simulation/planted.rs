@@ -65,6 +65,7 @@ fn short(seed: u64, profile: Profile, nodes: usize, faults: Vec<(Time, FaultKind
     let mut plan = Plan::of(seed, profile);
     plan.nodes = nodes;
     plan.client_nodes = 0;
+    plan.without_stopping();
     plan.starts = vec![0; nodes];
     plan.faults = faults;
     plan.clients = 6;
@@ -142,6 +143,25 @@ fn meeting(seed: u64) -> Plan {
     short(seed, Profile::Start, 4, faults)
 }
 
+/// Links break between some of the nodes while all of them reach others, again and again.
+fn overlaps(seed: u64) -> Plan {
+    use FaultKind::{Heal, LinkReset, Overlap};
+    let faults = turns(&[Overlap, Overlap, LinkReset, Heal], 900 * MS);
+    let mut plan = short(seed, Profile::Split, 4, faults);
+    plan.with_stopping();
+    plan.clients = 12;
+    plan.think = 10 * MS;
+    plan
+}
+
+/// Half against half, again and again, among servers that know their number.
+fn halves(seed: u64) -> Plan {
+    let faults = turns(&[FaultKind::SplitHalf, FaultKind::Heal], 3 * SECOND);
+    let mut plan = short(seed, Profile::Split, 4, faults);
+    plan.with_stopping();
+    plan
+}
+
 macro_rules! faults {
     ($($test:ident: $fault:ident, $plan:ident, $first:literal, [$($checker:literal),+];)*) => {
         $(#[test]
@@ -171,4 +191,7 @@ faults! {
     ignored_strangers_at_the_start: IgnoreStrangers, meeting, 0, ["13 "];
     a_kept_near_copy: KeepNear, slow, 0, ["7 "];
     a_gap_for_watchers: WatchGap, crashes, 0, ["17 "];
+    a_majority_that_does_not_wait: OpenAtOnce, overlaps, 0, ["7 ", "11 "];
+    a_minority_that_goes_on: MinorityGoesOn, halves, 0, ["1 ", "7 "];
+    two_halves_that_are_primary: HalfIsEnough, halves, 0, ["1 ", "7 ", "11 "];
 }

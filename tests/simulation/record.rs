@@ -88,6 +88,9 @@ pub struct Record {
     pub whole: Vec<Time>,
     /// When two servers both served, each in a view without the other: (at, one, other).
     pub divided: Vec<(Time, usize, usize)>,
+    /// When two servers both served caches that stop in a minority, one of them left out of the later
+    /// view of the other: (at, one, other).
+    pub two_majorities: Vec<(Time, usize, usize)>,
     /// Who led a partition in a topology by its messages, and who else did.
     pub leaders: BTreeMap<(CacheId, u32, TopologyVersion), usize>,
     pub rivals: Vec<(CacheId, u32, TopologyVersion, usize, usize)>,
@@ -119,8 +122,11 @@ impl Record {
 
     /// Whether the first took effect before the second, on whatever side of a split each was.
     pub fn surely_before(&self, first: &Call, second: &Call) -> bool {
+        let whole = self.settings[first.cache].stops();
         first.responded < second.invoked
-            && (self.whole_between(first.responded, second.invoked) || same_view(first, second))
+            && (whole
+                || self.whole_between(first.responded, second.invoked)
+                || same_view(first, second))
     }
 
     pub fn settings_of(&self, cache: CacheId) -> Option<&CacheSettings> {
@@ -135,7 +141,8 @@ impl Record {
 
     /// Whether what a cache promises while undivided may be asked of this run up to its end.
     pub fn undivided(&self, cache: usize) -> bool {
-        self.profile != Profile::Split && !self.was_divided() && !self.excused.contains_key(&cache)
+        let whole = self.profile != Profile::Split && !self.was_divided();
+        (whole || self.settings[cache].stops()) && !self.excused.contains_key(&cache)
     }
 
     /// A request id is known to one side of a split only: what was sent more than once in a run
@@ -147,6 +154,9 @@ impl Record {
             return;
         }
         for call in self.history.calls.iter_mut() {
+            if self.settings[call.cache].stops() {
+                continue;
+            }
             let waited = call.responded - call.invoked > forwarded_again;
             let again = waited && call.request.request_id.is_some() && !calm(call);
             if call.is_write() && (call.attempts > 1 || again) {

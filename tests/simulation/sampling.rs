@@ -46,6 +46,9 @@ impl World {
                 view: view.version,
             });
         }
+        for node in 0..self.nodes.len() {
+            self.note_two_majorities(node);
+        }
         if self.is_whole() {
             self.record.whole.push(self.now);
         }
@@ -56,6 +59,7 @@ impl World {
     /// the other. It happens without a cut where a node stood still until all that it knew had
     /// been replaced.
     pub fn note_division(&mut self, node: usize) {
+        self.note_two_majorities(node);
         let serves = |index: usize| {
             let server = self.plan.role(index) == Role::Server;
             let machine = self
@@ -75,6 +79,52 @@ impl World {
         });
         if let Some(other) = apart {
             self.record.divided.push((self.now, node, other));
+        }
+    }
+
+    /// Notes two servers that serve caches which stop in a minority, one of them left out of the later
+    /// view of the other.
+    fn note_two_majorities(&mut self, node: usize) {
+        let serves = |index: usize| {
+            let machine = self.nodes.get(index).filter(|machine| machine.runs())?;
+            let mono = machine.clock.mono(self.now);
+            let grid = &machine.process.as_ref()?.grid;
+            let server = self.plan.quorum_of.is_some() && self.plan.role(index) == Role::Server;
+            (server && grid.serving_primary(mono)).then(|| (grid.view(), grid.me().member))
+        };
+        let Some((view, member)) = serves(node) else {
+            return;
+        };
+        let other = (0..self.nodes.len()).find(|other| {
+            serves(*other).is_some_and(|(theirs, them)| match theirs.version < view.version {
+                true => !view.contains(them),
+                false => !theirs.contains(member),
+            })
+        });
+        if let Some(other) = other {
+            self.record.two_majorities.push((self.now, node, other));
+        }
+    }
+
+    /// A read of a cache that allows reads in a minority tells nothing where one may have answered.
+    fn doubt_reads_in_a_minority(&mut self) {
+        let views = &self.record.views;
+        for call in &mut self.record.history.calls {
+            let settings = &self.record.settings[call.cache];
+            if call.is_write() || !settings.stops() || settings.denies_reads() {
+                continue;
+            }
+            let of_node = || views.iter().filter(|(_, node, _)| *node == call.node);
+            let before = of_node().rfind(|(at, ..)| *at <= call.invoked);
+            let meanwhile =
+                of_node().filter(|(at, ..)| *at > call.invoked && *at <= call.responded);
+            if before
+                .into_iter()
+                .chain(meanwhile)
+                .any(|(.., view)| !view.primary)
+            {
+                call.outcome = Outcome::Unknown;
+            }
         }
     }
 
@@ -140,6 +190,7 @@ impl World {
 
     pub fn collect_end(&mut self) {
         self.record.doubt_repeated_calls(FORWARDED_AGAIN, |_| false);
+        self.doubt_reads_in_a_minority();
         self.record.final_views = self
             .nodes
             .iter()

@@ -68,6 +68,8 @@ pub enum Happening {
     },
     Fault(usize),
     FaultEnds(FaultKind, usize),
+    /// An operator gives up a majority that is lost.
+    ForcePrimary,
     FaultsEnd,
     ClientsEnd,
     Sample,
@@ -208,6 +210,7 @@ impl World {
             }
             Happening::Fault(index) => self.fault(index),
             Happening::FaultEnds(kind, node) => self.fault_ends(kind, node),
+            Happening::ForcePrimary => self.force_primary(),
             Happening::FaultsEnd => self.faults_end(),
             Happening::ClientsEnd => self.clients.stopped = true,
             Happening::Sample => self.sample(),
@@ -226,6 +229,7 @@ impl World {
         // Client nodes that introduce others in half of the runs.
         options.force_server_mode = self.plan.seed % 4 < 2;
         options.caches = self.plan.caches.clone();
+        options.quorum_of = self.plan.quorum_of;
         let seed = self.engine_seeds.next();
         let member = self.nodes[node].start(options, seed, self.now);
         self.log

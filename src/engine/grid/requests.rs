@@ -34,6 +34,7 @@ impl Grid {
             request_id: request.request_id,
             deadline,
             forwarded: false,
+            topology: self.view.load().version,
         };
         if mono >= deadline {
             let error = Error::new(
@@ -233,9 +234,9 @@ impl Grid {
     pub(super) fn on_forward(&self, from: Member, forward: Forward, mono: Monotonic) {
         let Forward {
             id,
+            topology,
             deadline,
             request,
-            ..
         } = forward;
         let now = self.now(mono).cluster;
         if now > deadline.after(self.options.clock_error_max) {
@@ -254,6 +255,7 @@ impl Grid {
                 request_id: request.request_id,
                 deadline: mono.after(deadline.since(now)),
                 forwarded: true,
+                topology,
             };
             self.at_partition(cache, request.partition, ask, Caller::Known(asker), mono)
         });

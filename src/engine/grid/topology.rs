@@ -10,6 +10,7 @@ use crate::types::message::{Control, Holdings, Message};
 use crate::types::view::ViewCache;
 use crate::types::{CacheId, CacheMode, Member, Monotonic, View};
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -57,10 +58,15 @@ impl Grid {
             .filter(|cache| cache.settings.mode != CacheMode::Local);
         let of_cache = |cache: &Arc<Cache>| {
             let mut complete: Vec<(u32, u32, crate::types::TopologyVersion)> = Vec::new();
+            let mut retired = BTreeSet::new();
             for (index, slot) in (0u32..).zip(&cache.slots) {
-                let Some(version) = slot.lock().partition.complete() else {
+                let slot = slot.lock();
+                let Some(version) = slot.partition.complete() else {
                     continue;
                 };
+                if slot.partition.retired() {
+                    retired.insert(index);
+                }
                 match complete.last_mut() {
                     Some((first, count, same)) if *first + *count == index && *same == version => {
                         *count += 1;
@@ -71,6 +77,7 @@ impl Grid {
             Holdings {
                 cache: cache.id,
                 complete,
+                retired,
             }
         };
         replicated.map(of_cache).collect()
@@ -85,7 +92,7 @@ impl Grid {
                 let owner = owners
                     .zip(me)
                     .is_some_and(|(owners, me)| owners.owners.contains(&me));
-                slot.lock().partition.on_prepare(owner);
+                slot.lock().partition.on_prepare(owner, view.primary);
             }
         }
     }
@@ -211,6 +218,7 @@ impl Grid {
                 shift,
                 apart: old.time_base != view.time_base,
                 cleared_at: view.dropped.get(&cache.id).copied(),
+                resting: cache.settings.stops() && !view.primary,
                 ..Place::default()
             };
             match in_view.table.get(index as usize) {
@@ -222,9 +230,10 @@ impl Grid {
                     let gone =
                         |owner: &u16| old.member(*owner).is_some_and(|old| !view.contains(old));
                     place.owner_lost = before.is_some_and(|before| before.owners.iter().any(gone));
-                    if place.owners.is_empty()
-                        && before.is_some_and(|before| !before.owners.is_empty())
-                    {
+                    // What rested says nothing of what is lost.
+                    let had = before.is_some_and(|before| !before.owners.is_empty());
+                    let rested = cache.settings.stops() && !old.primary && in_view.founded;
+                    if place.owners.is_empty() && !place.resting && (had || rested) {
                         let (cache, partition, topology) = (cache.id, index, view.version);
                         self.shell.notice(Notice::Lost {
                             cache,

@@ -20,6 +20,8 @@ pub struct Link {
     heartbeat: Option<(Heartbeat, Monotonic)>,
     /// The sending of the latest own heartbeat that the peer has acknowledged while in its view.
     pub acked: Option<Monotonic>,
+    /// The same of heartbeats that vouch: they count for caches that stop in a minority.
+    pub vouched: Option<Monotonic>,
     /// When it became suspected.
     pub suspected: Option<Monotonic>,
     /// Another peer reaches it.
@@ -38,6 +40,7 @@ impl Link {
             heard: mono,
             heartbeat: None,
             acked: None,
+            vouched: None,
             suspected: None,
             reached_by_others: false,
             behind_since: mono,
@@ -71,6 +74,9 @@ impl Link {
             }
             if heartbeat.in_view && !heartbeat.renounced {
                 self.acked = self.acked.max(Some(Monotonic(heartbeat.echo)));
+            }
+            if heartbeat.vouches {
+                self.vouched = self.vouched.max(Some(Monotonic(heartbeat.echo)));
             }
         }
         self.heartbeat = Some((heartbeat, mono));

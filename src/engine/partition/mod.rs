@@ -44,11 +44,16 @@ use store::Store;
 /// The most operations that wait in one partition.
 const PARKED_MAX: usize = 1024;
 
+/// The reason of a refusal in a view that is not primary.
+pub const NO_MAJORITY: &str = "NO_MAJORITY";
+
 /// What surrounds an input: the time, the right to serve, and the way out.
 pub struct Cx<'a> {
     pub now: Now,
     /// Whether this node's lease stands.
     pub serving: bool,
+    /// Whether it stands for caches that stop in a minority.
+    pub serving_primary: bool,
     /// This node has said that it leaves, and will not serve again.
     pub leaving: bool,
     pub shell: &'a dyn Shell,
@@ -103,6 +108,8 @@ pub struct Ask {
     pub deadline: Monotonic,
     /// It has been forwarded once and must be answered here.
     pub forwarded: bool,
+    /// The view of the node that it was asked of.
+    pub topology: TopologyVersion,
 }
 
 /// What became of an operation.
@@ -128,6 +135,8 @@ pub struct Place {
     pub shift: i64,
     /// The view belongs to a cluster that was formed apart from the one before.
     pub apart: bool,
+    /// The view is not primary, and the cache stops in such: nothing changes, nothing moves.
+    pub resting: bool,
     /// When a cache of this name was dropped before this one was created.
     pub cleared_at: Option<ClusterTime>,
 }
@@ -157,6 +166,11 @@ pub struct Partition {
     renounced: bool,
     /// The copy is complete as of this topology.
     complete: Option<TopologyVersion>,
+    /// A primary view in which others own it has been acknowledged: it may be behind. Only in a
+    /// cache that stops in a minority.
+    retired: bool,
+    /// Something waits for the lease.
+    waits_for_lease: bool,
     /// The greatest version that every holder, also one that is out, is known to hold.
     agreed: crate::types::EntryVersion,
     store: Store,
@@ -196,6 +210,8 @@ impl Partition {
             place: Place::default(),
             renounced: false,
             complete: None,
+            retired: false,
+            waits_for_lease: false,
             agreed: Default::default(),
             log: Log::default(),
             lead: None,
@@ -215,7 +231,28 @@ impl Partition {
     }
 
     fn is_primary(&self) -> bool {
-        self.place.owners.first() == Some(&self.me)
+        !self.place.resting && self.place.owners.first() == Some(&self.me)
+    }
+
+    /// Whether the lease stands that reads and acknowledgements need here.
+    fn has_lease(&self, cx: &Cx<'_>) -> bool {
+        let stops = self.settings.stops() && !self.place.resting;
+        if stops {
+            cx.serving_primary
+        } else {
+            cx.serving
+        }
+    }
+
+    /// Whether something has come to wait for the lease since the last time.
+    pub fn take_waits_for_lease(&mut self) -> bool {
+        std::mem::take(&mut self.waits_for_lease)
+    }
+
+    /// The lease stands again: what waits for it goes on.
+    pub fn on_lease(&mut self, cx: &Cx<'_>) {
+        self.advance(cx);
+        self.unpark(cx);
     }
 
     fn is_owner(&self) -> bool {
@@ -240,10 +277,29 @@ impl Partition {
         self.complete
     }
 
+    /// Whether the copy may be behind what others acknowledged.
+    pub fn retired(&self) -> bool {
+        self.retired
+    }
+
     /// Carries an operation out, parks it, or says who must.
     pub fn submit(&mut self, ask: Ask, mut caller: Caller<'_>, cx: &Cx<'_>) -> Submitted {
-        if !self.local() && (!cx.serving || self.renounced) {
+        let stops = !ask.operation.is_read() || self.settings.denies_reads();
+        if self.place.resting && (stops || self.place.owners.is_empty()) {
+            return Submitted::Done(Err(no_majority(&ask)));
+        }
+        if !self.local() && (!self.has_lease(cx) || self.renounced) {
+            self.waits_for_lease = true;
             return self.park(ask, &mut caller, cx);
+        }
+        if self.place.resting && ask.forwarded && ask.topology != self.place.topology {
+            // Its asker may belong to a part that goes on.
+            let error = Error::new(ErrorKind::WrongOwner, "this node is in another view");
+            return Submitted::Done(Err(error));
+        }
+        if self.place.resting && self.is_owner() {
+            let missed = || Err(Error::unavailable("the partition cannot be read"));
+            return Submitted::Done(self.read(&ask.operation, cx).map_or_else(missed, Ok));
         }
         if self.is_primary() {
             if !self.lead.as_ref().is_some_and(|lead| lead.is_active()) {
@@ -521,6 +577,19 @@ fn left(ask: &Ask) -> Error {
     Error::unavailable("this node leaves; ask another")
         .because("LEAVING")
         .not_applied()
+}
+
+/// The answer of a part of the cluster that is not primary, in a cache that stops in such.
+fn no_majority(ask: &Ask) -> Error {
+    let error = Error::unavailable(
+        "this part of the cluster is not primary, and the cache stops in a minority",
+    );
+    let error = error.because(NO_MAJORITY);
+    if ask.operation.is_read() {
+        error
+    } else {
+        error.not_applied()
+    }
 }
 
 /// The answer to an operation that waited to its end without being carried out.

@@ -361,6 +361,11 @@ impl Partition {
         if matches!(lead.phase, Phase::Asking { .. }) {
             return;
         }
+        if !self.has_lease(cx) && self.settings.stops() {
+            // Who was left out may still show what this would replace.
+            self.waits_for_lease = true;
+            return;
+        }
         let held = lead.held_by_all(self.log.applied);
         let upto = held.min(self.near_limit(cx.now.cluster));
         if upto <= self.log.committed.counter {

@@ -10,8 +10,11 @@ use crate::types::{EntryVersion, Member};
 impl Partition {
     /// A view has been acknowledged in which this node may no longer be an owner: it stops
     /// serving then, since the new owners may go on before it hears of the commit.
-    pub fn on_prepare(&mut self, owner: bool) {
+    pub fn on_prepare(&mut self, owner: bool, primary: bool) {
         self.renounced = !owner && !self.local();
+        if self.settings.stops() && primary && !owner && self.complete.is_some() {
+            self.retired = true;
+        }
     }
 
     /// A view was installed.
@@ -40,7 +43,9 @@ impl Partition {
         if self.place.owner_lost {
             self.extend_idle();
         }
-        if self.is_owner() {
+        if self.place.resting {
+            self.rest(&old, cx);
+        } else if self.is_owner() {
             self.become_owner(&old, cx);
         } else {
             self.lead = None;
@@ -51,12 +56,33 @@ impl Partition {
                 self.begin_merge_out(cx);
             } else if self.place.loading.contains(&self.me) {
                 self.become_loading(&old, cx);
+            } else if self.settings.stops()
+                && self.place.owners.is_empty()
+                && self.complete.is_some()
+            {
+                // It may be behind, and be the best that is left: that shows when the others return.
+                self.incoming = None;
             } else {
                 self.forget();
             }
         }
         self.feed_on_view(cx);
         self.unpark(cx);
+    }
+
+    /// The view is not primary: whatever is here stays as it is, complete as of the last primary one.
+    fn rest(&mut self, old: &Place, cx: &Cx<'_>) {
+        if !old.resting {
+            self.note_lost_primary(old);
+        }
+        self.lead = None;
+        self.outgoing = None;
+        self.incoming = None;
+        self.settle_at = None;
+        self.give_up_waiters(cx);
+        if self.complete.is_none() {
+            self.forget();
+        }
     }
 
     fn become_owner(&mut self, old: &Place, cx: &Cx<'_>) {
@@ -66,6 +92,7 @@ impl Partition {
             self.forget();
         }
         self.complete = Some(self.place.topology);
+        self.retired = false;
         self.incoming = None;
         self.outgoing = None;
         if !self.is_primary() {
@@ -133,6 +160,7 @@ impl Partition {
             self.settle_at = Some(cx.now.mono.after(super::backup::ASK_LOAD));
         } else if self.complete.is_some() {
             self.complete = Some(self.place.topology);
+            self.retired = false;
             self.reports.push(Report::Loaded);
         }
     }

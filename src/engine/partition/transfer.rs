@@ -275,6 +275,7 @@ impl Partition {
         self.feed.forget(WatchPosition::default());
         self.log = super::Log::default();
         self.complete = None;
+        self.retired = false;
         self.incoming = None;
         self.outgoing = None;
         self.agreed = EntryVersion::default();

@@ -13,6 +13,7 @@ pub fn encode(hello: &Hello) -> proto::Hello {
         protocol_min: hello.protocol_min,
         info: Some(node::encode(&hello.info)),
         caches: hello.caches.iter().map(settings::encode).collect(),
+        quorum_of: hello.quorum_of,
     }
 }
 
@@ -29,5 +30,6 @@ pub fn decode(sent: proto::Hello) -> Result<Hello> {
         protocol_min: sent.protocol_min,
         info: node::decode(required(sent.info, "info")?)?,
         caches: list(sent.caches, "caches", settings::decode)?,
+        quorum_of: sent.quorum_of,
     })
 }

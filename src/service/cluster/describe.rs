@@ -19,14 +19,14 @@ pub fn topology(view: &View, me: &NodeInfo, cluster_name: &str) -> pb::TopologyR
             .coordinator()
             .map(|node| node.consistent_id.clone())
             .unwrap_or_default(),
-        // Without `quorum-of`, which is not in this version, every view serves.
-        primary: true,
+        primary: view.primary,
         self_: me.consistent_id.clone(),
         cluster_name: cluster_name.to_owned(),
     }
 }
 
-fn version(version: TopologyVersion) -> Option<pb::TopologyVersion> {
+/// A topology version; absent before the first view.
+pub fn version(version: TopologyVersion) -> Option<pb::TopologyVersion> {
     (version.number > 0).then_some(pb::TopologyVersion {
         number: version.number,
         coordinator_id: version.coordinator.id.0,
@@ -172,6 +172,8 @@ pub fn stats(me: &NodeInfo, serving: bool, stats: &Stats) -> pb::NodeStatsRespon
         ("writes_lost_at_most", stats.writes_lost_at_most),
         ("partitions_lost", stats.partitions_lost),
         ("partitions_reset", stats.partitions_reset),
+        ("primaries_forced", stats.primaries_forced),
+        ("nodes_forgotten", stats.nodes_forgotten),
         ("watches_lost", stats.watches_lost),
         ("entries_now", stats.entries),
         ("resident_bytes_now", stats.resident_bytes),
@@ -233,6 +235,7 @@ mod tests {
         };
         view.version.number = 3;
         let cache = ViewCache {
+            founded: true,
             created_at: ClusterTime(5),
             table,
             settings,

@@ -317,8 +317,22 @@ impl ClusterService for ClusterFront {
 
     async fn force_primary(
         &self,
-        _: Request<pb::ForcePrimaryRequest>,
+        request: Request<pb::ForcePrimaryRequest>,
     ) -> Result<Response<pb::ForcePrimaryResponse>, Status> {
-        later("ForcePrimary", "caches that stop in a minority")
+        let time = time_of(&request);
+        let forced = async {
+            time.check(Instant::now())?;
+            self.front.handle.force_primary(time.deadline).await?;
+            self.see(time, |view| view.primary).await?;
+            let view = self.front.handle.view();
+            tracing::warn!(
+                version = view.version.number,
+                "the view is primary on request; what a lost majority had is given up"
+            );
+            Ok(pb::ForcePrimaryResponse {
+                version: describe::version(view.version),
+            })
+        };
+        respond(forced.await)
     }
 }

@@ -1,13 +1,14 @@
 //! The settings of a cache on the wire, checked and completed with the defaults of the settings
-//! file; and back. What this version does not have is refused by name. Pure.
+//! file; and back. Pure.
 
 use super::super::decode;
 use super::super::encode::duration;
 use super::super::limits::{ATTRIBUTES_MAX, CACHE_NAME_BYTES_MAX, ENTRY_BYTES_MAX};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::rpc::proto as pb;
 use crate::types::{
-    AtomicityMode, CacheMode, CacheSettings, Micros, ReadFrom, WriteSynchronizationMode,
+    AtomicityMode, CacheMode, CacheSettings, Micros, PartitionLoss, ReadFrom, WhenSplit,
+    WriteSynchronizationMode,
 };
 use pb::cache_settings as wire;
 use std::collections::BTreeMap;
@@ -21,13 +22,21 @@ const BACKUPS_MAX: u32 = 65_535;
 ///
 /// # Errors
 ///
-/// `InvalidArgument` naming the field and its bounds, or `Unimplemented` naming what comes later.
+/// `InvalidArgument` naming the field and its bounds.
 pub fn decode(message: Option<pb::CacheSettings>) -> Result<CacheSettings> {
     let message = message.ok_or_else(|| Error::invalid("settings are required"))?;
     decode::cache_name(&message.name)?;
-    refuse_later(&message)?;
+    let (when_split, partition_loss) = (
+        when_split(message.when_split)?,
+        partition_loss(message.partition_loss)?,
+    );
     let defaults = CacheSettings::named(&message.name);
     let mode = mode(message.mode)?;
+    if mode == CacheMode::Local && when_split != WhenSplit::AllowReadWrites {
+        return Err(Error::invalid(
+            "when_split has no meaning in a LOCAL cache, which is never split",
+        ));
+    }
     let write_synchronization = write_synchronization(message.write_synchronization_mode)?;
     let time_to_idle = decode::duration("time_to_idle", message.time_to_idle)?;
     let span = |name, value, default: Micros| {
@@ -69,27 +78,30 @@ pub fn decode(message: Option<pb::CacheSettings>) -> Result<CacheSettings> {
         near_bytes_max: message.near_bytes_max,
         node_filter: node_filter(message.node_filter.into_iter().collect())?,
         backup_zone: backup_zone(message.backup_zone)?,
+        when_split,
+        partition_loss,
         name: message.name,
     })
 }
 
-fn refuse_later(message: &pb::CacheSettings) -> Result<()> {
-    let later = |setting: &str, value: &str| {
-        Err(Error::new(
-            ErrorKind::Unimplemented,
-            format!("{setting} = {value} is not in this version"),
-        ))
-    };
-    match wire::WhenSplit::try_from(message.when_split) {
-        Ok(wire::WhenSplit::Unspecified | wire::WhenSplit::AllowReadWrites) => {}
-        Ok(wire::WhenSplit::AllowReads) => return later("when-split", "allow-reads"),
-        Ok(wire::WhenSplit::DenyReadWrites) => return later("when-split", "deny-read-writes"),
-        Err(_) => return Err(no_such("when_split", message.when_split)),
+fn when_split(number: i32) -> Result<WhenSplit> {
+    match wire::WhenSplit::try_from(number) {
+        Ok(wire::WhenSplit::Unspecified | wire::WhenSplit::AllowReadWrites) => {
+            Ok(WhenSplit::AllowReadWrites)
+        }
+        Ok(wire::WhenSplit::AllowReads) => Ok(WhenSplit::AllowReads),
+        Ok(wire::WhenSplit::DenyReadWrites) => Ok(WhenSplit::DenyReadWrites),
+        Err(_) => Err(no_such("when_split", number)),
     }
-    match wire::PartitionLoss::try_from(message.partition_loss) {
-        Ok(wire::PartitionLoss::Unspecified | wire::PartitionLoss::Reject) => Ok(()),
-        Ok(wire::PartitionLoss::Reset) => later("partition-loss", "reset"),
-        Err(_) => Err(no_such("partition_loss", message.partition_loss)),
+}
+
+fn partition_loss(number: i32) -> Result<PartitionLoss> {
+    match wire::PartitionLoss::try_from(number) {
+        Ok(wire::PartitionLoss::Unspecified | wire::PartitionLoss::Reject) => {
+            Ok(PartitionLoss::Reject)
+        }
+        Ok(wire::PartitionLoss::Reset) => Ok(PartitionLoss::Reset),
+        Err(_) => Err(no_such("partition_loss", number)),
     }
 }
 
@@ -192,6 +204,15 @@ pub fn encode(settings: &CacheSettings) -> pb::CacheSettings {
         ReadFrom::Any => wire::ReadFrom::Any,
         ReadFrom::Primary => wire::ReadFrom::Primary,
     };
+    let when_split = match settings.when_split {
+        WhenSplit::AllowReadWrites => wire::WhenSplit::AllowReadWrites,
+        WhenSplit::AllowReads => wire::WhenSplit::AllowReads,
+        WhenSplit::DenyReadWrites => wire::WhenSplit::DenyReadWrites,
+    };
+    let partition_loss = match settings.partition_loss {
+        PartitionLoss::Reject => wire::PartitionLoss::Reject,
+        PartitionLoss::Reset => wire::PartitionLoss::Reset,
+    };
     pb::CacheSettings {
         name: settings.name.clone(),
         mode: mode.into(),
@@ -210,8 +231,8 @@ pub fn encode(settings: &CacheSettings) -> pb::CacheSettings {
         near_bytes_max: settings.near_bytes_max,
         node_filter: settings.node_filter.clone().into_iter().collect(),
         backup_zone: settings.backup_zone.clone().unwrap_or_default(),
-        when_split: wire::WhenSplit::AllowReadWrites.into(),
-        partition_loss: wire::PartitionLoss::Reject.into(),
+        when_split: when_split.into(),
+        partition_loss: partition_loss.into(),
     }
 }
 
@@ -226,6 +247,7 @@ pub fn encode_atomicity(mode: AtomicityMode) -> pb::AtomicityMode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     fn message() -> pb::CacheSettings {
         pb::CacheSettings {
@@ -257,6 +279,8 @@ mod tests {
             entry_bytes_max: ENTRY_BYTES_MAX,
             node_filter: BTreeMap::from([("disk".into(), "ssd".into())]),
             backup_zone: Some("rack".into()),
+            when_split: WhenSplit::AllowReads,
+            partition_loss: PartitionLoss::Reset,
             ..CacheSettings::named("c")
         };
         assert_eq!(decode(Some(encode(&settings))), Ok(settings));
@@ -276,26 +300,6 @@ mod tests {
         .expect("settings");
         assert!(settings.touch_on_read);
         assert_eq!(settings.read_from, ReadFrom::Primary);
-    }
-
-    #[test]
-    fn what_comes_later_is_refused_by_name() {
-        let refused = |message| {
-            let error = decode(Some(message)).expect_err("refused");
-            assert_eq!(error.kind, ErrorKind::Unimplemented);
-            error.context.into_owned()
-        };
-        let when = |when: wire::WhenSplit| pb::CacheSettings {
-            when_split: when.into(),
-            ..message()
-        };
-        assert!(refused(when(wire::WhenSplit::AllowReads)).contains("allow-reads"));
-        assert!(refused(when(wire::WhenSplit::DenyReadWrites)).contains("deny-read-writes"));
-        let reset = pb::CacheSettings {
-            partition_loss: wire::PartitionLoss::Reset.into(),
-            ..message()
-        };
-        assert!(refused(reset).contains("partition-loss"));
     }
 
     #[test]
@@ -332,6 +336,11 @@ mod tests {
             },
             pb::CacheSettings {
                 partition_loss: 9,
+                ..message()
+            },
+            pb::CacheSettings {
+                mode: pb::CacheMode::Local.into(),
+                when_split: wire::WhenSplit::DenyReadWrites.into(),
                 ..message()
             },
             pb::CacheSettings {
