@@ -12,6 +12,9 @@ pub struct ClusterSettings {
     pub node_name: Option<String>,
     /// Told to peers, for node filters and backup zones; 64 of them at most.
     pub attributes: BTreeMap<String, String>,
+    /// The version of the protocol between nodes, where it is not to be the newest: for tests of
+    /// nodes of two versions. No file and no variable sets it.
+    pub protocol: Option<u32>,
 }
 
 impl Default for ClusterSettings {
@@ -20,6 +23,7 @@ impl Default for ClusterSettings {
             name: "embergrid".to_owned(),
             node_name: None,
             attributes: BTreeMap::new(),
+            protocol: None,
         }
     }
 }

@@ -2,6 +2,9 @@
 
 use crate::types::{CacheSettings, Micros, NodeInfo, time::MILLISECOND, time::SECOND};
 
+/// Between two comparisons of the copies of one partition.
+const COMPARE_INTERVAL: Micros = 60 * SECOND;
+
 /// The settings that the engine needs.
 #[derive(Clone, Debug)]
 pub struct GridOptions {
@@ -25,6 +28,8 @@ pub struct GridOptions {
     pub lease: Micros,
     /// How far the clocks of two owners may be apart.
     pub clock_error_max: Micros,
+    /// Between two comparisons of the copies of one partition; absent: they are not compared.
+    pub compare_interval: Option<Micros>,
 }
 
 impl GridOptions {
@@ -41,6 +46,7 @@ impl GridOptions {
             heartbeat_interval: 200 * MILLISECOND,
             lease: 1500 * MILLISECOND,
             clock_error_max: 50 * MILLISECOND,
+            compare_interval: Some(COMPARE_INTERVAL),
         }
     }
 }

@@ -220,6 +220,15 @@ impl Shell for Outside {
                     "all owners of a partition are gone"
                 );
             }
+            Notice::CopiesDiffered {
+                cache,
+                partition,
+                owner,
+                keys,
+                repaired,
+            } => {
+                tracing::warn!(cache = cache.0, partition, %owner, keys, repaired, "copies differed");
+            }
             Notice::Left => {
                 tracing::info!("left the cluster");
                 self.end(Life::Left);

@@ -21,7 +21,8 @@ use crate::rpc::lane::LaneLimits;
 use crate::rpc::link::LinkOptions;
 use crate::rpc::names::Names;
 use crate::rpc::renewal::Renewal;
-use crate::types::hello::{Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
+use crate::types::hello::Hello;
+use crate::types::protocol::{PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use crate::types::{Incarnation, Member, Micros, NodeId, NodeInfo, Role, View};
 use parking_lot::Mutex;
 use std::hash::{BuildHasher, Hasher};
@@ -80,7 +81,7 @@ impl Node {
         let me = node_info(settings, tls.as_deref(), advertised);
         let hello = Hello {
             cluster_name: settings.cluster.name.clone(),
-            protocol: PROTOCOL_VERSION,
+            protocol: settings.cluster.protocol.unwrap_or(PROTOCOL_VERSION),
             protocol_min: PROTOCOL_VERSION_MIN,
             info: me.clone(),
             caches: settings.caches.clone(),

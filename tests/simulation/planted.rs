@@ -3,12 +3,15 @@
 //! so this file is part of them alone. Plans are short and busy, made for what the fault breaks,
 //! so that few seeds are needed whatever else changes.
 
+use crate::checkers::equal_copies;
 use crate::clock::{MS, SECOND, Time};
 use crate::faults::{FaultKind, Profile};
 use crate::log::Detail;
 use crate::plan::Plan;
 use crate::run::{Report, run_plan};
+use crate::world::World;
 use embergrid::engine::planted::{Fault, plant};
+use embergrid::types::Reply;
 
 /// Seeds that are tried until the checker finds the fault.
 const SEEDS_MAX: u64 = 12;
@@ -100,6 +103,14 @@ fn crashes(seed: u64) -> Plan {
     short(seed, Profile::Undivided, 4, faults)
 }
 
+/// The same, and owners do not compare what they hold.
+fn crashes_uncompared(seed: u64) -> Plan {
+    Plan {
+        compare_interval: None,
+        ..crashes(seed)
+    }
+}
+
 /// Messages are late, and nobody dies: much is pending at any time.
 fn slow(seed: u64) -> Plan {
     let mut plan = short(
@@ -165,10 +176,63 @@ faults! {
     a_second_take: TakeTwice, slow, 0, ["6 "];
     a_dropped_tail: DropTail, crashes, 0, ["1 ", "7 "];
     a_silent_loss: SilentLoss, busy_crashes, 7, ["9 "];
-    an_update_left_out: SkipUpdates, crashes, 0, ["10 "];
+    an_update_left_out: SkipUpdates, crashes_uncompared, 0, ["10 "];
+    an_update_left_out_before_verify: SkipUpdates, crashes_uncompared, 0, ["10b "];
+    an_update_left_out_before_a_comparison: SkipUpdates, crashes, 0, ["10a "];
     two_primaries: TwoPrimaries, crashes, 0, ["11 "];
     ignored_strangers: IgnoreStrangers, split, 0, ["12 "];
     ignored_strangers_at_the_start: IgnoreStrangers, meeting, 0, ["13 "];
     a_kept_near_copy: KeepNear, slow, 0, ["7 "];
     a_gap_for_watchers: WatchGap, crashes, 0, ["17 "];
+}
+
+/// What a fault made different is found by the comparison in the background and mended, so that
+/// the copies are equal in the end.
+#[test]
+fn copies_that_differ_are_repaired() {
+    for seed in 0..3 {
+        let report = run_with(Fault::SkipUpdates, crashes(seed));
+        let broken: Vec<_> = report.violations().map(|(name, _)| name).collect();
+        assert!(broken.contains(&"10a compared"), "seed {seed}: {broken:?}");
+        assert!(
+            !broken
+                .iter()
+                .any(|name| ["10 ", "10b "].iter().any(|end| name.starts_with(end))),
+            "seed {seed}: {broken:?}"
+        );
+    }
+}
+
+/// Who asks is told of each key that differs, and has it repaired.
+#[test]
+fn verify_finds_and_repairs() {
+    let planted = Planted::new(Fault::SkipUpdates);
+    let mut world = World::new(crashes_uncompared(0), Detail::Terse);
+    world.run_until(world.plan.compare);
+    drop(planted);
+    let equal = |world: &mut World| {
+        world.record.copies = world.collect_copies();
+        equal_copies::equal(&world.record)
+    };
+    assert!(!equal(&mut world), "the fault did nothing");
+    let told = |world: &mut World, repair| {
+        let before = world.record.history.calls.len();
+        world.verify_everything(repair);
+        world.run_until(world.now + 4 * SECOND);
+        let calls = &world.record.history.calls[before..];
+        let counts = calls.iter().map(|call| match call.reply() {
+            Some(Reply::Verified(verified)) => {
+                assert_eq!(verified.some.is_empty(), verified.keys == 0);
+                (verified.keys, verified.repaired)
+            }
+            other => panic!("{other:?} is no answer to {:?}", call.request),
+        });
+        counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    };
+    let (differing, repaired) = told(&mut world, false);
+    assert!(differing > 0 && repaired == 0 && !equal(&mut world));
+    assert_eq!(told(&mut world, true), (differing, differing));
+    assert_eq!(told(&mut world, false), (0, 0));
+    assert!(equal(&mut world));
+    assert_eq!(world.broken, Vec::<String>::new());
 }

@@ -87,6 +87,8 @@ pub struct Record {
     /// When the comparison of copies was made, and what it saw.
     pub compared_at: Time,
     pub copies: Vec<Copy>,
+    /// How many copies the nodes that are there at the end have compared.
+    pub compared: u64,
     /// The committed views at the end.
     pub final_views: Vec<(usize, Arc<View>)>,
     /// From when a cache has lost more than it promises to bear: by cache.

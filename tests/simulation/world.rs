@@ -226,6 +226,7 @@ impl World {
         // Client nodes that introduce others in half of the runs.
         options.force_server_mode = self.plan.seed % 4 < 2;
         options.caches = self.plan.caches.clone();
+        options.compare_interval = self.plan.compare_interval;
         let seed = self.engine_seeds.next();
         let member = self.nodes[node].start(options, seed, self.now);
         self.log

@@ -143,6 +143,10 @@ impl Partition {
     }
 
     fn begin_serving(&mut self, cx: &Cx<'_>) {
+        let first = self.first_comparison(cx);
+        if let Some(lead) = &mut self.lead {
+            lead.compare_at = first;
+        }
         for member in self.place.loading.clone() {
             self.begin_load(member, cx);
         }

@@ -24,11 +24,15 @@ mod merging;
 pub mod near;
 mod primary;
 mod remembered;
+mod repair;
 mod roles;
 pub mod store;
+pub mod sums;
 mod transfer;
+mod verify;
 
 use super::shell::Shell;
+use super::tally::{Pace, Tally};
 use crate::engine::planted::{self, Fault};
 use crate::error::{Applied, Error, ErrorKind, Result};
 use crate::types::message::{Body, Data, Message};
@@ -60,6 +64,11 @@ pub struct Cx<'a> {
     pub network_timeout: Micros,
     /// How far the clocks of two nodes may be apart.
     pub clock_error_max: Micros,
+    /// Between two comparisons of the copies of a partition; absent: they are not compared.
+    pub compare_interval: Option<Micros>,
+    /// What all partitions of the node share.
+    pub pace: &'a Pace,
+    pub tally: &'a Tally,
 }
 
 /// Who waits for an answer.
@@ -177,6 +186,8 @@ pub struct Partition {
     copies: near::Copies,
     /// A backup whose tail does not settle asks again at this moment.
     settle_at: Option<Monotonic>,
+    /// Somebody asked for a comparison of all copies.
+    verifying: Option<Box<verify::Verifying>>,
 }
 
 impl Partition {
@@ -211,6 +222,7 @@ impl Partition {
             feed: feed::Feed::default(),
             copies: near::Copies::sharing(near),
             settle_at: None,
+            verifying: None,
         }
     }
 
@@ -297,6 +309,7 @@ impl Partition {
                     let held = self.settings.touch_on_read && self.touch_must_be_held(key, cx);
                     visible && !idle(key) && !held
                 }
+                Operation::Verify { .. } => false,
                 _ => !self.settings.full_sync() || self.log.is_settled(),
             }
     }
@@ -400,6 +413,10 @@ impl Partition {
                 self.on_invalidate(from, key.as_ref(), counter, cx);
             }
             Body::Invalidated { counter } => self.on_invalidated(from, counter, cx),
+            Body::Compare(compare) => self.on_compare(from, compare, cx),
+            Body::Compared(compared) => self.on_compared(from, compared, cx),
+            Body::Holds(holds) => self.on_holds(from, holds, cx),
+            Body::Differs(differs) => self.on_differs(from, differs, cx),
         }
     }
 
@@ -419,6 +436,11 @@ impl Partition {
         self.on_expiry_timeout(cx);
         self.on_feed_timeout(cx);
         self.on_near_timeout(cx);
+        self.on_verify_timeout(cx);
+        let compare_at = self.lead.as_ref().and_then(|lead| lead.compare_at);
+        if compare_at.is_some_and(|at| now >= at) {
+            self.compare_copies(cx);
+        }
     }
 
     /// When `on_timeout` wants to be called.
@@ -437,6 +459,8 @@ impl Partition {
             self.expiry.next(now, self.is_primary()),
             self.feed.next(),
             self.next_near(now),
+            self.lead.as_ref().and_then(|lead| lead.compare_at),
+            self.verifying.as_ref().map(|verifying| verifying.next()),
         ]
         .into_iter()
         .flatten()
@@ -476,6 +500,11 @@ impl Partition {
             tombstones,
             self.store.tombstones(),
             "tombstones are miscounted"
+        );
+        assert_eq!(
+            self.store.summed(),
+            self.store.sum(),
+            "the sum over the states is wrong"
         );
         if self.lead.is_some() {
             assert!(self.is_primary(), "leads without being primary");

@@ -19,6 +19,7 @@ impl Partition {
         let old = std::mem::replace(&mut self.place, place);
         self.renounced = false;
         self.copies.clear();
+        self.give_up_verify("the view changed", cx);
         if self.place.apart {
             // What was agreed on there says nothing about what was ever known here.
             self.agreed = EntryVersion::default();
@@ -104,6 +105,7 @@ impl Partition {
         lead.watching.retain(|member| place.owners.contains(member));
         lead.loads.retain(|member, _| loads(member));
         lead.idle_asks.clear();
+        lead.rounds.clear();
         // Who comes back as a source later has another history to tell.
         lead.merged.retain(|member| place.sources.contains(member));
         let serves = lead.is_active();
@@ -148,6 +150,7 @@ impl Partition {
     /// The cache is dropped: everybody who waits is told.
     pub fn on_drop(&mut self, cx: &Cx<'_>) {
         self.give_up_waiters(cx);
+        self.give_up_verify("the cache was dropped", cx);
         for Parked { asker, .. } in std::mem::take(&mut self.parked) {
             let error = Error::new(ErrorKind::NotFound, "the cache was dropped");
             self.answer(asker, Err(error), cx);

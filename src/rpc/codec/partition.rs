@@ -1,6 +1,6 @@
 //! Messages to the machine of one partition.
 
-use super::{blob, entry, list, operation, required, transfer, update, version};
+use super::{blob, comparing, entry, list, operation, required, transfer, update, version};
 use crate::error::{Error, Result};
 use crate::rpc::proto::{self, data::Body as Sent, watch_event::Type};
 use crate::types::message::{Body, Data, Event, EventKind, Replicate, Reset, Tail};
@@ -97,6 +97,10 @@ fn encode_body(body: &Body) -> Sent {
         Body::Invalidated { counter } => {
             Sent::Invalidated(proto::Invalidated { counter: *counter })
         }
+        Body::Compare(compare) => Sent::Compare(comparing::encode_compare(compare)),
+        Body::Compared(compared) => Sent::Compared(comparing::encode_compared(compared)),
+        Body::Holds(holds) => Sent::Holds(comparing::encode_holds(holds)),
+        Body::Differs(differs) => Sent::Differs(comparing::encode_differs(differs)),
     }
 }
 
@@ -171,6 +175,10 @@ fn body(sent: Sent) -> Result<Body> {
         Sent::Watching(sent) => Body::Watching {
             watched: sent.watched,
         },
+        Sent::Compare(sent) => Body::Compare(comparing::compare(sent)?),
+        Sent::Compared(sent) => Body::Compared(comparing::compared(sent)?),
+        Sent::Holds(sent) => Body::Holds(comparing::holds(sent)?),
+        Sent::Differs(sent) => Body::Differs(comparing::differs(sent)?),
     })
 }
 
