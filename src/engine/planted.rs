@@ -38,6 +38,10 @@ pub enum Fault {
     WatchGap,
     /// A near copy outlives a write.
     KeepNear,
+    /// Moved partitions come without the requests that were answered.
+    MoveWithoutRequests,
+    /// A merge ends nothing here that was removed there so long ago that it is forgotten.
+    MergeOneWay,
 }
 
 #[cfg(debug_assertions)]

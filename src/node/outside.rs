@@ -220,15 +220,7 @@ impl Shell for Outside {
                     "all owners of a partition are gone"
                 );
             }
-            Notice::CopiesDiffered {
-                cache,
-                partition,
-                owner,
-                keys,
-                repaired,
-            } => {
-                tracing::warn!(cache = cache.0, partition, %owner, keys, repaired, "copies differed");
-            }
+            other @ Notice::CopiesDiffered { .. } => tracing::warn!("copies differed: {other:?}"),
             Notice::Left => {
                 tracing::info!("left the cluster");
                 self.end(Life::Left);

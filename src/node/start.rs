@@ -79,13 +79,7 @@ impl Node {
             .map_err(|error| Error::new(ErrorKind::Internal, format!("the listener: {error}")))?;
         let endpoints = settings.discovery.addresses.endpoints();
         let me = node_info(settings, tls.as_deref(), advertised);
-        let hello = Hello {
-            cluster_name: settings.cluster.name.clone(),
-            protocol: settings.cluster.protocol.unwrap_or(PROTOCOL_VERSION),
-            protocol_min: PROTOCOL_VERSION_MIN,
-            info: me.clone(),
-            caches: settings.caches.clone(),
-        };
+        let hello = hello(settings, &me);
         let (outside, dials) = Outside::new(settings.limits.requests_in_flight_max as usize);
         let clock = Clock::start();
         let shell = Arc::clone(&outside) as Arc<dyn Shell>;
@@ -243,6 +237,18 @@ fn micros(duration: Duration) -> Micros {
 /// Differs from node to node and from start to start.
 fn seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
+}
+
+/// What this node says on every link.
+fn hello(settings: &Settings, me: &NodeInfo) -> Hello {
+    let spoken = settings.cluster.protocol;
+    Hello {
+        cluster_name: settings.cluster.name.clone(),
+        protocol: spoken.unwrap_or(PROTOCOL_VERSION),
+        protocol_min: spoken.map_or(PROTOCOL_VERSION_MIN, |spoken| spoken.max(2) - 1),
+        info: me.clone(),
+        caches: settings.caches.clone(),
+    }
 }
 
 fn node_info(settings: &Settings, tls: Option<&Renewal>, address: String) -> NodeInfo {

@@ -371,6 +371,8 @@ pub struct TransferHeader {
     pub seen: EntryVersion,
     /// The latest range tombstone.
     pub cleared_at: Option<ClusterTime>,
+    /// Load: what was agreed with holders that are out, when they left.
+    pub parted: Vec<(Member, EntryVersion)>,
 }
 
 /// A place in the events of one partition.

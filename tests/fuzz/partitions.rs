@@ -3,7 +3,7 @@
 use crate::comparing;
 use crate::random::Random;
 use crate::values::{
-    cache, entry, key, partition, reply, request_id, time, topology, version, view_of_entry,
+    cache, entry, key, member, partition, reply, request_id, time, topology, version, view_of_entry,
 };
 use embergrid::types::RequestId;
 use embergrid::types::message::{
@@ -142,6 +142,7 @@ fn chunk(random: &mut Random) -> Chunk {
                 floor: version(random),
                 seen: version(random),
                 cleared_at: random.maybe(time),
+                parted: random.several(3, |random| (member(random), version(random))),
             })
         }),
         entries: random.several(4, |random| (key(random), entry(random))),

@@ -68,6 +68,7 @@ fn short(seed: u64, profile: Profile, nodes: usize, faults: Vec<(Time, FaultKind
     let mut plan = Plan::of(seed, profile);
     plan.nodes = nodes;
     plan.client_nodes = 0;
+    plan.two_versions = false;
     plan.starts = vec![0; nodes];
     plan.faults = faults;
     plan.clients = 6;
@@ -92,10 +93,6 @@ fn drawn(seed: u64) -> Plan {
     Plan::of(seed, Profile::Undivided)
 }
 
-fn drawn_split(seed: u64) -> Plan {
-    Plan::of(seed, Profile::Split)
-}
-
 /// Primaries die while messages are late or lost.
 fn crashes(seed: u64) -> Plan {
     use FaultKind::{Crash, Delay, Loss};
@@ -109,6 +106,16 @@ fn crashes_uncompared(seed: u64) -> Plan {
         compare_interval: None,
         ..crashes(seed)
     }
+}
+
+/// Owners leave and come back, one after the other, so that partitions move, while answers are late.
+fn moves(seed: u64) -> Plan {
+    use FaultKind::{Delay, Drain, Leave, Loss};
+    let faults = turns(&[Loss, Drain, Delay, Leave], SECOND);
+    let mut plan = short(seed, Profile::Undivided, 4, faults);
+    plan.clients = 12;
+    plan.think = 10 * MS;
+    plan
 }
 
 /// Messages are late, and nobody dies: much is pending at any time.
@@ -168,7 +175,8 @@ faults! {
     a_lapsed_lease: ServeWithoutLease, pauses, 5, ["7 "];
     a_pending_value: ServePending, slow, 0, ["7 "];
     a_forgotten_tombstone: ForgetTombstones, crashes, 0, ["2 "];
-    an_update_that_beats_a_remove: UpdateBeatsRemove, drawn_split, 0, ["3 "];
+    an_update_that_beats_a_remove: UpdateBeatsRemove, split, 0, ["3 "];
+    requests_left_behind: MoveWithoutRequests, moves, 0, ["8 "];
     a_repeated_request: SkipRequestIds, crashes, 0, ["8 "];
     an_expired_entry: ServeExpired, pauses, 0, ["4 "];
     a_clock_astray: ClockAstray, crashes, 0, ["4 "];
@@ -195,9 +203,7 @@ fn copies_that_differ_are_repaired() {
         let broken: Vec<_> = report.violations().map(|(name, _)| name).collect();
         assert!(broken.contains(&"10a compared"), "seed {seed}: {broken:?}");
         assert!(
-            !broken
-                .iter()
-                .any(|name| ["10 ", "10b "].iter().any(|end| name.starts_with(end))),
+            !broken.iter().any(|name| name.starts_with("10 ")),
             "seed {seed}: {broken:?}"
         );
     }
@@ -231,7 +237,9 @@ fn verify_finds_and_repairs() {
     };
     let (differing, repaired) = told(&mut world, false);
     assert!(differing > 0 && repaired == 0 && !equal(&mut world));
-    assert_eq!(told(&mut world, true), (differing, differing));
+    // Some may have ended by time meanwhile.
+    let (found, repaired) = told(&mut world, true);
+    assert!((1..=differing).contains(&found) && repaired == found);
     assert_eq!(told(&mut world, false), (0, 0));
     assert!(equal(&mut world));
     assert_eq!(world.broken, Vec::<String>::new());

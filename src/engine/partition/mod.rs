@@ -139,6 +139,8 @@ pub struct Place {
     pub apart: bool,
     /// When a cache of this name was dropped before this one was created.
     pub cleared_at: Option<ClusterTime>,
+    /// Servers that are out and may return with data.
+    pub departed: Arc<[Member]>,
 }
 
 /// Something the coordinator must hear of.
@@ -168,6 +170,8 @@ pub struct Partition {
     complete: Option<TopologyVersion>,
     /// The greatest version that every holder, also one that is out, is known to hold.
     agreed: crate::types::EntryVersion,
+    /// The same for holders that are out, as it was when they left.
+    parted: BTreeMap<Member, crate::types::EntryVersion>,
     store: Store,
     log: Log,
     lead: Option<Box<lead::Lead>>,
@@ -208,6 +212,7 @@ impl Partition {
             renounced: false,
             complete: None,
             agreed: Default::default(),
+            parted: BTreeMap::new(),
             log: Log::default(),
             lead: None,
             incoming: None,

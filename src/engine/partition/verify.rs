@@ -59,7 +59,9 @@ impl Partition {
         if self.verifying.is_some() || !self.may_compare(cx) {
             return self.park(ask, caller, cx);
         }
-        let owners = self.compared_owners();
+        // One that has not joined the stream yet is asked again and again until it has.
+        let owners = self.place.owners.iter().copied();
+        let owners: Vec<Member> = owners.filter(|owner| *owner != self.me).collect();
         let copies = 1 + u32::try_from(owners.len()).unwrap_or_default();
         if owners.is_empty() {
             let alone = Verified {

@@ -69,11 +69,7 @@ fn encode_body(body: &Body) -> Sent {
             key,
             incarnation,
             last_access,
-        } => Sent::Idle(proto::Idle {
-            key: blob::encode(key),
-            incarnation: version::some_entry(*incarnation),
-            last_access: last_access.map(|point| point.0),
-        }),
+        } => Sent::Idle(encode_idle(key, *incarnation, *last_access)),
         Body::Subscribe { after } => Sent::Subscribe(proto::Subscribe {
             after: after.map(version::encode_position),
         }),
@@ -97,10 +93,22 @@ fn encode_body(body: &Body) -> Sent {
         Body::Invalidated { counter } => {
             Sent::Invalidated(proto::Invalidated { counter: *counter })
         }
-        Body::Compare(compare) => Sent::Compare(comparing::encode_compare(compare)),
-        Body::Compared(compared) => Sent::Compared(comparing::encode_compared(compared)),
-        Body::Holds(holds) => Sent::Holds(comparing::encode_holds(holds)),
-        Body::Differs(differs) => Sent::Differs(comparing::encode_differs(differs)),
+        Body::Compare(sent) => Sent::Compare(comparing::encode_compare(sent)),
+        Body::Compared(sent) => Sent::Compared(comparing::encode_compared(sent)),
+        Body::Holds(sent) => Sent::Holds(comparing::encode_holds(sent)),
+        Body::Differs(sent) => Sent::Differs(comparing::encode_differs(sent)),
+    }
+}
+
+fn encode_idle(
+    key: &Blob,
+    incarnation: EntryVersion,
+    last_access: Option<ClusterTime>,
+) -> proto::Idle {
+    proto::Idle {
+        key: blob::encode(key),
+        incarnation: version::some_entry(incarnation),
+        last_access: last_access.map(|point| point.0),
     }
 }
 
