@@ -5,7 +5,7 @@
 //! request. The parts, from the bottom up:
 //!
 //! * [`types`], [`error`], [`config`]: the vocabulary, what a caller should do about an error,
-//!   and the settings.
+//!   and the settings. [`types::protocol`] says how a message between nodes is added.
 //! * [`engine`]: decides. Pure state machines without input, output or clocks: one for membership,
 //!   placement and views on each node, one for each partition. [`engine::Grid`] holds them with
 //!   their locks; [`engine::Shell`] is their one way out.
@@ -172,6 +172,27 @@
 //!
 //! **What is read where a part allows reads only?** What each owner had committed when it was cut off.
 //! Nothing is streamed, loaded or expired there, so that nothing has to be undone when the parts meet.
+//!
+//! **How do owners compare their copies without looking at them?** Each keeps, with every change,
+//! the wrapping sum of a digest of each state: two digests of a hundred bytes for a write. The
+//! primary tells its sum at one place of the stream, so that what is under way is no difference,
+//! and an owner whose sum is equal is silent. Points in time are left out, since each node moves
+//! them by its own measure when clusters meet; so are the bytes of values, which their versions
+//! stand for; `Verify` reads those. Rejected: a tree of digests kept with every change; it would
+//! only be read where something is wrong, and a scan is good enough then.
+//!
+//! **Who is right where copies differ?** The order of states, and where one of them knows nothing of
+//! a key, the primary: it decided all that the others hold. What it lacks is taken over from another
+//! owner only if its remove would still be remembered. So a fault on a primary may cost an old
+//! entry, counted, and none brings back what was removed: a session that is lost is begun again, and
+//! one that returns after it was ended is a hole. A repair is an update of the stream like any other.
+//!
+//! **What had two copies in common, days after they parted?** What each remembers of the moment: the
+//! last place up to which all holders held everything, noted for each holder when it leaves and
+//! handed on to owners that load. The later of the two memories counts, since both are true. An
+//! entry up to there that one side lacks was removed by it, if that side has dropped tombstones since:
+//! in both directions. Rejected: one such place for all, which agreements of the rest would move
+//! past what the absent one knew, so that its own new entries would be taken for removed ones.
 //!
 //! **When may a partition's machine be made?** With its cache. An empty one is a few hundred
 //! bytes; made on first use, each would have to be told apart from one that is lost.

@@ -30,6 +30,7 @@ mod scan;
 mod stats;
 mod topology;
 mod touch;
+mod verify;
 mod watch;
 
 use clap::error::ErrorKind;
@@ -72,6 +73,7 @@ enum Command {
     BenchFloor(bench::floor::Arguments),
     Partitions(partitions::Arguments),
     Stats(stats::Arguments),
+    Verify(verify::Arguments),
     SafeToStop(safe_to_stop::Arguments),
     Drain(drain::Arguments),
     Forget(forget::Arguments),
@@ -117,6 +119,7 @@ fn carry_out(command: Command) -> Outcome {
         Command::BenchFloor(arguments) => bench::floor::run(&arguments),
         Command::Partitions(arguments) => wait_for(partitions::run(arguments)),
         Command::Stats(arguments) => wait_for(stats::run(arguments)),
+        Command::Verify(arguments) => wait_for(verify::run(arguments)),
         Command::SafeToStop(arguments) => wait_for(safe_to_stop::run(arguments)),
         Command::Drain(arguments) => wait_for(drain::run(arguments)),
         Command::Forget(arguments) => wait_for(forget::run(arguments)),

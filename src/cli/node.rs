@@ -53,18 +53,22 @@ pub struct Arguments {
     join_timeout: Option<String>,
     #[command(flatten)]
     overrides: Overrides,
+    /// Speak this version of the protocol between nodes: for tests of nodes of two versions
+    #[arg(long, hide = true, value_name = "VERSION")]
+    protocol: Option<u32>,
     /// Stop when standard input ends: a parent that dies takes the node with it
     #[arg(long, hide = true)]
     stop_with_stdin: bool,
 }
 
 pub(super) fn run(arguments: Arguments) -> Outcome {
-    let settings = Settings::load(
+    let mut settings = Settings::load(
         arguments.config.as_deref(),
         config::environment(),
         flags(&arguments),
     )
     .map_err(|problems| Failure::settings(&problems))?;
+    settings.cluster.protocol = arguments.protocol;
     log_to_standard_error()?;
     #[cfg(debug_assertions)]
     plant_fault()?;

@@ -7,7 +7,8 @@ use crate::rpc::proto::{
     CacheDescription, CacheSettings, CreateCacheRequest, DescribeCacheRequest, DrainRequest,
     DropCacheRequest, ForcePrimaryRequest, ForgetNodeRequest, ListCachesRequest, NodeStatsRequest,
     NodeStatsResponse, PartitionTableRequest, PartitionTableResponse, ResetLostPartitionsRequest,
-    SafeToStopRequest, SafeToStopResponse, TopologyRequest, TopologyResponse,
+    SafeToStopRequest, SafeToStopResponse, TopologyRequest, TopologyResponse, VerifyRequest,
+    VerifyResponse,
 };
 
 impl Client {
@@ -271,6 +272,34 @@ impl Client {
         };
         let reply = self.call(Effect::Write, request, send).await?;
         Ok(reply.partitions)
+    }
+
+    /// Compares all copies of a cache, and repairs what differs where that is asked. A call that is
+    /// repeated compares again.
+    ///
+    /// # Errors
+    ///
+    /// As any call; NOT_FOUND where the cache does not exist. A partition that cannot be compared is
+    /// told in the answer.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// let answer = client.verify("sessions", false).await?;
+    /// for difference in &answer.keys {
+    ///     println!("{:?} differs at {} owners", difference.key, difference.copies.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn verify(&self, cache: &str, repair: bool) -> Result<VerifyResponse> {
+        let request = VerifyRequest {
+            cache: cache.to_owned(),
+            repair,
+        };
+        let send = async |channel, message| cluster_service(channel).verify(message).await;
+        self.call(Effect::Read, request, send).await
     }
 
     /// Gives up waiting for a server, by its name, that is out and may return with data.

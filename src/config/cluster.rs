@@ -15,6 +15,9 @@ pub struct ClusterSettings {
     pub attributes: BTreeMap<String, String>,
     /// The number of servers; required by caches that stop in a minority.
     pub quorum_of: Option<u32>,
+    /// The version of the protocol between nodes, where it is not to be the newest: for tests of
+    /// nodes of two versions. No file and no variable sets it.
+    pub protocol: Option<u32>,
 }
 
 impl Default for ClusterSettings {
@@ -24,6 +27,7 @@ impl Default for ClusterSettings {
             node_name: None,
             attributes: BTreeMap::new(),
             quorum_of: None,
+            protocol: None,
         }
     }
 }

@@ -14,6 +14,7 @@ use super::options::GridOptions;
 use super::partition::{Ask, Asker, Cx, Partition, Report};
 use super::planted::{self, Fault};
 use super::shell::{Notice, ProbeOutcome, Shell};
+use super::tally::{Pace, Tally};
 use crate::types::message::{Control, Data, Message, ViewChange, WatchPosition};
 use crate::types::{
     Blob, CacheId, CacheSettings, ClusterTime, Entry, Member, Monotonic, NodeInfo, Now,
@@ -85,6 +86,8 @@ pub struct Grid {
     /// Something is in `reports`; set under its lock.
     reported: AtomicBool,
     early: Mutex<VecDeque<(Member, Data)>>,
+    pace: Pace,
+    tally: Tally,
 }
 
 impl Grid {
@@ -120,6 +123,8 @@ impl Grid {
             reports: Mutex::default(),
             reported: AtomicBool::new(false),
             early: Mutex::default(),
+            pace: Pace::default(),
+            tally: Tally::default(),
         }
     }
 
@@ -144,6 +149,9 @@ impl Grid {
             resend: self.options.heartbeat_interval / 2,
             network_timeout: self.options.network_timeout,
             clock_error_max: self.options.clock_error_max,
+            compare_interval: self.options.compare_interval,
+            pace: &self.pace,
+            tally: &self.tally,
         }
     }
 
@@ -487,6 +495,16 @@ impl Grid {
             sizes.waiting += waiting as u64;
         }
         sizes
+    }
+
+    /// What the partitions of this node have counted.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Bytes of transfers that this node has sent and that are not acknowledged.
+    pub fn transfer_bytes(&self) -> usize {
+        self.pace.transfer_bytes()
     }
 
     /// How many near copies this node keeps of a cache.

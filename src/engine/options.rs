@@ -2,6 +2,9 @@
 
 use crate::types::{CacheSettings, Micros, NodeInfo, time::MILLISECOND, time::SECOND};
 
+/// Between two comparisons of the copies of one partition.
+const COMPARE_INTERVAL: Micros = 60 * SECOND;
+
 /// The settings that the engine needs.
 #[derive(Clone, Debug)]
 pub struct GridOptions {
@@ -27,6 +30,8 @@ pub struct GridOptions {
     pub quorum_of: Option<u32>,
     /// How far the clocks of two owners may be apart.
     pub clock_error_max: Micros,
+    /// Between two comparisons of the copies of one partition; absent: they are not compared.
+    pub compare_interval: Option<Micros>,
 }
 
 impl GridOptions {
@@ -44,6 +49,7 @@ impl GridOptions {
             lease: 1500 * MILLISECOND,
             quorum_of: None,
             clock_error_max: 50 * MILLISECOND,
+            compare_interval: Some(COMPARE_INTERVAL),
         }
     }
 }

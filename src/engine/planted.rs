@@ -47,6 +47,10 @@ pub enum Fault {
     HalfIsEnough,
     /// A view that was acknowledged and not heard of again is forgotten.
     ForgetPrepared,
+    /// Moved partitions come without the requests that were answered.
+    MoveWithoutRequests,
+    /// A merge ends nothing here that was removed there so long ago that it is forgotten.
+    MergeOneWay,
 }
 
 /// All of them.
@@ -69,6 +73,12 @@ const ALL: &[Fault] = &[
     Fault::IgnoreStrangers,
     Fault::WatchGap,
     Fault::KeepNear,
+    Fault::OpenAtOnce,
+    Fault::MinorityGoesOn,
+    Fault::HalfIsEnough,
+    Fault::ForgetPrepared,
+    Fault::MoveWithoutRequests,
+    Fault::MergeOneWay,
 ];
 
 #[cfg(debug_assertions)]

@@ -75,6 +75,14 @@ pub enum Notice {
         partition: u32,
         topology: TopologyVersion,
     },
+    /// Copies of a partition differed, and some keys were sent to where they were missing or old.
+    CopiesDiffered {
+        cache: CacheId,
+        partition: u32,
+        owner: Member,
+        keys: u64,
+        repaired: u64,
+    },
     /// This node has left the cluster and may stop.
     Left,
 }

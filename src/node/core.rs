@@ -81,13 +81,25 @@ impl Core {
 
     pub(super) fn stats(&self) -> Stats {
         let caches = self.grid.view();
-        let entries = caches
-            .caches
-            .keys()
-            .map(|cache| self.grid.sizes(*cache).entries);
+        let (mut entries, mut tombstones) = (0, 0);
+        for cache in caches.caches.keys() {
+            let sizes = self.grid.sizes(*cache);
+            entries += sizes.entries;
+            tombstones += sizes.tombstones;
+        }
+        let tally = self.grid.tally();
         let resident = memory_stats::memory_stats().map_or(0, |stats| stats.physical_mem);
         Stats {
-            entries: entries.sum(),
+            entries,
+            tombstones,
+            copies_compared: tally.compared.get(),
+            keys_differed: tally.differed.get(),
+            keys_repaired: tally.repaired.get(),
+            tombstones_dropped: tally.tombstones_dropped.get(),
+            stale_dropped: tally.stale_dropped.get(),
+            pieces_sent: tally.pieces.get(),
+            pieces_repeated: tally.pieces_repeated.get(),
+            pieces_bytes: self.grid.transfer_bytes() as u64,
             resident_bytes: resident as u64,
             region_bytes_max: self.region_bytes_max,
             requests_waiting: self.outside.replies.waiting() as u64,

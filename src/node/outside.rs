@@ -197,6 +197,7 @@ impl Shell for Outside {
             lost @ (Notice::WritesLost { .. } | Notice::Reset { .. } | Notice::Lost { .. }) => {
                 note_loss(counters, lost);
             }
+            other @ Notice::CopiesDiffered { .. } => tracing::warn!("copies differed: {other:?}"),
             Notice::Left => {
                 tracing::info!("left the cluster");
                 self.end(Life::Left);

@@ -21,7 +21,8 @@ use crate::rpc::lane::LaneLimits;
 use crate::rpc::link::LinkOptions;
 use crate::rpc::names::Names;
 use crate::rpc::renewal::Renewal;
-use crate::types::hello::{Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
+use crate::types::hello::Hello;
+use crate::types::protocol::{PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use crate::types::{Incarnation, Member, Micros, NodeId, NodeInfo, Role, View};
 use parking_lot::Mutex;
 use std::hash::{BuildHasher, Hasher};
@@ -78,14 +79,7 @@ impl Node {
             .map_err(|error| Error::new(ErrorKind::Internal, format!("the listener: {error}")))?;
         let endpoints = settings.discovery.addresses.endpoints();
         let me = node_info(settings, tls.as_deref(), advertised);
-        let hello = Hello {
-            cluster_name: settings.cluster.name.clone(),
-            protocol: PROTOCOL_VERSION,
-            protocol_min: PROTOCOL_VERSION_MIN,
-            info: me.clone(),
-            caches: settings.caches.clone(),
-            quorum_of: settings.cluster.quorum_of,
-        };
+        let hello = hello(settings, &me);
         let (outside, dials) = Outside::new(settings.limits.requests_in_flight_max as usize);
         let clock = Clock::start();
         let shell = Arc::clone(&outside) as Arc<dyn Shell>;
@@ -243,6 +237,19 @@ fn micros(duration: Duration) -> Micros {
 /// Differs from node to node and from start to start.
 fn seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
+}
+
+/// What this node says on every link.
+fn hello(settings: &Settings, me: &NodeInfo) -> Hello {
+    let spoken = settings.cluster.protocol;
+    Hello {
+        cluster_name: settings.cluster.name.clone(),
+        protocol: spoken.unwrap_or(PROTOCOL_VERSION),
+        protocol_min: spoken.map_or(PROTOCOL_VERSION_MIN, |spoken| spoken.max(2) - 1),
+        info: me.clone(),
+        caches: settings.caches.clone(),
+        quorum_of: settings.cluster.quorum_of,
+    }
 }
 
 fn node_info(settings: &Settings, tls: Option<&Renewal>, address: String) -> NodeInfo {

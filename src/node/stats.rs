@@ -123,6 +123,23 @@ pub struct Stats {
     pub nodes_forgotten: u64,
     /// Watches that could not go on.
     pub watches_lost: u64,
+    /// Copies that were compared with those of this node, which is the primary of them.
+    pub copies_compared: u64,
+    /// Keys whose copies differed.
+    pub keys_differed: u64,
+    /// Of these, how many were sent to where they were missing or old.
+    pub keys_repaired: u64,
+    /// Tombstones that this node holds now, in all caches.
+    pub tombstones: u64,
+    /// Tombstones that nobody needed any longer.
+    pub tombstones_dropped: u64,
+    /// Entries that a merge found to have been removed on the other side.
+    pub stale_dropped: u64,
+    /// Pieces of partitions that were sent to other nodes, and how many of them again.
+    pub pieces_sent: u64,
+    pub pieces_repeated: u64,
+    /// Bytes of pieces that are under way now.
+    pub pieces_bytes: u64,
     /// Entries that this node holds now, in all caches, copies included.
     pub entries: u64,
     /// Memory that this process takes now.

@@ -103,6 +103,8 @@ pub struct Link {
     certificates: Arc<[CertificateDer<'static>]>,
     /// Of the configurations that it was made by.
     generation: u64,
+    /// The protocol that both ends know.
+    spoken: u32,
     closed: watch::Sender<bool>,
     /// The peer has asked for another link in its place.
     unwanted: watch::Sender<bool>,
@@ -184,6 +186,7 @@ impl Greeting {
                 DialError::Silent("no data streams within network-timeout".to_owned())
             })??;
         let link = Arc::new(Link {
+            spoken: self.mine.spoken_with(&self.theirs),
             peer: self.theirs.info,
             address: self.address,
             control: Arc::clone(&self.control.lane),
@@ -244,8 +247,12 @@ impl Link {
         let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
     }
 
-    /// Queues a message. False: there is no room, or the link has ended, and it is dropped.
+    /// Queues a message. False: there is no room, or the link has ended, and it is dropped. One
+    /// that the peer would not know is left out, which is no fault.
     pub fn send(&self, message: Message) -> bool {
+        if message.since() > self.spoken {
+            return true;
+        }
         let stream = match &message {
             Message::Control(_) => return self.control.push(message),
             Message::Data(data) => stream_of(data.cache, data.partition),

@@ -63,6 +63,7 @@ pub fn mismatch(reply: &Reply) -> Error {
         Reply::Scanned { .. } => "scan",
         Reply::Size { .. } => "size",
         Reply::Cleared { .. } => "clear",
+        Reply::Verified(_) => "verify",
     };
     let error = Error::new(
         ErrorKind::Internal,

@@ -4,11 +4,6 @@ use super::cache::CacheSettings;
 use super::node::{NodeInfo, Role};
 use crate::error::{Error, ErrorKind, Result};
 
-/// The protocol that this program speaks.
-pub const PROTOCOL_VERSION: u32 = 1;
-/// The oldest protocol that it understands.
-pub const PROTOCOL_VERSION_MIN: u32 = 1;
-
 /// The reason of a hello that is refused because another live node has the sender's name.
 pub const NAME_TAKEN: &str = "NAME_TAKEN";
 
@@ -30,6 +25,11 @@ pub struct Hello {
 }
 
 impl Hello {
+    /// The protocol that this node and `peer` speak with each other.
+    pub fn spoken_with(&self, peer: &Self) -> u32 {
+        self.protocol.min(peer.protocol)
+    }
+
     /// Whether `peer` may be linked to this node.
     ///
     /// # Errors
@@ -54,7 +54,8 @@ impl Hello {
             ));
         }
         if self.protocol < peer.protocol_min || peer.protocol < self.protocol_min {
-            return Err(differ("protocol version", &self.protocol, &peer.protocol));
+            let known = |hello: &Self| format!("{} to {}", hello.protocol_min, hello.protocol);
+            return Err(differ("protocol version", &known(self), &known(peer)));
         }
         let servers = self.info.role == Role::Server && peer.info.role == Role::Server;
         if servers && self.quorum_of != peer.quorum_of {
@@ -110,4 +111,33 @@ pub fn first_difference(
         "partition-loss" => partition_loss,
     }
     ("name", mine.name.clone(), theirs.name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_protocols_are_linked_and_others_named() {
+        let hello = |protocol_min, protocol| Hello {
+            cluster_name: "c".to_owned(),
+            protocol,
+            protocol_min,
+            info: NodeInfo::default(),
+            caches: Vec::new(),
+        };
+        let mine = hello(2, 3);
+        for (theirs, spoken) in [(hello(1, 2), 2), (hello(2, 3), 3), (hello(3, 4), 3)] {
+            assert_eq!(mine.check(&theirs), Ok(()));
+            assert_eq!(mine.spoken_with(&theirs), spoken);
+            assert_eq!(theirs.check(&mine), Ok(()));
+        }
+        for theirs in [hello(1, 1), hello(4, 5)] {
+            let error = mine.check(&theirs).expect_err("too far apart");
+            let named = format!("{} to {} at", theirs.protocol_min, theirs.protocol);
+            assert!(error.context.contains("2 to 3 here"), "{error}");
+            assert!(error.context.contains(&named), "{error}");
+            assert!(theirs.check(&mine).is_err());
+        }
+    }
 }

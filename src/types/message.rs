@@ -7,6 +7,7 @@
 
 use super::blob::Blob;
 use super::cache::{CacheId, CacheSettings};
+use super::comparing::{Compare, Compared, Differs, Holds};
 use super::entry::Entry;
 use super::node::{Member, NodeId, NodeInfo};
 use super::operation::{EntryView, Reply, Request, RequestId};
@@ -269,6 +270,14 @@ pub enum Body {
     Invalidate { key: Option<Blob>, counter: u64 },
     /// The answer: it is gone.
     Invalidated { counter: u64 },
+    /// Primary → owner: the sum over all that it holds. Lost: it comes again some time later.
+    Compare(Compare),
+    /// Owner → primary: what it has is otherwise, or equal where that was asked.
+    Compared(Compared),
+    /// Primary → owner: what it holds of the parts that differ.
+    Holds(Holds),
+    /// The answer.
+    Differs(Differs),
 }
 
 /// The answer to `AskTail`.
@@ -380,6 +389,8 @@ pub struct TransferHeader {
     pub seen: EntryVersion,
     /// The latest range tombstone.
     pub cleared_at: Option<ClusterTime>,
+    /// Load: what was agreed with holders that are out, when they left.
+    pub parted: Vec<(Member, EntryVersion)>,
 }
 
 /// A place in the events of one partition.

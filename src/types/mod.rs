@@ -3,11 +3,13 @@
 
 pub mod blob;
 pub mod cache;
+pub mod comparing;
 pub mod entry;
 pub mod hello;
 pub mod message;
 pub mod node;
 pub mod operation;
+pub mod protocol;
 pub mod time;
 pub mod version;
 pub mod view;

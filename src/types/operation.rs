@@ -2,6 +2,7 @@
 
 use super::blob::Blob;
 use super::cache::CacheId;
+use super::comparing::Verified;
 use super::time::{ClusterTime, Micros};
 
 /// The id of a request that may be repeated: applied once within its window.
@@ -129,6 +130,8 @@ pub enum Operation {
     Size,
     /// Removes all that lives, by a range tombstone.
     Clear,
+    /// Compares all copies, and repairs what differs where that is asked.
+    Verify { repair: bool },
 }
 
 impl Operation {
@@ -136,7 +139,8 @@ impl Operation {
     pub fn is_read(&self) -> bool {
         match self {
             Self::Key { operation, .. } => operation.is_read(),
-            Self::Scan { .. } | Self::Size => true,
+            // A repair changes no answer that is right, and may be asked for again.
+            Self::Scan { .. } | Self::Size | Self::Verify { .. } => true,
             Self::Clear => false,
         }
     }
@@ -200,4 +204,5 @@ pub enum Reply {
     Cleared {
         removed: u64,
     },
+    Verified(Box<Verified>),
 }

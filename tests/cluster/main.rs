@@ -36,3 +36,4 @@ mod services;
 mod stalled_link;
 mod terminal;
 mod tls_files;
+mod versions;

@@ -1,5 +1,6 @@
 //! Random values of the vocabulary.
 
+use crate::comparing;
 use crate::random::Random;
 use embergrid::error::{Applied, Error, ErrorKind};
 use embergrid::types::{
@@ -212,7 +213,7 @@ pub fn key_operation(random: &mut Random) -> KeyOperation {
 }
 
 pub fn request(random: &mut Random) -> Request {
-    let operation = match random.below(6) {
+    let operation = match random.below(7) {
         0 => Operation::Scan {
             prefix: value(random),
             after: random.maybe(key),
@@ -221,6 +222,9 @@ pub fn request(random: &mut Random) -> Request {
         },
         1 => Operation::Size,
         2 => Operation::Clear,
+        3 => Operation::Verify {
+            repair: random.coin(),
+        },
         _ => Operation::Key {
             key: key(random),
             operation: key_operation(random),
@@ -236,7 +240,7 @@ pub fn request(random: &mut Random) -> Request {
 
 pub fn reply(random: &mut Random) -> Reply {
     let (applied, version) = (random.coin(), random.number());
-    match random.below(8) {
+    match random.below(9) {
         0 => Reply::Got {
             entry: random.maybe(view_of_entry),
         },
@@ -260,6 +264,7 @@ pub fn reply(random: &mut Random) -> Reply {
             more: applied,
         },
         6 => Reply::Size { live: version },
+        7 => Reply::Verified(Box::new(comparing::verified(random))),
         _ => Reply::Cleared { removed: version },
     }
 }

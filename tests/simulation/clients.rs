@@ -342,6 +342,38 @@ impl World {
             }
         }
         self.write_everywhere();
+        if !self.plan.two_versions {
+            self.verify_everything(self.plan.seed % 2 == 1);
+        }
+    }
+
+    /// One call at a node, with all the time that it needs; its place in the history.
+    pub fn ask_at(&mut self, node: usize, cache: usize, request: Request) -> usize {
+        let call = self.record.history.calls.len();
+        self.clients.clients.push(Client { node, call: None });
+        let client = self.clients.clients.len() - 1;
+        self.ask(client, cache, request);
+        call
+    }
+
+    /// Has every partition's copies compared, each asked of another node.
+    pub fn verify_everything(&mut self, repair: bool) {
+        for cache in 0..self.plan.caches.len() {
+            let settings = self.plan.caches[cache].clone();
+            if settings.mode == CacheMode::Local {
+                continue;
+            }
+            for partition in 0..settings.partitions {
+                let node = partition as usize % self.nodes.len();
+                let request = Request {
+                    cache: settings.id(),
+                    partition,
+                    operation: Operation::Verify { repair },
+                    request_id: None,
+                };
+                self.ask_at(node, cache, request);
+            }
+        }
     }
 
     /// The last word: every node can still write to every cache.

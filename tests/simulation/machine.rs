@@ -5,6 +5,7 @@ use crate::clock::{Clock, Time};
 use crate::shell::Recorder;
 use embergrid::engine::{Grid, GridOptions, ProbeOutcome};
 use embergrid::types::message::{Message, ViewChange};
+use embergrid::types::protocol::PROTOCOL_VERSION;
 use embergrid::types::{CacheId, Incarnation, Member, NodeId, NodeInfo, Request, View};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -45,6 +46,8 @@ pub struct Machine {
     pub index: usize,
     pub clock: Clock,
     pub process: Option<Process>,
+    /// The version of the protocol that its process speaks.
+    pub protocol: u32,
     /// How many processes there have been.
     pub lives: u64,
     pub paused: bool,
@@ -65,6 +68,7 @@ impl Machine {
             index,
             clock,
             process: None,
+            protocol: PROTOCOL_VERSION,
             lives: 0,
             paused: false,
             inbox: VecDeque::new(),

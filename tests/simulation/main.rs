@@ -4,6 +4,7 @@
 //! `cargo test --test simulation` runs a sample; `EMBERGRID_SEEDS=2000` runs that many seeds;
 //! `EMBERGRID_SEED=17` replays one of them with every event printed.
 
+mod absence;
 mod caches;
 mod checkers;
 mod clients;

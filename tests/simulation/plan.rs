@@ -24,6 +24,10 @@ pub struct Plan {
     pub clients: usize,
     /// The longest a client thinks between two calls.
     pub think: Time,
+    /// Nodes speak two versions of the protocol, and with each life the other one.
+    pub two_versions: bool,
+    /// Between two comparisons of copies; absent: there are none.
+    pub compare_interval: Option<Time>,
     pub clients_start: Time,
     /// From here on nothing breaks and all nodes are up and reachable.
     pub faults_end: Time,
@@ -79,6 +83,8 @@ impl Plan {
             faults: Vec::new(),
             clients: rng.within(2, 4) as usize,
             think: rng.within(20, 120) * MS,
+            two_versions: Rng::stream(seed, "versions").percent(20),
+            compare_interval: Some(2 * SECOND),
             clients_start: if profile == Profile::Start {
                 14 * SECOND
             } else {

@@ -101,6 +101,10 @@ pub struct Record {
     /// When the comparison of copies was made, and what it saw.
     pub compared_at: Time,
     pub copies: Vec<Copy>,
+    /// Messages that the receiver's version of the protocol does not know.
+    pub left_out: u64,
+    /// How many copies the nodes that are there at the end have compared.
+    pub compared: u64,
     /// The committed views at the end.
     pub final_views: Vec<(usize, Arc<View>)>,
     /// From when a cache has lost more than it promises to bear: by cache.

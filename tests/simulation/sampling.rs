@@ -196,6 +196,10 @@ impl World {
             .iter()
             .filter_map(|node| node.view().map(|view| (node.index, view)))
             .collect();
+        let grids = self.nodes.iter().filter_map(|node| node.process.as_ref());
+        self.record.compared = grids
+            .map(|process| process.grid.tally().compared.get())
+            .sum();
         self.record.events = self.log.events;
         self.record.hash = self.log.hash();
     }

@@ -16,6 +16,8 @@ pub struct Totals {
     unknown: u64,
     failed: u64,
     messages: u64,
+    /// Runs of nodes of two versions of the protocol, and messages that one of them did not know.
+    two_versions: (u64, u64),
     /// Runs without a cut in which two sides served.
     divided: u64,
     events: u64,
@@ -44,6 +46,8 @@ impl Totals {
             }
         }
         self.messages += record.messages;
+        self.two_versions.0 += u64::from(record.left_out > 0);
+        self.two_versions.1 += record.left_out;
         let whole = report.profile != Profile::Split;
         self.divided += u64::from(whole && record.was_divided());
         self.events += record.events;
@@ -84,6 +88,7 @@ fn name(call: &crate::history::Call) -> &'static str {
         Operation::Scan { .. } => "scan",
         Operation::Size => "size",
         Operation::Clear => "clear",
+        Operation::Verify { .. } => "verify",
         Operation::Key { operation, .. } => match operation {
             KeyOperation::Get { .. } => "get",
             KeyOperation::Put {
@@ -119,6 +124,11 @@ impl fmt::Display for Totals {
             self.acknowledged, self.failed, self.unknown
         )?;
         writeln!(f, "messages: {}; events: {}", self.messages, self.events)?;
+        writeln!(
+            f,
+            "runs of two protocol versions: {}; messages left out: {}",
+            self.two_versions.0, self.two_versions.1
+        )?;
         writeln!(
             f,
             "runs without a cut that divided all the same: {}",

@@ -14,6 +14,7 @@ use crate::rng::Rng;
 use crate::shell::Effect;
 use embergrid::engine::{GridOptions, Notice, ProbeOutcome};
 use embergrid::types::message::{Body, Message};
+use embergrid::types::protocol::PROTOCOL_VERSION;
 use embergrid::types::{Member, NodeInfo};
 use std::collections::BTreeMap;
 
@@ -230,8 +231,13 @@ impl World {
         options.force_server_mode = self.plan.seed % 4 < 2;
         options.caches = self.plan.caches.clone();
         options.quorum_of = self.plan.quorum_of;
+        options.compare_interval = self.plan.compare_interval;
         let seed = self.engine_seeds.next();
         let member = self.nodes[node].start(options, seed, self.now);
+        if self.plan.two_versions {
+            let older = (node as u64 + member.incarnation.0).is_multiple_of(2);
+            self.nodes[node].protocol = PROTOCOL_VERSION - u32::from(older);
+        }
         self.log
             .note(self.now, node, 1, format_args!("starts as {member}"));
         self.record.lives.push(Life {
@@ -466,6 +472,11 @@ impl World {
         if target == node {
             self.broken
                 .push(format!("n{node} sends to itself: {message:?}"));
+            return;
+        }
+        let spoken = self.nodes[node].protocol.min(self.nodes[target].protocol);
+        if message.since() > spoken {
+            self.record.left_out += 1;
             return;
         }
         for (at, link, lane) in self.network.send(node, target, to, &message, self.now) {

@@ -212,8 +212,11 @@ impl Grid {
                 .collect()
         };
         let cx = self.cx(mono);
+        let departed = view.departed.iter().map(|departed| departed.member);
+        let departed: Arc<[Member]> = departed.collect();
         for (index, slot) in (0u32..).zip(&cache.slots) {
             let mut place = Place {
+                departed: departed.clone(),
                 topology: view.version,
                 shift,
                 apart: old.time_base != view.time_base,

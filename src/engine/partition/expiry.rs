@@ -409,10 +409,7 @@ impl Partition {
     fn look_at_floor(&mut self, active: bool, cx: &Cx<'_>) {
         let has = self.store.tombstones() > 0;
         self.expiry.floor_due = has.then(|| cx.now.mono.after(FLOOR_PAUSE));
-        let retention = self.settings.tombstone_retention;
-        let all_here = cx
-            .departed
-            .is_none_or(|at| cx.now.cluster > at.after(retention));
+        let all_here = self.all_here(cx);
         let settled =
             self.place.sources.is_empty() && self.place.loading.is_empty() && self.log.is_settled();
         if !(has && active && all_here && settled) {

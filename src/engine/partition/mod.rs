@@ -24,11 +24,15 @@ mod merging;
 pub mod near;
 mod primary;
 mod remembered;
+mod repair;
 mod roles;
 pub mod store;
+pub mod sums;
 mod transfer;
+mod verify;
 
 use super::shell::Shell;
+use super::tally::{Pace, Tally};
 use crate::engine::planted::{self, Fault};
 use crate::error::{Applied, Error, ErrorKind, Result};
 use crate::types::message::{Body, Data, Message};
@@ -65,6 +69,11 @@ pub struct Cx<'a> {
     pub network_timeout: Micros,
     /// How far the clocks of two nodes may be apart.
     pub clock_error_max: Micros,
+    /// Between two comparisons of the copies of a partition; absent: they are not compared.
+    pub compare_interval: Option<Micros>,
+    /// What all partitions of the node share.
+    pub pace: &'a Pace,
+    pub tally: &'a Tally,
 }
 
 /// Who waits for an answer.
@@ -139,6 +148,8 @@ pub struct Place {
     pub resting: bool,
     /// When a cache of this name was dropped before this one was created.
     pub cleared_at: Option<ClusterTime>,
+    /// Servers that are out and may return with data.
+    pub departed: Arc<[Member]>,
 }
 
 /// Something the coordinator must hear of.
@@ -173,6 +184,8 @@ pub struct Partition {
     waits_for_lease: bool,
     /// The greatest version that every holder, also one that is out, is known to hold.
     agreed: crate::types::EntryVersion,
+    /// The same for holders that are out, as it was when they left.
+    parted: BTreeMap<Member, crate::types::EntryVersion>,
     store: Store,
     log: Log,
     lead: Option<Box<lead::Lead>>,
@@ -191,6 +204,8 @@ pub struct Partition {
     copies: near::Copies,
     /// A backup whose tail does not settle asks again at this moment.
     settle_at: Option<Monotonic>,
+    /// Somebody asked for a comparison of all copies.
+    verifying: Option<Box<verify::Verifying>>,
 }
 
 impl Partition {
@@ -213,6 +228,7 @@ impl Partition {
             retired: false,
             waits_for_lease: false,
             agreed: Default::default(),
+            parted: BTreeMap::new(),
             log: Log::default(),
             lead: None,
             incoming: None,
@@ -227,6 +243,7 @@ impl Partition {
             feed: feed::Feed::default(),
             copies: near::Copies::sharing(near),
             settle_at: None,
+            verifying: None,
         }
     }
 
@@ -353,6 +370,7 @@ impl Partition {
                     let held = self.settings.touch_on_read && self.touch_must_be_held(key, cx);
                     visible && !idle(key) && !held
                 }
+                Operation::Verify { .. } => false,
                 _ => !self.settings.full_sync() || self.log.is_settled(),
             }
     }
@@ -456,6 +474,10 @@ impl Partition {
                 self.on_invalidate(from, key.as_ref(), counter, cx);
             }
             Body::Invalidated { counter } => self.on_invalidated(from, counter, cx),
+            Body::Compare(compare) => self.on_compare(from, compare, cx),
+            Body::Compared(compared) => self.on_compared(from, compared, cx),
+            Body::Holds(holds) => self.on_holds(from, holds, cx),
+            Body::Differs(differs) => self.on_differs(from, differs, cx),
         }
     }
 
@@ -475,6 +497,11 @@ impl Partition {
         self.on_expiry_timeout(cx);
         self.on_feed_timeout(cx);
         self.on_near_timeout(cx);
+        self.on_verify_timeout(cx);
+        let compare_at = self.lead.as_ref().and_then(|lead| lead.compare_at);
+        if compare_at.is_some_and(|at| now >= at) {
+            self.compare_copies(cx);
+        }
     }
 
     /// When `on_timeout` wants to be called.
@@ -493,6 +520,8 @@ impl Partition {
             self.expiry.next(now, self.is_primary()),
             self.feed.next(),
             self.next_near(now),
+            self.lead.as_ref().and_then(|lead| lead.compare_at),
+            self.verifying.as_ref().map(|verifying| verifying.next()),
         ]
         .into_iter()
         .flatten()
@@ -532,6 +561,11 @@ impl Partition {
             tombstones,
             self.store.tombstones(),
             "tombstones are miscounted"
+        );
+        assert_eq!(
+            self.store.summed(),
+            self.store.sum(),
+            "the sum over the states is wrong"
         );
         if self.lead.is_some() {
             assert!(self.is_primary(), "leads without being primary");

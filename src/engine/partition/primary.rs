@@ -61,6 +61,7 @@ impl Partition {
                 }
                 self.decide_clear(&ask, caller, cx)
             }
+            Operation::Verify { .. } => self.begin_verify(ask, caller, cx),
             operation => {
                 if unsettled && self.settings.full_sync() {
                     return self.park(ask, caller, cx);
@@ -209,7 +210,7 @@ impl Partition {
         evaluate(&given, operation)
     }
 
-    fn next_version(&self) -> EntryVersion {
+    pub(super) fn next_version(&self) -> EntryVersion {
         EntryVersion {
             topology: self.place.topology,
             counter: self.log.applied + 1,
@@ -469,7 +470,10 @@ impl Partition {
                     event(EventKind::Removed, view(&key, &gone, false), None);
                 }
             }
-            UpdateEffect::RaiseFloor { floor } => self.store.raise_floor(floor),
+            UpdateEffect::RaiseFloor { floor } => {
+                let dropped = self.store.raise_floor(floor);
+                cx.tally.tombstones_dropped.add(dropped);
+            }
         }
         if let Some((id, record)) = request {
             self.expiry
@@ -553,7 +557,7 @@ impl Partition {
                     .count();
                 Some(Reply::Size { live: live as u64 })
             }
-            Operation::Clear => None,
+            Operation::Clear | Operation::Verify { .. } => None,
         }
     }
 

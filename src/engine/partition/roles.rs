@@ -22,10 +22,13 @@ impl Partition {
         let old = std::mem::replace(&mut self.place, place);
         self.renounced = false;
         self.copies.clear();
+        self.give_up_verify("the view changed", cx);
         if self.place.apart {
             // What was agreed on there says nothing about what was ever known here.
             self.agreed = EntryVersion::default();
+            self.parted.clear();
         }
+        self.note_parting(&old);
         if self.place.shift != 0 {
             self.store.shift(self.place.shift);
             self.log.shift(self.place.shift);
@@ -131,6 +134,7 @@ impl Partition {
         lead.watching.retain(|member| place.owners.contains(member));
         lead.loads.retain(|member, _| loads(member));
         lead.idle_asks.clear();
+        lead.rounds.clear();
         // Who comes back as a source later has another history to tell.
         lead.merged.retain(|member| place.sources.contains(member));
         let serves = lead.is_active();
@@ -147,7 +151,7 @@ impl Partition {
                 self.begin_load(member, cx);
             }
         }
-        self.resend_as_primary(cx);
+        self.resend_as_primary(true, cx);
         self.advance(cx);
     }
 
@@ -176,6 +180,7 @@ impl Partition {
     /// The cache is dropped: everybody who waits is told.
     pub fn on_drop(&mut self, cx: &Cx<'_>) {
         self.give_up_waiters(cx);
+        self.give_up_verify("the cache was dropped", cx);
         for Parked { asker, .. } in std::mem::take(&mut self.parked) {
             let error = Error::new(ErrorKind::NotFound, "the cache was dropped");
             self.answer(asker, Err(error), cx);
@@ -208,21 +213,47 @@ impl Partition {
         }
     }
 
-    /// Remembers the last full agreement: what all holders, also those that are out, have.
+    /// Remembers the last full agreement: what all holders have, also those that are out, unless
+    /// they have been out for longer than tombstones are kept for them.
     pub(super) fn note_agreement(&mut self, cx: &Cx<'_>) {
-        let whole =
-            cx.departed.is_none() && self.complete.is_some() && self.place.sources.is_empty();
+        let whole = self.all_here(cx) && self.complete.is_some() && self.place.sources.is_empty();
         if whole {
-            let end = if self.lead.is_some() {
-                self.log.committed
-            } else {
-                self.log.end()
-            };
+            let end = self.log.committed;
             let version = EntryVersion {
                 topology: end.topology,
                 counter: end.counter,
             };
             self.agreed = self.agreed.max(version);
         }
+    }
+
+    /// Whether every server is here that tombstones are kept for.
+    pub(super) fn all_here(&self, cx: &Cx<'_>) -> bool {
+        let retention = self.settings.tombstone_retention;
+        cx.departed
+            .is_none_or(|at| cx.now.cluster > at.after(retention))
+    }
+
+    /// Remembers of each holder that is out what was agreed with it, until it is back and its
+    /// history is merged: later agreements are without it.
+    fn note_parting(&mut self, old: &Place) {
+        let place = &self.place;
+        let out = |member: &Member| place.departed.contains(member);
+        let merging = !place.sources.is_empty();
+        self.parted.retain(|member, _| merging || out(member));
+        let holders = old.owners.iter().chain(&old.loading).chain(&old.sources);
+        for holder in holders.filter(|holder| out(holder)) {
+            self.parted.entry(*holder).or_insert(self.agreed);
+        }
+    }
+
+    /// What this copy and those of the present owners agreed on when they were last one, as far
+    /// as it is known here.
+    pub(super) fn agreed_with_owners(&self) -> EntryVersion {
+        let owners = self.place.owners.iter();
+        let known = owners.filter_map(|owner| self.parted.get(owner)).max();
+        // Owners that this node never knew have it from one of those that left.
+        let known = known.or_else(|| self.parted.values().min());
+        known.copied().unwrap_or(self.agreed)
     }
 }

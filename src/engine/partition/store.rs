@@ -6,6 +6,7 @@
 //! and idempotent. The last access stands outside of that order and merges by maximum.
 
 use super::remembered::Remembered;
+use super::sums;
 use crate::engine::planted::{self, Fault};
 use crate::types::time::ClusterTime;
 use crate::types::{Blob, Entry, EntryVersion};
@@ -27,6 +28,8 @@ pub struct Store {
     pub seen: EntryVersion,
     pub requests: Remembered,
     tombstones: usize,
+    /// Over all states, see `sums`.
+    sum: u64,
 }
 
 /// The order of two states of one key.
@@ -92,6 +95,7 @@ impl Store {
         self.entries.get(key)
     }
 
+    /// For what stands outside of the sum only: the last access.
     pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
         self.entries.get_mut(key)
     }
@@ -104,6 +108,19 @@ impl Store {
         self.tombstones
     }
 
+    /// The sum over everything: equal copies have equal ones.
+    pub fn sum(&self) -> u64 {
+        self.sum
+    }
+
+    /// The same, computed anew.
+    pub fn summed(&self) -> u64 {
+        let all = self
+            .entries()
+            .map(|(key, entry)| sums::of(key, entry, false));
+        all.fold(0, u64::wrapping_add)
+    }
+
     /// Merges a state in. Whether that changed anything, and then what was there before.
     pub fn set(&mut self, key: &Blob, entry: Entry) -> (bool, Option<Entry>) {
         self.see(entry.version);
@@ -113,6 +130,7 @@ impl Store {
         }
         let Some(state) = self.entries.get_mut(&**key) else {
             self.tombstones += usize::from(entry.live.is_none());
+            self.sum = self.sum.wrapping_add(sums::of(key, &entry, false));
             self.entries.insert(key.clone(), entry);
             return (true, None);
         };
@@ -121,6 +139,8 @@ impl Store {
         if let Some(before) = &before {
             let was = usize::from(before.live.is_none());
             self.tombstones = (self.tombstones + dead).saturating_sub(was);
+            self.sum = self.sum.wrapping_sub(sums::of(key, before, false));
+            self.sum = self.sum.wrapping_add(sums::of(key, state, false));
         }
         (before.is_some(), before)
     }
@@ -146,6 +166,7 @@ impl Store {
         let entry = self.entries.remove(key)?;
         let dead = usize::from(entry.live.is_none());
         self.tombstones = self.tombstones.saturating_sub(dead);
+        self.sum = self.sum.wrapping_sub(sums::of(key, &entry, false));
         Some(entry)
     }
 
@@ -170,18 +191,24 @@ impl Store {
         removed
     }
 
-    /// Drops tombstones up to a version.
-    pub fn raise_floor(&mut self, floor: EntryVersion) {
+    /// Drops tombstones up to a version; returns how many.
+    pub fn raise_floor(&mut self, floor: EntryVersion) -> usize {
         self.floor = self.floor.max(floor);
-        if self.tombstones > 0 {
-            self.entries
-                .retain(|_, entry| entry.live.is_some() || entry.version > floor);
-            self.tombstones = self
-                .entries
-                .values()
-                .filter(|entry| entry.live.is_none())
-                .count();
+        if self.tombstones == 0 {
+            return 0;
         }
+        let (before, mut gone) = (self.entries.len(), 0u64);
+        self.entries.retain(|key, entry| {
+            let stays = entry.live.is_some() || entry.version > floor;
+            if !stays {
+                gone = gone.wrapping_add(sums::of(key, entry, false));
+            }
+            stays
+        });
+        let dropped = before - self.entries.len();
+        self.tombstones = self.tombstones.saturating_sub(dropped);
+        self.sum = self.sum.wrapping_sub(gone);
+        dropped
     }
 
     /// All keys, in key order.
@@ -196,7 +223,7 @@ impl Store {
         self.entries.iter()
     }
 
-    /// Changes every state in the same way.
+    /// Changes every state in the same way, in what stands outside of the sum only: points in time.
     pub fn for_each_mut(&mut self, mut change: impl FnMut(&mut Entry)) {
         self.entries.values_mut().for_each(&mut change);
     }

@@ -5,6 +5,7 @@
 //! here, and not the public services: what clients say is checked where it is served.
 
 pub mod blob;
+pub mod comparing;
 pub mod condition;
 pub mod control;
 pub mod entry;

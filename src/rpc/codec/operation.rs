@@ -54,6 +54,9 @@ pub fn encode(request: &Request) -> proto::Request {
         }
         Operation::Size => (Bytes::new(), Sent::Size(wire::Size {})),
         Operation::Clear => (Bytes::new(), Sent::Clear(wire::Clear {})),
+        Operation::Verify { repair } => {
+            (Bytes::new(), Sent::Verify(wire::Verify { repair: *repair }))
+        }
     };
     proto::Request {
         cache: request.cache.0,
@@ -82,6 +85,7 @@ pub fn decode(sent: proto::Request) -> Result<Request> {
         },
         Sent::Size(wire::Size {}) => Operation::Size,
         Sent::Clear(wire::Clear {}) => Operation::Clear,
+        Sent::Verify(wire::Verify { repair }) => Operation::Verify { repair },
         on_key => Operation::Key {
             key: blob::key(&sent.key, "key")?,
             operation: decode_key(on_key)?,
@@ -176,7 +180,7 @@ fn decode_key(sent: Sent) -> Result<KeyOperation> {
             expiry: decode_expiry(required(modify.expiry, "expiry")?)?,
             condition: condition::decode(modify.condition.as_ref())?,
         },
-        Sent::Scan(_) | Sent::Size(_) | Sent::Clear(_) => {
+        Sent::Scan(_) | Sent::Size(_) | Sent::Clear(_) | Sent::Verify(_) => {
             return Err(Error::invalid("operation: not one on a key"));
         }
     })

@@ -1,6 +1,6 @@
 //! Answers between nodes.
 
-use super::{blob, entry, list, required};
+use super::{blob, comparing, entry, list, required};
 use crate::error::Result;
 use crate::rpc::proto::forward_reply::Result as Outcome;
 use crate::rpc::proto::{self, reply as wire, reply::Reply as Sent};
@@ -75,6 +75,7 @@ pub fn encode(reply: &Reply) -> proto::Reply {
         }),
         Reply::Size { live } => Sent::Size(wire::Size { live: *live }),
         Reply::Cleared { removed } => Sent::Cleared(wire::Cleared { removed: *removed }),
+        Reply::Verified(verified) => Sent::Verified(comparing::encode_verified(verified)),
     };
     proto::Reply { reply: Some(reply) }
 }
@@ -115,5 +116,6 @@ pub fn decode(sent: proto::Reply) -> Result<Reply> {
         Sent::Cleared(cleared) => Reply::Cleared {
             removed: cleared.removed,
         },
+        Sent::Verified(sent) => Reply::Verified(Box::new(comparing::verified(sent)?)),
     })
 }

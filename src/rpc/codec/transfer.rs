@@ -3,8 +3,8 @@
 use super::{entry, list, update, version};
 use crate::error::{Error, Result};
 use crate::rpc::proto::{self, chunk as wire};
-use crate::types::ClusterTime;
 use crate::types::message::{Chunk, TransferHeader, TransferKind};
+use crate::types::{ClusterTime, EntryVersion, Member};
 
 /// A piece of a partition's contents.
 pub fn encode(chunk: &Chunk) -> proto::Chunk {
@@ -38,7 +38,7 @@ pub fn decode(sent: proto::Chunk) -> Result<Chunk> {
         session: sent.session,
         seq: sent.seq,
         last: sent.last,
-        header: sent.header.map(|sent| Box::new(header(sent))),
+        header: sent.header.map(header).transpose()?.map(Box::new),
         entries: list(sent.entries, "entries", entry::key_state)?,
         requests: list(sent.requests, "requests", update::record)?,
     })
@@ -75,16 +75,28 @@ fn encode_header(header: &TransferHeader) -> wire::Header {
         floor: version::some_entry(header.floor),
         seen: version::some_entry(header.seen),
         cleared_at: header.cleared_at.map(|point| point.0),
+        parted: header.parted.iter().map(encode_parted).collect(),
     }
 }
 
-fn header(sent: wire::Header) -> TransferHeader {
-    TransferHeader {
+fn encode_parted((member, agreed): &(Member, EntryVersion)) -> wire::Parted {
+    wire::Parted {
+        member: version::some_member(*member),
+        agreed: version::some_entry(*agreed),
+    }
+}
+
+fn header(sent: wire::Header) -> Result<TransferHeader> {
+    Ok(TransferHeader {
         stream: version::topology(sent.stream),
         position: sent.position.map(version::position).unwrap_or_default(),
         agreed: version::entry(sent.agreed),
         floor: version::entry(sent.floor),
         seen: version::entry(sent.seen),
         cleared_at: sent.cleared_at.map(ClusterTime),
-    }
+        parted: list(sent.parted, "parted", |parted| {
+            let member = version::member_or_zero(parted.member);
+            Ok((member, version::entry(parted.agreed)))
+        })?,
+    })
 }

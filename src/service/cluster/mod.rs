@@ -5,6 +5,7 @@ pub mod describe;
 mod given_up;
 mod restarts;
 pub mod settings;
+mod verify;
 
 use super::deadline::CallTime;
 use super::decode;
@@ -273,9 +274,10 @@ impl ClusterService for ClusterFront {
 
     async fn verify(
         &self,
-        _: Request<pb::VerifyRequest>,
+        request: Request<pb::VerifyRequest>,
     ) -> Result<Response<pb::VerifyResponse>, Status> {
-        later("Verify", "the comparison of copies")
+        let time = time_of(&request);
+        respond(verify::verify(&self.front, &request.into_inner(), time).await)
     }
 
     async fn node_stats(

@@ -250,7 +250,6 @@ async fn counters_are_told_and_what_comes_later_is_named() {
     );
     let mut cluster = node.cluster.clone();
     let errors = [
-        refused(cluster.verify(pb::VerifyRequest::default()).await),
         refused(
             cluster
                 .list_transactions(pb::ListTransactionsRequest {})

@@ -242,7 +242,9 @@ fn told(reply: &Reply, operation: &KeyOperation, values: &mut Values) -> Told {
             before: None,
             after: applied.then(|| values.of(value)),
         },
-        Reply::Scanned { .. } | Reply::Size { .. } | Reply::Cleared { .. } => Told::default(),
+        Reply::Scanned { .. } | Reply::Size { .. } | Reply::Cleared { .. } | Reply::Verified(_) => {
+            Told::default()
+        }
     }
 }
 
