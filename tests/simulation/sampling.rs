@@ -1,6 +1,7 @@
 //! What the world looks at from outside while it runs and when it is over.
 
 use crate::clock::{MS, Time};
+use crate::history::Outcome;
 use crate::plan::Plan;
 use crate::record::{ClockSample, Copy, Record};
 use crate::world::{Happening, World};
