@@ -48,7 +48,7 @@ impl Workload {
         let stopping = plan.caches.iter().position(CacheSettings::stops);
         let cache = match rng.below(24) {
             // One in three is about those, where there are some.
-            _ if stopping.is_some() && rng.percent(33) => {
+            _ if stopping == Some(0) || (stopping.is_some() && rng.percent(33)) => {
                 let first = stopping.unwrap_or_default();
                 first + rng.index(plan.caches.len() - first)
             }
