@@ -174,3 +174,40 @@ fn place(
         sources,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(number: u64) -> TopologyVersion {
+        TopologyVersion {
+            number,
+            ..TopologyVersion::default()
+        }
+    }
+
+    #[test]
+    fn a_copy_that_may_be_behind_counts_as_a_last_resort_only() {
+        let primary = |last_resort| Copies::OfPrimaryViews {
+            in_force: &[],
+            last_resort,
+        };
+        let behind = [(4, version(7), false)];
+        assert_eq!(counted(&behind, primary(false)), (vec![], vec![]));
+        assert_eq!(counted(&behind, primary(true)), (vec![4], vec![]));
+        let both = [(1, version(3), true), (4, version(7), false)];
+        assert_eq!(counted(&both, primary(true)), (vec![1], vec![]));
+        assert_eq!(counted(&both, Copies::All), (vec![4], vec![1]));
+    }
+
+    #[test]
+    fn in_a_cache_that_stops_older_copies_are_no_sources() {
+        let held = [(1, version(3), true), (2, version(7), true)];
+        let copies = Copies::OfPrimaryViews {
+            in_force: &[],
+            last_resort: false,
+        };
+        assert_eq!(counted(&held, copies), (vec![2], vec![]));
+        assert_eq!(counted(&held, Copies::Resting), (vec![2], vec![]));
+    }
+}

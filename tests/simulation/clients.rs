@@ -29,7 +29,7 @@ fn cache_of(plan: &Plan, rng: &mut Rng) -> usize {
     let stopping = plan.caches.iter().position(CacheSettings::stops);
     match rng.below(24) {
         // One in three is about those that stop in a minority, where there are some.
-        _ if stopping.is_some() && rng.percent(33) => {
+        _ if stopping == Some(0) || (stopping.is_some() && rng.percent(33)) => {
             let first = stopping.unwrap_or_default();
             first + rng.index(plan.caches.len() - first)
         }

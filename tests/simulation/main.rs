@@ -99,6 +99,30 @@ fn promises_hold_under_faults() {
     );
 }
 
+/// Seeds that found something, and what they taught.
+const TAUGHT: &[(u64, &str)] = &[
+    (
+        45,
+        "an owner to be that has loaded counts as up to date in the view in which others still load",
+    ),
+    (96, "the same with a copy on every server"),
+];
+
+#[test]
+fn what_seeds_taught_is_not_forgotten() {
+    if !engine_is_there() {
+        return;
+    }
+    for (seed, lesson) in TAUGHT {
+        let report = run::run(*seed, Detail::Terse);
+        let violations: Vec<_> = report.violations().collect();
+        assert!(
+            violations.is_empty(),
+            "seed {seed} ({lesson}): {violations:?}"
+        );
+    }
+}
+
 /// Promise 23: the same seed gives the same history, to the last byte of the last message.
 #[test]
 fn the_same_seed_gives_the_same_history() {

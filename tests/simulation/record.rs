@@ -124,6 +124,12 @@ impl Record {
         self.whole.get(next).is_some_and(|at| *at <= until)
     }
 
+    /// Whether a node began a life in that time.
+    pub fn begun_between(&self, from: Time, until: Time) -> bool {
+        let begun = |life: &Life| (from..=until).contains(&life.from);
+        self.lives.iter().any(begun)
+    }
+
     /// Whether the first took effect before the second, on whatever side of a split each was.
     pub fn surely_before(&self, first: &Call, second: &Call) -> bool {
         let whole = self.settings[first.cache].stops();
