@@ -27,6 +27,7 @@ mod put;
 mod remove;
 mod safe_to_stop;
 mod scan;
+mod settings;
 mod stats;
 mod topology;
 mod touch;

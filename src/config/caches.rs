@@ -2,7 +2,7 @@
 //! to, whether they come from a file or from a call.
 
 use super::given::{Reader, Report};
-use super::problem::{Origin, Problem};
+use super::problem::Origin;
 use super::source::GivenCache;
 use crate::types::{
     AtomicityMode, CacheMode, CacheSettings, Micros, PartitionLoss, ReadFrom, WhenSplit,
@@ -19,7 +19,7 @@ pub const PARTITIONS: RangeInclusive<u32> = 1..=65_536;
 /// The most copies beside the primary.
 pub const BACKUPS_MAX: u32 = 63;
 /// The largest `near-cache-max-size`, in bytes.
-const NEAR_BYTES_MAX: u64 = 1 << 40;
+pub const NEAR_BYTES_MAX: u64 = 1 << 40;
 /// The bounds of `entry-max-size`, in bytes.
 pub const ENTRY_BYTES: RangeInclusive<u64> = 1..=16 << 20;
 /// The bounds of `request-id-window`.
@@ -84,6 +84,12 @@ pub fn faults(settings: &CacheSettings) -> Vec<Fault> {
         "write 1 byte to 16MiB".to_owned(),
     );
     expect(
+        settings.near_bytes_max <= NEAR_BYTES_MAX,
+        "near-cache-max-size",
+        "out of bounds",
+        "write 1TiB at most".to_owned(),
+    );
+    expect(
         settings.node_filter.len() <= FILTER_MAX,
         "node-filter",
         "too many attributes",
@@ -141,7 +147,7 @@ pub fn warnings(settings: &CacheSettings) -> Vec<Fault> {
         warn(
             "backups",
             "with no backups, the crash of a node loses every entry whose primary it is",
-            "write backups = 1 or more, unless the entries can be made again",
+            "give it 1 backup or more, unless the entries can be made again",
         );
     }
     if settings.write_synchronization == WriteSynchronizationMode::PrimarySync && !partitioned {
@@ -201,7 +207,7 @@ fn read(
     }
     // The rest is read all the same, so that all problems come at once.
     let mut settings = CacheSettings::named(name.as_deref().unwrap_or("-"));
-    read_modes(reader, &mut settings);
+    let mode_misread = read_modes(reader, &mut settings);
     read_times(reader, &mut settings);
     if let Some(partitions) = reader.count("partitions", PARTITIONS) {
         settings.partitions = partitions;
@@ -231,14 +237,8 @@ fn read(
             "write fewer backups, or more addresses",
         );
     }
-    warn_of_no_effect(reader, &settings);
-    if !partitioned && reader.has("backups") {
-        let what = "backups have no meaning outside of PARTITIONED";
-        reader.warning(
-            "backups",
-            what,
-            "take it out, or write cache-mode = \"PARTITIONED\"",
-        );
+    if !mode_misread {
+        warn_of_no_effect(reader, &settings);
     }
     name.map(|_| settings)
 }
@@ -260,22 +260,35 @@ fn warn_of_no_effect(reader: &mut Reader<'_>, settings: &CacheSettings) {
             "take it out, or take time-to-idle out",
         );
     }
+    let partitioned = reader.assignment("cache-mode", "PARTITIONED");
+    let cure = format!("take it out, or write {partitioned}");
     if settings.backup_zone.is_some() && settings.mode != CacheMode::Partitioned {
-        reader.warning(
-            "backup-zone",
-            "no meaning outside of PARTITIONED: copies are not chosen",
-            "take it out, or write cache-mode = \"PARTITIONED\"",
-        );
+        let what = "no meaning outside of PARTITIONED: copies are not chosen";
+        reader.warning("backup-zone", what, cure.as_str());
+    }
+    if reader.has("backups") && settings.mode != CacheMode::Partitioned {
+        let what = "backups have no meaning outside of PARTITIONED";
+        reader.warning("backups", what, cure);
+    }
+    if settings.mode == CacheMode::Local {
+        for name in ["node-filter", "read-from", "write-synchronization-mode"] {
+            if reader.has(name) {
+                let what = "no meaning in a LOCAL cache, which is where it is asked";
+                reader.warning(name, what, "take it out");
+            }
+        }
     }
 }
 
-fn read_modes(reader: &mut Reader<'_>, settings: &mut CacheSettings) {
+/// Whether the mode was given and is none.
+fn read_modes(reader: &mut Reader<'_>, settings: &mut CacheSettings) -> bool {
     let modes = [
         ("LOCAL", CacheMode::Local),
         ("REPLICATED", CacheMode::Replicated),
         ("PARTITIONED", CacheMode::Partitioned),
     ];
-    settings.mode = reader.choice("cache-mode", &modes).unwrap_or_default();
+    let mode = reader.choice("cache-mode", &modes);
+    settings.mode = mode.unwrap_or_default();
     let atomicity = [
         ("ATOMIC", AtomicityMode::Atomic),
         ("TRANSACTIONAL", AtomicityMode::Transactional),
@@ -302,6 +315,7 @@ fn read_modes(reader: &mut Reader<'_>, settings: &mut CacheSettings) {
     {
         settings.backups = backups;
     }
+    reader.misread("cache-mode", &mode)
 }
 
 fn read_times(reader: &mut Reader<'_>, settings: &mut CacheSettings) {
@@ -360,16 +374,4 @@ fn read_losses(reader: &mut Reader<'_>, settings: &mut CacheSettings, quorum_of:
 /// Every duration that is read is below a hundred years, which fits.
 fn micros(duration: Duration) -> Micros {
     Micros::try_from(duration.as_micros()).unwrap_or(Micros::MAX)
-}
-
-impl Fault {
-    /// The same as a problem with a cache that is not from the settings.
-    pub fn into_problem(self, cache: &str) -> Problem {
-        Problem {
-            origin: Origin::Default,
-            setting: format!("{cache}.{}", self.setting),
-            what: self.what,
-            cure: self.cure,
-        }
-    }
 }

@@ -13,6 +13,8 @@ pub mod cluster;
 pub mod discovery;
 pub mod duration;
 #[cfg(test)]
+mod every_setting_tests;
+#[cfg(test)]
 mod format_tests;
 pub mod formats;
 pub mod given;
@@ -105,12 +107,12 @@ impl Settings {
     /// The same as [`Settings::load`], for whoever wants to see all that can be said of them,
     /// warnings included, also where something is wrong.
     pub fn check(
-        path: &Path,
+        path: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
         flags: impl IntoIterator<Item = (String, String)>,
     ) -> Checked {
         Self::examine(Self::lay(
-            |gathered| gathered.add_file(path),
+            |gathered| path.into_iter().for_each(|p| gathered.add_file(p)),
             environment,
             flags,
         ))
@@ -136,13 +138,19 @@ impl Settings {
         flags: impl IntoIterator<Item = (String, String)>,
     ) -> Gathered {
         let environment: Vec<_> = environment.into_iter().collect();
-        let skip = |(name, value): &(String, String)| {
-            name == SKIP_VALIDATION && value.trim().eq_ignore_ascii_case("true")
-        };
-        let mut gathered = Gathered {
-            skip_validation: environment.iter().any(skip),
-            ..Gathered::default()
-        };
+        let mut gathered = Gathered::default();
+        if let Some((name, value)) = environment.iter().find(|(name, _)| name == SKIP_VALIDATION) {
+            match value.trim().to_ascii_lowercase().as_str() {
+                "true" => gathered.skip_validation = true,
+                "false" | "" => {}
+                _ => gathered.report.problems.push(Problem {
+                    origin: Origin::Environment(name.clone()),
+                    setting: String::new(),
+                    what: "neither true nor false".to_owned(),
+                    cure: "write true to have unknown names as warnings, or take it out".to_owned(),
+                }),
+            }
+        }
         file(&mut gathered);
         gathered.add_environment(environment);
         gathered.add_flags(flags);

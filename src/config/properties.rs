@@ -37,7 +37,7 @@ impl Gathered {
     pub(super) fn add_properties(&mut self, path: &Path, text: &str) {
         let properties = match properties_file::read(path, text) {
             Ok(properties) => properties,
-            Err(problem) => return self.report.problems.push(problem),
+            Err(problem) => return self.fail([problem]),
         };
         self.ignored += properties.ignored;
         let whole_file = Origin::File {
@@ -248,7 +248,8 @@ impl Crypto {
     /// Never keeps a value, which may be a secret.
     fn note(&mut self, name: &str, value: &str, origin: Origin) {
         if catalogue::kebab(name) == "crypto.enabled" {
-            if value.trim().eq_ignore_ascii_case("true") {
+            // Whatever is not a clear no: an operator must not believe that tickets are encrypted.
+            if !value.trim().eq_ignore_ascii_case("false") {
                 self.enabled = Some((name.to_owned(), origin));
             }
         } else if self.first.is_none() && !value.trim().is_empty() {

@@ -3,7 +3,8 @@
 
 use super::super::decode;
 use super::super::encode::duration;
-use super::super::limits::{ATTRIBUTES_MAX, CACHE_NAME_BYTES_MAX, ENTRY_BYTES_MAX};
+use super::super::limits::CACHE_NAME_BYTES_MAX;
+use crate::config::caches;
 use crate::error::{Error, Result};
 use crate::rpc::proto as pb;
 use crate::types::{
@@ -12,11 +13,6 @@ use crate::types::{
 };
 use pb::cache_settings as wire;
 use std::collections::BTreeMap;
-
-/// The most partitions that a cache may have.
-const PARTITIONS_MAX: u32 = 65_536;
-/// The most backups.
-const BACKUPS_MAX: u32 = 65_535;
 
 /// The settings of a cache that is to be created.
 ///
@@ -42,16 +38,12 @@ pub fn decode(message: Option<pb::CacheSettings>) -> Result<CacheSettings> {
     let span = |name, value, default: Micros| {
         decode::duration(name, value).map(|value| value.unwrap_or(default))
     };
-    Ok(CacheSettings {
+    let settings = CacheSettings {
         mode,
         atomicity: atomicity(message.atomicity_mode)?,
         write_synchronization,
-        backups: at_most(
-            "backups",
-            message.backups.unwrap_or(defaults.backups),
-            BACKUPS_MAX,
-        )?,
-        partitions: match at_most("partitions", message.partitions, PARTITIONS_MAX)? {
+        backups: message.backups.unwrap_or(defaults.backups),
+        partitions: match message.partitions {
             0 => defaults.partitions,
             partitions => partitions,
         },
@@ -70,8 +62,7 @@ pub fn decode(message: Option<pb::CacheSettings>) -> Result<CacheSettings> {
             message.request_id_window,
             defaults.request_id_window,
         )?,
-        entry_bytes_max: match at_most("entry_bytes_max", message.entry_bytes_max, ENTRY_BYTES_MAX)?
-        {
+        entry_bytes_max: match message.entry_bytes_max {
             0 => defaults.entry_bytes_max,
             bytes => bytes,
         },
@@ -81,7 +72,22 @@ pub fn decode(message: Option<pb::CacheSettings>) -> Result<CacheSettings> {
         when_split,
         partition_loss,
         name: message.name,
-    })
+    };
+    within_bounds(&settings)?;
+    Ok(settings)
+}
+
+/// A cache keeps to the same bounds wherever its settings come from.
+fn within_bounds(settings: &CacheSettings) -> Result<()> {
+    let faults = caches::faults(settings);
+    let mut said = faults
+        .iter()
+        .map(|fault| format!("{}: {}; {}", fault.setting, fault.what, fault.cure));
+    let Some(first) = said.next() else {
+        return Ok(());
+    };
+    let rest: String = said.map(|fault| format!("; {fault}")).collect();
+    Err(Error::invalid(first + &rest))
 }
 
 fn when_split(number: i32) -> Result<WhenSplit> {
@@ -160,11 +166,6 @@ fn read_from(number: i32, written: WriteSynchronizationMode) -> Result<ReadFrom>
 }
 
 fn node_filter(filter: BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
-    at_most(
-        "the number of attributes in node_filter",
-        filter.len(),
-        ATTRIBUTES_MAX,
-    )?;
     for (name, value) in &filter {
         if name.is_empty() {
             return Err(Error::invalid("an attribute in node_filter has no name"));
@@ -270,13 +271,13 @@ mod tests {
             backups: 0,
             partitions: 16,
             time_to_live: Some(1_500_000),
-            time_to_idle: Some(7),
+            time_to_idle: Some(7_000),
             touch_on_read: false,
             read_from: ReadFrom::Primary,
             removes_are_final: true,
-            tombstone_retention: 5,
-            request_id_window: 6,
-            entry_bytes_max: ENTRY_BYTES_MAX,
+            tombstone_retention: 5_000_000,
+            request_id_window: 6_000_000,
+            entry_bytes_max: 16 << 20,
             node_filter: BTreeMap::from([("disk".into(), "ssd".into())]),
             backup_zone: Some("rack".into()),
             when_split: WhenSplit::AllowReads,
@@ -344,7 +345,18 @@ mod tests {
                 ..message()
             },
             pb::CacheSettings {
-                backups: Some(65_536),
+                backups: Some(64),
+                ..message()
+            },
+            pb::CacheSettings {
+                near_bytes_max: (1 << 40) + 1,
+                ..message()
+            },
+            pb::CacheSettings {
+                request_id_window: Some(prost_types::Duration {
+                    seconds: 3601,
+                    nanos: 0,
+                }),
                 ..message()
             },
             pb::CacheSettings {
