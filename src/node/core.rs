@@ -80,14 +80,18 @@ impl Core {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        let caches = self.grid.view();
-        let entries = caches
-            .caches
-            .keys()
-            .map(|cache| self.grid.sizes(*cache).entries);
+        let view = self.grid.view();
+        let (mut entries, mut entry_bytes) = (0, 0);
+        for cache in view.caches.keys() {
+            let sizes = self.grid.sizes(*cache);
+            entries += sizes.entries;
+            entry_bytes += sizes.entry_bytes;
+        }
         let resident = memory_stats::memory_stats().map_or(0, |stats| stats.physical_mem);
         Stats {
-            entries: entries.sum(),
+            entries,
+            entry_bytes,
+            clock_apart: self.grid.clock_apart(),
             resident_bytes: resident as u64,
             region_bytes_max: self.region_bytes_max,
             requests_waiting: self.outside.replies.waiting() as u64,

@@ -194,6 +194,16 @@ impl Shell for Outside {
                 tracing::warn!("serving nothing until the peers have confirmed the view");
             }
             Notice::Unfenced => tracing::info!("serving again"),
+            Notice::ClockApart { by: 0 } => {
+                tracing::info!("the clock agrees with those of the peers again");
+            }
+            Notice::ClockApart { by } => {
+                tracing::error!(
+                    microseconds = by,
+                    "the clock is apart from those of the peers by more than clock-error-max; \
+                     this node reports that it does not serve"
+                );
+            }
             Notice::WritesLost {
                 cache,
                 partition,

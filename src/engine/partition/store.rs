@@ -27,6 +27,18 @@ pub struct Store {
     pub seen: EntryVersion,
     pub requests: Remembered,
     tombstones: usize,
+    /// What `entries` take in memory.
+    bytes: u64,
+}
+
+/// What a state takes beside the bytes of its key and of its value: its place in the table, with
+/// the free ones that go with it, and the heads of what is shared.
+const ENTRY_BYTES: u64 = size_of::<(Blob, Entry)>() as u64 * 3 / 2 + 32;
+
+/// What a state of a key takes in memory.
+fn cost(key: &Blob, entry: &Entry) -> u64 {
+    let value = entry.live.as_ref().map_or(0, |live| live.value.len());
+    (key.len() + value) as u64 + ENTRY_BYTES
 }
 
 /// The order of two states of one key.
@@ -104,6 +116,16 @@ impl Store {
         self.tombstones
     }
 
+    /// What all states take in memory, counted as they change.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The same, counted anew.
+    pub fn count_bytes(&self) -> u64 {
+        self.entries().map(|(key, entry)| cost(key, entry)).sum()
+    }
+
     /// Merges a state in. Whether that changed anything, and then what was there before.
     pub fn set(&mut self, key: &Blob, entry: Entry) -> (bool, Option<Entry>) {
         self.see(entry.version);
@@ -113,12 +135,14 @@ impl Store {
         }
         let Some(state) = self.entries.get_mut(&**key) else {
             self.tombstones += usize::from(entry.live.is_none());
+            self.bytes += cost(key, &entry);
             self.entries.insert(key.clone(), entry);
             return (true, None);
         };
         let before = merge(state, entry, self.removes_are_final);
         let dead = usize::from(state.live.is_none());
         if let Some(before) = &before {
+            self.bytes = (self.bytes + cost(key, state)).saturating_sub(cost(key, before));
             let was = usize::from(before.live.is_none());
             self.tombstones = (self.tombstones + dead).saturating_sub(was);
         }
@@ -143,7 +167,8 @@ impl Store {
 
     /// Takes a key out.
     pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
-        let entry = self.entries.remove(key)?;
+        let (key, entry) = self.entries.remove_entry(key)?;
+        self.bytes = self.bytes.saturating_sub(cost(&key, &entry));
         let dead = usize::from(entry.live.is_none());
         self.tombstones = self.tombstones.saturating_sub(dead);
         Some(entry)
@@ -176,6 +201,7 @@ impl Store {
         if self.tombstones > 0 {
             self.entries
                 .retain(|_, entry| entry.live.is_some() || entry.version > floor);
+            self.bytes = self.count_bytes();
             self.tombstones = self
                 .entries
                 .values()

@@ -174,6 +174,8 @@ pub fn stats(me: &NodeInfo, serving: bool, stats: &Stats) -> pb::NodeStatsRespon
         ("partitions_reset", stats.partitions_reset),
         ("watches_lost", stats.watches_lost),
         ("entries_now", stats.entries),
+        ("entry_bytes_now", stats.entry_bytes),
+        ("clock_apart_microseconds_now", stats.clock_apart),
         ("resident_bytes_now", stats.resident_bytes),
         ("region_max_bytes_now", stats.region_bytes_max),
     ];
