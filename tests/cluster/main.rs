@@ -33,5 +33,6 @@ mod rig;
 mod routing;
 mod services;
 mod stalled_link;
+mod stopping;
 mod terminal;
 mod tls_files;
