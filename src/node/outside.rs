@@ -194,16 +194,7 @@ impl Shell for Outside {
                 tracing::warn!("serving nothing until the peers have confirmed the view");
             }
             Notice::Unfenced => tracing::info!("serving again"),
-            Notice::ClockApart { by: 0 } => {
-                tracing::info!("the clock agrees with those of the peers again");
-            }
-            Notice::ClockApart { by } => {
-                tracing::error!(
-                    microseconds = by,
-                    "the clock is apart from those of the peers by more than clock-error-max; \
-                     this node reports that it does not serve"
-                );
-            }
+            Notice::ClockApart { by } => tell_clock(by),
             Notice::WritesLost {
                 cache,
                 partition,
@@ -236,4 +227,18 @@ impl Shell for Outside {
             }
         }
     }
+}
+
+/// Logs that the clock is apart from those of the peers by so many microseconds, or (0) is not any
+/// longer.
+fn tell_clock(by: u64) {
+    if by == 0 {
+        tracing::info!("the clock agrees with those of the peers again");
+        return;
+    }
+    tracing::error!(
+        microseconds = by,
+        "the clock is apart from those of the peers by more than clock-error-max; this node \
+         reports that it does not serve"
+    );
 }

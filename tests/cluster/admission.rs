@@ -277,9 +277,7 @@ fn versions_that_the_settings_leave_out_are_refused() {
 fn whoever_is_late_is_refused_and_counted() {
     let authorities = Authorities::new("late");
     let nobody = AddressList::of([]).expect("no address");
-    let mut settings = settings(&nobody, authorities.node("node"));
-    // Honest ones need this long at most to shake hands, on a busy machine too.
-    settings.discovery.socket_timeout = Duration::from_secs(3);
+    let settings = settings(&nobody, authorities.node("node"));
     let (mut ports, _) = listeners(1);
     let node = TestNode::start(&settings, ports.remove(0)).expect("it starts");
     let late = || count(&node, "connections_refused_late");

@@ -256,12 +256,20 @@ fn a_watcher_that_takes_nothing_is_cut_off_where_its_queue_is_full() {
 
 #[test]
 fn a_local_address_of_another_machine_is_refused_as_a_setting() {
+    let authorities = Authorities::new("foreign-address");
+    authorities.node("node");
+    let (key, trust) = (
+        authorities.file("node.pem"),
+        authorities.file("authority.pem"),
+    );
     let arguments = [
         "node",
         "--local-address",
         "192.0.2.77",
-        "--set",
-        "tls.enabled=false",
+        "--key",
+        key.to_str().expect("text"),
+        "--trust",
+        trust.to_str().expect("text"),
     ];
     let ended = embergrid(&arguments, PATIENCE);
     assert_eq!(ended.code, Some(2), "{ended:?}");
