@@ -20,8 +20,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
-/// The most handshakes at a time, the first words of HTTP/2 included. One more ends the oldest that is still unfinished: those who
-/// are silent wait longest, and honest ones take milliseconds.
+/// The most handshakes at a time, the first words of HTTP/2 included. One more ends the oldest that
+/// is still unfinished: those who are silent wait longest, and honest ones take milliseconds.
 pub const HANDSHAKES_MAX: usize = 1_024;
 
 /// Accepted connections that wait to be served.
