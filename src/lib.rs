@@ -139,6 +139,23 @@
 //! not know what the old one granted, commits nothing for that long. What has an idle time is not
 //! kept, since each read of it counts. Rejected: copies for a fixed time, which show old values.
 //!
+//! **Who gets the memory for near copies?** Whoever is read. A copy goes at the end of its lease, so
+//! all room is given anew every half second. Rejected: one list of all copies of a cache, whose lock
+//! every read of one would take; a share for each partition, of which most would lie idle.
+//!
+//! **Who looks host names up?** A thread for each name that is being looked up, which outlives whoever
+//! asked: the system's resolver blocks and cannot be stopped, and of a few threads those names that
+//! hang would take all. Rejected: a resolver of our own, which would not know what the system's does.
+//!
+//! **Whom does a node that stops wait for?** Calls that are open, until `drain-time`. A connection
+//! without one is told to end and has a second to answer, so that a request on its way is not lost;
+//! one whose client has said nothing of HTTP/2 is closed at once. Rejected: HTTP/2's own orderly end
+//! alone, which waits for ever for an answer of a client that is gone.
+//!
+//! **Whose clock is astray?** That of the node which differs from most servers of its view, whatever
+//! the round trips hide; of as many on both sides, of who does not agree with the coordinator.
+//! Rejected: whoever differs from anybody, by which one bad clock would make every node unhealthy.
+//!
 //! **When is a read a write?** Where it moves the last access of an entry with an idle time, and the
 //! owners' knowledge of that is older than half a batch: then all owners hold the access before it
 //! is answered. Otherwise the loss of the node that answered would shorten the idle time. Later

@@ -17,7 +17,7 @@ use super::shell::{Notice, ProbeOutcome, Shell};
 use super::tally::{Pace, Tally};
 use crate::types::message::{Control, Data, Message, ViewChange, WatchPosition};
 use crate::types::{
-    Blob, CacheId, CacheSettings, ClusterTime, Entry, Member, Monotonic, NodeInfo, Now,
+    Blob, CacheId, CacheSettings, ClusterTime, Entry, Member, Micros, Monotonic, NodeInfo, Now,
     PrimaryView, View,
 };
 use arc_swap::ArcSwap;
@@ -52,6 +52,8 @@ pub struct Sizes {
     /// Live entries, those past their point but not yet removed included.
     pub entries: u64,
     pub tombstones: u64,
+    /// What both take in memory: keys, values, and a fixed amount for each.
+    pub entry_bytes: u64,
     /// Updates that wait for owners.
     pub waiting: u64,
 }
@@ -79,6 +81,8 @@ pub struct Grid {
     leaving: AtomicBool,
     /// When the last server left that may return with data; 0: none is out.
     departed: AtomicU64,
+    /// By how much this node's clock is known to be apart from its peers'; 0: it is not.
+    clock_apart: AtomicU64,
     membership_due: AtomicU64,
     forwards: Timed<Forwards>,
     timers: Timed<Timers>,
@@ -117,6 +121,7 @@ impl Grid {
             waits_for_primary: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             departed: AtomicU64::new(0),
+            clock_apart: AtomicU64::new(0),
             membership_due: AtomicU64::new(mono.0),
             forwards: Timed::default(),
             timers: Timed::default(),
@@ -167,6 +172,12 @@ impl Grid {
         let until = self.primary_until.load(Ordering::Acquire);
         let from = self.primary_from.load(Ordering::Acquire);
         mono.0 < until && mono.0 >= from
+    }
+
+    /// By how much this node's cluster time is known to differ from that of its peers, where that
+    /// is more than `clock_error_max`; else 0.
+    pub fn clock_apart(&self) -> Micros {
+        self.clock_apart.load(Ordering::Relaxed)
     }
 
     /// An endpoint of the address list was probed.
@@ -302,6 +313,11 @@ impl Grid {
             .store(membership.primary_until().0, Ordering::Release);
         self.membership_due
             .store(membership.next_timeout().0, Ordering::Relaxed);
+        let apart = membership.clock_apart();
+        let before = self.clock_apart.swap(apart, Ordering::Relaxed);
+        if (apart > 0) != (before > 0) {
+            self.shell.notice(Notice::ClockApart { by: apart });
+        }
         let leaves = membership.leaves();
         if leaves && !self.leaving.swap(true, Ordering::Relaxed) {
             self.for_each_partition(mono, |partition, cx| partition.unpark(cx));
@@ -489,7 +505,9 @@ impl Grid {
     pub fn sizes(&self, cache: CacheId) -> Sizes {
         let mut sizes = Sizes::default();
         for slot in self.cache(cache).iter().flat_map(|cache| &cache.slots) {
-            let (entries, tombstones, waiting) = slot.lock().partition.sizes();
+            let slot = slot.lock();
+            let (entries, tombstones, waiting) = slot.partition.sizes();
+            sizes.entry_bytes += slot.partition.entry_bytes();
             sizes.entries += (entries - tombstones) as u64;
             sizes.tombstones += tombstones as u64;
             sizes.waiting += waiting as u64;

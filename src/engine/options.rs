@@ -1,6 +1,7 @@
 //! What the engine of one node is told when it is made.
 
 use crate::types::{CacheSettings, Micros, NodeInfo, time::MILLISECOND, time::SECOND};
+use std::collections::BTreeSet;
 
 /// Between two comparisons of the copies of one partition.
 const COMPARE_INTERVAL: Micros = 60 * SECOND;
@@ -14,6 +15,9 @@ pub struct GridOptions {
     pub force_server_mode: bool,
     /// How many endpoints the expanded address list has.
     pub endpoints: usize,
+    /// Those of them that cannot be this node's own: it does not wait for their outcome to know
+    /// whether it is in its list.
+    pub elsewhere: BTreeSet<usize>,
     /// Caches of the settings file.
     pub caches: Vec<CacheSettings>,
     /// How long to look for a cluster before forming one or failing; absent: for ever.
@@ -41,6 +45,7 @@ impl GridOptions {
             me,
             force_server_mode: false,
             endpoints: 0,
+            elsewhere: BTreeSet::new(),
             caches: Vec::new(),
             join_timeout: Some(SECOND),
             ack_timeout: 2 * SECOND,

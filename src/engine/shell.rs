@@ -15,7 +15,7 @@
 use crate::error::{Error, Result};
 use crate::types::message::{Event, Message, WatchPosition};
 use crate::types::view::View;
-use crate::types::{CacheId, Member, NodeInfo, Reply, TopologyVersion};
+use crate::types::{CacheId, Member, Micros, NodeInfo, Reply, TopologyVersion};
 use std::sync::Arc;
 
 /// What whoever runs the engine does for it.
@@ -83,6 +83,9 @@ pub enum Notice {
         keys: u64,
         repaired: u64,
     },
+    /// Cluster time here differs by so much from that of the peers, which is more than
+    /// `clock_error_max`; 0: not any longer.
+    ClockApart { by: Micros },
     /// This node has left the cluster and may stop.
     Left,
 }

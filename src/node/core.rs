@@ -80,18 +80,21 @@ impl Core {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        let caches = self.grid.view();
-        let (mut entries, mut tombstones) = (0, 0);
-        for cache in caches.caches.keys() {
+        let view = self.grid.view();
+        let (mut entries, mut tombstones, mut entry_bytes) = (0, 0, 0);
+        for cache in view.caches.keys() {
             let sizes = self.grid.sizes(*cache);
             entries += sizes.entries;
             tombstones += sizes.tombstones;
+            entry_bytes += sizes.entry_bytes;
         }
         let tally = self.grid.tally();
         let resident = memory_stats::memory_stats().map_or(0, |stats| stats.physical_mem);
         Stats {
             entries,
             tombstones,
+            entry_bytes,
+            clock_apart: self.grid.clock_apart(),
             copies_compared: tally.compared.get(),
             keys_differed: tally.differed.get(),
             keys_repaired: tally.repaired.get(),

@@ -95,6 +95,12 @@ impl Handle {
         self.view().version.number > 0 && self.core.grid.serving(self.core.clock.now())
     }
 
+    /// By how much this node's clock is known to be apart from those of its peers, where that is
+    /// more than `clock-error-max`; else zero.
+    pub fn clock_apart(&self) -> Duration {
+        Duration::from_micros(self.core.grid.clock_apart())
+    }
+
     /// Both clocks.
     pub fn now(&self) -> Now {
         self.core.grid.now(self.core.clock.now())

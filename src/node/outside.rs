@@ -194,6 +194,7 @@ impl Shell for Outside {
                 tracing::warn!("serving nothing until the peers have confirmed the view");
             }
             Notice::Unfenced => tracing::info!("serving again"),
+            Notice::ClockApart { by } => tell_clock(by),
             lost @ (Notice::WritesLost { .. } | Notice::Reset { .. } | Notice::Lost { .. }) => {
                 note_loss(counters, lost);
             }
@@ -245,4 +246,18 @@ fn note_loss(counters: &Counters, notice: Notice) {
         }
         _ => {}
     }
+}
+
+/// Logs that the clock is apart from those of the peers by so many microseconds, or (0) is not any
+/// longer.
+fn tell_clock(by: u64) {
+    if by == 0 {
+        tracing::info!("the clock agrees with those of the peers again");
+        return;
+    }
+    tracing::error!(
+        microseconds = by,
+        "the clock is apart from those of the peers by more than clock-error-max; this node \
+         reports that it does not serve"
+    );
 }

@@ -26,7 +26,7 @@ use crate::types::protocol::{PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use crate::types::{Incarnation, Member, Micros, NodeId, NodeInfo, Role, View};
 use parking_lot::Mutex;
 use std::hash::{BuildHasher, Hasher};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -57,33 +57,42 @@ impl Node {
     /// What is wrong with the certificates, the address or the ports.
     pub fn start(settings: &Settings) -> Result<Self> {
         let tls = Renewal::start(&settings.tls)?;
-        Self::start_bound(settings, tls, listen::bind(settings)?)
+        let names = Names::default();
+        let bound = listen::bind(settings, &names)?;
+        Self::start_bound(settings, tls, bound, names)
     }
 
-    /// As [`Node::start`], on a listener that is bound already.
+    /// As [`Node::start`], on a listener that is bound already, with host names looked up by
+    /// `names`.
     ///
     /// # Errors
     ///
     /// As [`Node::start`].
-    pub fn start_on(settings: &Settings, listener: TcpListener) -> Result<Self> {
+    pub fn start_on(settings: &Settings, listener: TcpListener, names: Names) -> Result<Self> {
         let tls = Renewal::start(&settings.tls)?;
-        Self::start_bound(settings, tls, listen::announce(settings, listener)?)
+        let bound = listen::announce(settings, listener)?;
+        Self::start_bound(settings, tls, bound, names)
     }
 
-    fn start_bound(settings: &Settings, tls: Option<Arc<Renewal>>, bound: Bound) -> Result<Self> {
+    fn start_bound(
+        settings: &Settings,
+        tls: Option<Arc<Renewal>>,
+        bound: Bound,
+        names: Names,
+    ) -> Result<Self> {
         let Bound {
             listener,
             advertised,
         } = bound;
-        let listener = tokio::net::TcpListener::from_std(listener)
-            .map_err(|error| Error::new(ErrorKind::Internal, format!("the listener: {error}")))?;
+        let unusable = |error| Error::new(ErrorKind::Internal, format!("the listener: {error}"));
+        let own = listener.local_addr().map_err(unusable)?;
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(unusable)?;
         let endpoints = settings.discovery.addresses.endpoints();
         let me = node_info(settings, tls.as_deref(), advertised);
-        let hello = hello(settings, &me);
         let (outside, dials) = Outside::new(settings.limits.requests_in_flight_max as usize);
         let clock = Clock::start();
         let shell = Arc::clone(&outside) as Arc<dyn Shell>;
-        let options = grid_options(settings, me.clone(), endpoints.len());
+        let options = grid_options(settings, me.clone(), &endpoints, own);
         let links = link_options(settings, tls.clone());
         let core = Arc::new(Core {
             grid: Grid::new(options, seed(), shell, clock.now(), Clock::wall()),
@@ -93,9 +102,9 @@ impl Node {
             sessions: Sessions::default(),
             report: Report::of(&endpoints),
             renewal: tls.clone(),
-            hello: Arc::new(hello),
+            hello: Arc::new(hello(settings, me.clone())),
             connector: links.connector.clone(),
-            names: Names::default(),
+            names,
             watching: Mutex::default(),
             watch_queue_max: settings.limits.watch_queue_max as usize,
             region_bytes_max: memory::region_bytes(settings.storage.region_bytes_max),
@@ -161,7 +170,8 @@ impl Node {
             .map(|life| life.clone());
         match ended {
             Ok(Life::CannotForm(error)) => {
-                let context = format!("{error} [{}]", core.report.text());
+                let (own, report) = (&core.grid.me().address, core.report.text());
+                let context = format!("{error}; this node is at {own} [{report}]");
                 Err(Error {
                     context: context.into(),
                     ..error
@@ -240,13 +250,13 @@ fn seed() -> u64 {
 }
 
 /// What this node says on every link.
-fn hello(settings: &Settings, me: &NodeInfo) -> Hello {
+fn hello(settings: &Settings, info: NodeInfo) -> Hello {
     let spoken = settings.cluster.protocol;
     Hello {
         cluster_name: settings.cluster.name.clone(),
         protocol: spoken.unwrap_or(PROTOCOL_VERSION),
         protocol_min: spoken.map_or(PROTOCOL_VERSION_MIN, |spoken| spoken.max(2) - 1),
-        info: me.clone(),
+        info,
         caches: settings.caches.clone(),
         quorum_of: settings.cluster.quorum_of,
     }
@@ -278,11 +288,19 @@ fn node_info(settings: &Settings, tls: Option<&Renewal>, address: String) -> Nod
     }
 }
 
-fn grid_options(settings: &Settings, me: NodeInfo, endpoints: usize) -> GridOptions {
+fn grid_options(
+    settings: &Settings,
+    me: NodeInfo,
+    endpoints: &[(String, u16)],
+    own: SocketAddr,
+) -> GridOptions {
     let discovery = &settings.discovery;
+    let elsewhere = endpoints.iter().enumerate();
+    let elsewhere = elsewhere.filter(|(_, endpoint)| listen::is_elsewhere(endpoint, own));
     GridOptions {
         force_server_mode: discovery.force_server_mode,
-        endpoints,
+        endpoints: endpoints.len(),
+        elsewhere: elsewhere.map(|(place, _)| place).collect(),
         caches: settings.caches.clone(),
         join_timeout: discovery.join_timeout.map(micros),
         ack_timeout: micros(discovery.ack_timeout),

@@ -142,6 +142,11 @@ pub struct Stats {
     pub pieces_bytes: u64,
     /// Entries that this node holds now, in all caches, copies included.
     pub entries: u64,
+    /// What they and their tombstones take in memory: keys, values, and a fixed amount for each.
+    pub entry_bytes: u64,
+    /// Microseconds by which this node's clock is apart from those of its peers, where that is more
+    /// than `clock-error-max`; else 0.
+    pub clock_apart: u64,
     /// Memory that this process takes now.
     pub resident_bytes: u64,
     /// Memory for entries, as the settings have it.

@@ -11,6 +11,7 @@
 //! | `echo.rs` | the floor of the load generator |
 //! | `token.rs` | cursors and resume tokens |
 //! | `deadline.rs`, `guard.rs`, `limits.rs` | time and bounds |
+//! | `open_calls.rs` | which connections serve somebody |
 //! | `inquiry.rs` | what a node asks another one for a caller |
 //! | `in_flight.rs`, `streams.rs` | several operations in one call; answers that stream |
 
@@ -25,6 +26,7 @@ pub mod health;
 pub mod in_flight;
 pub mod inquiry;
 pub mod limits;
+pub mod open_calls;
 pub mod peer;
 pub mod server;
 pub mod streams;

@@ -125,6 +125,7 @@ mod tests {
             protocol_min,
             info: NodeInfo::default(),
             caches: Vec::new(),
+            quorum_of: None,
         };
         let mine = hello(2, 3);
         for (theirs, spoken) in [(hello(1, 2), 2), (hello(2, 3), 3), (hello(3, 4), 3)] {

@@ -62,7 +62,8 @@ mod tests {
 
     #[test]
     fn what_is_new_says_so() {
-        assert_eq!(Message::Control(Control::Leave).since(), 1);
+        let leave = Control::Leave(Default::default());
+        assert_eq!(Message::Control(leave).since(), 1);
         let data = |body| {
             Message::Data(Data {
                 cache: Default::default(),

@@ -142,7 +142,7 @@ fn a_password_may_stand_in_a_file() {
     let settings = tls(key, store("authority.pem"));
     node_tls(&settings).expect("the password fits");
     std::fs::remove_file(&path).expect("it is there");
-    let told = problems(&settings)[0].to_string();
+    let told = problems(&settings)[0].error.to_string();
     assert!(told.contains("its password cannot be had"), "{told}");
 }
 

@@ -34,6 +34,7 @@ mod rig;
 mod routing;
 mod services;
 mod stalled_link;
+mod stopping;
 mod terminal;
 mod tls_files;
 mod versions;

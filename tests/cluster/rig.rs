@@ -5,6 +5,7 @@ use embergrid::config::{AddressList, LocalPort, Settings, Store, StoreType, TlsS
 use embergrid::error::Result;
 use embergrid::node::Handle;
 use embergrid::rpc::certificates::{Authority, Identity, Validity};
+use embergrid::rpc::names::Names;
 use embergrid::service::server::ServingNode;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -125,6 +126,15 @@ pub struct TestNode {
 impl TestNode {
     /// Starts a node on a listener.
     pub fn start(settings: &Settings, listener: TcpListener) -> Result<Self> {
+        Self::start_resolving(settings, listener, Names::default())
+    }
+
+    /// The same, with host names looked up in this way.
+    pub fn start_resolving(
+        settings: &Settings,
+        listener: TcpListener,
+        names: Names,
+    ) -> Result<Self> {
         let address = listener.local_addr().expect("an address");
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
@@ -133,7 +143,7 @@ impl TestNode {
             .expect("a runtime");
         let node = {
             let _inside = runtime.enter();
-            ServingNode::start_on(settings, listener)?
+            ServingNode::start_resolving(settings, listener, names)?
         };
         Ok(Self {
             address,

@@ -2,7 +2,7 @@
 
 use super::clock::Sample;
 use crate::types::message::Heartbeat;
-use crate::types::{Micros, Monotonic, NodeInfo, Role, TopologyVersion, View};
+use crate::types::{Member, Micros, Monotonic, NodeInfo, Role, TopologyVersion, View};
 use std::collections::VecDeque;
 
 /// How many samples of a peer's clock are kept.
@@ -84,12 +84,16 @@ impl Link {
     }
 
     /// The best sample of the peer's cluster time, if it follows this base.
-    pub fn sample(&self, base: crate::types::Member) -> Option<Sample> {
+    pub fn sample(&self, base: Member) -> Option<Sample> {
+        let samples = self.samples_of(base);
+        samples.min_by_key(|sample| sample.round_trip).copied()
+    }
+
+    /// The last samples of the peer's cluster time that follow this base.
+    pub fn samples_of(&self, base: Member) -> impl Iterator<Item = &Sample> {
         self.samples
             .iter()
-            .filter(|sample| sample.base == base)
-            .min_by_key(|sample| sample.round_trip)
-            .copied()
+            .filter(move |sample| sample.base == base)
     }
 
     /// What an own heartbeat says of the last one heard: its sending, and its age.

@@ -536,6 +536,11 @@ impl Partition {
         keys.into_iter().filter_map(state).collect()
     }
 
+    /// What all states of keys take in memory.
+    pub fn entry_bytes(&self) -> u64 {
+        self.store.bytes()
+    }
+
     /// (live and dead entries, tombstones, updates that wait for owners).
     pub fn sizes(&self) -> (usize, usize, usize) {
         (self.store.len(), self.store.tombstones(), self.log.len())
@@ -566,6 +571,11 @@ impl Partition {
             self.store.summed(),
             self.store.sum(),
             "the sum over the states is wrong"
+        );
+        assert_eq!(
+            self.store.bytes(),
+            self.store.count_bytes(),
+            "memory is miscounted"
         );
         if self.lead.is_some() {
             assert!(self.is_primary(), "leads without being primary");

@@ -30,6 +30,18 @@ pub struct Store {
     tombstones: usize,
     /// Over all states, see `sums`.
     sum: u64,
+    /// What `entries` take in memory.
+    bytes: u64,
+}
+
+/// What a state takes beside the bytes of its key and of its value: its place in the table, with
+/// the free ones that go with it, and the heads of what is shared.
+const ENTRY_BYTES: u64 = size_of::<(Blob, Entry)>() as u64 * 3 / 2 + 32;
+
+/// What a state of a key takes in memory.
+fn cost(key: &Blob, entry: &Entry) -> u64 {
+    let value = entry.live.as_ref().map_or(0, |live| live.value.len());
+    (key.len() + value) as u64 + ENTRY_BYTES
 }
 
 /// The order of two states of one key.
@@ -121,6 +133,16 @@ impl Store {
         all.fold(0, u64::wrapping_add)
     }
 
+    /// What all states take in memory, counted as they change.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The same, counted anew.
+    pub fn count_bytes(&self) -> u64 {
+        self.entries().map(|(key, entry)| cost(key, entry)).sum()
+    }
+
     /// Merges a state in. Whether that changed anything, and then what was there before.
     pub fn set(&mut self, key: &Blob, entry: Entry) -> (bool, Option<Entry>) {
         self.see(entry.version);
@@ -131,12 +153,14 @@ impl Store {
         let Some(state) = self.entries.get_mut(&**key) else {
             self.tombstones += usize::from(entry.live.is_none());
             self.sum = self.sum.wrapping_add(sums::of(key, &entry, false));
+            self.bytes += cost(key, &entry);
             self.entries.insert(key.clone(), entry);
             return (true, None);
         };
         let before = merge(state, entry, self.removes_are_final);
         let dead = usize::from(state.live.is_none());
         if let Some(before) = &before {
+            self.bytes = (self.bytes + cost(key, state)).saturating_sub(cost(key, before));
             let was = usize::from(before.live.is_none());
             self.tombstones = (self.tombstones + dead).saturating_sub(was);
             self.sum = self.sum.wrapping_sub(sums::of(key, before, false));
@@ -163,10 +187,11 @@ impl Store {
 
     /// Takes a key out.
     pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
-        let entry = self.entries.remove(key)?;
+        let (key, entry) = self.entries.remove_entry(key)?;
+        self.bytes = self.bytes.saturating_sub(cost(&key, &entry));
         let dead = usize::from(entry.live.is_none());
         self.tombstones = self.tombstones.saturating_sub(dead);
-        self.sum = self.sum.wrapping_sub(sums::of(key, &entry, false));
+        self.sum = self.sum.wrapping_sub(sums::of(&key, &entry, false));
         Some(entry)
     }
 
@@ -197,17 +222,19 @@ impl Store {
         if self.tombstones == 0 {
             return 0;
         }
-        let (before, mut gone) = (self.entries.len(), 0u64);
+        let (before, mut gone, mut bytes) = (self.entries.len(), 0u64, 0);
         self.entries.retain(|key, entry| {
             let stays = entry.live.is_some() || entry.version > floor;
             if !stays {
                 gone = gone.wrapping_add(sums::of(key, entry, false));
+                bytes += cost(key, entry);
             }
             stays
         });
         let dropped = before - self.entries.len();
         self.tombstones = self.tombstones.saturating_sub(dropped);
         self.sum = self.sum.wrapping_sub(gone);
+        self.bytes = self.bytes.saturating_sub(bytes);
         dropped
     }
 

@@ -185,6 +185,8 @@ pub fn stats(me: &NodeInfo, serving: bool, stats: &Stats) -> pb::NodeStatsRespon
         ("pieces_repeated", stats.pieces_repeated),
         ("pieces_bytes_now", stats.pieces_bytes),
         ("entries_now", stats.entries),
+        ("entry_bytes_now", stats.entry_bytes),
+        ("clock_apart_microseconds_now", stats.clock_apart),
         ("resident_bytes_now", stats.resident_bytes),
         ("region_max_bytes_now", stats.region_bytes_max),
     ];
