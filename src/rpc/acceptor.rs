@@ -129,12 +129,13 @@ impl Acceptor {
         let _ = tcp.set_nodelay(true);
         match tokio::time::timeout(self.socket_timeout, self.handshake(tcp, address)).await {
             Ok(Ok((connection, control))) => {
-                let queue = if control {
-                    &accepted.control
+                let connection = connection.counted(permit);
+                let (queue, connection) = if control {
+                    (&accepted.control, connection)
                 } else {
-                    &accepted.general
+                    (&accepted.general, connection.gathering())
                 };
-                let _ = queue.send(connection.counted(permit)).await;
+                let _ = queue.send(connection).await;
             }
             Ok(Err(error)) => {
                 if let Some(tls) = &self.tls {

@@ -130,7 +130,11 @@ impl Connector {
             is_node: true,
             generation: tls.generation,
         };
-        Ok(Connection::tls(stream.into(), remote))
+        let connection = Connection::tls(stream.into(), remote);
+        Ok(match purpose {
+            Purpose::Control => connection,
+            Purpose::Data => connection.gathering(),
+        })
     }
 }
 
