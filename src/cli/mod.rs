@@ -163,16 +163,17 @@ mod tests {
         let mut command = CommandLine::command();
         command.clone().debug_assert();
         command.build();
-        for subcommand in command
-            .get_subcommands_mut()
-            .filter(|found| found.get_name() != "help")
-        {
+        assert_has_examples(&mut command);
+    }
+
+    /// Of every subcommand, and of those below it.
+    fn assert_has_examples(command: &mut clap::Command) {
+        let others = |found: &&mut clap::Command| found.get_name() != "help";
+        for subcommand in command.get_subcommands_mut().filter(others) {
             let help = subcommand.render_long_help().to_string();
-            assert!(
-                help.contains("Example"),
-                "{} has no example",
-                subcommand.get_name()
-            );
+            let name = subcommand.get_name().to_owned();
+            assert!(help.contains("Example"), "{name} has no example");
+            assert_has_examples(subcommand);
         }
     }
 

@@ -7,7 +7,9 @@ use super::stats::Stats;
 use super::watch::{WatchItem, Watcher};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::message::{ViewChange, WatchPosition};
-use crate::types::{CacheId, CacheSettings, Member, NodeId, NodeInfo, Now, Reply, Request, View};
+use crate::types::{
+    CacheId, CacheSettings, EntryView, Member, NodeId, NodeInfo, Now, Reply, Request, View,
+};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -122,6 +124,21 @@ impl Handle {
             Begun::Done(result) => result,
             Begun::Waiting(waiting) => waiting.end().await,
         }
+    }
+
+    /// A plain read of a key that this node owns, answered at once on this thread and without a
+    /// copy of key or value; none where it must be executed.
+    pub(super) fn glance(
+        &self,
+        cache: CacheId,
+        partition: u32,
+        key: &[u8],
+    ) -> Option<Option<EntryView>> {
+        let core = &self.core;
+        let now = core.clock.now();
+        let answer = core.grid.glance(cache, partition, key, now)?;
+        core.outside.counters.requests.add_one();
+        Some(answer)
     }
 
     /// Begins an operation, as [`Handle::execute`] does: what this node can answer is answered at

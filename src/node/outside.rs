@@ -11,6 +11,7 @@ use crate::types::message::{Event, Message, WatchPosition};
 use crate::types::{CacheId, Member, NodeInfo, Reply, View};
 use arc_swap::{ArcSwap, Guard};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{mpsc, watch};
 
 /// The most dials that wait to be begun; the engine asks again for one that was dropped.
@@ -41,6 +42,8 @@ pub(super) struct Outside {
     pub(super) counters: Counters,
     pub(super) links: Links,
     pub(super) replies: Arc<Pending<Reply>>,
+    /// Messages may wait in queues to go along with others.
+    held: AtomicBool,
     pub(super) changes: Arc<Pending<()>>,
     pub(super) hubs: Hubs,
     /// The view, to be looked at with every call.
@@ -59,6 +62,7 @@ impl Outside {
             counters: Counters::default(),
             links: Links::default(),
             replies: Arc::new(Pending::new(waiting_max)),
+            held: AtomicBool::new(false),
             changes: Arc::new(Pending::new(waiting_max)),
             hubs: Hubs::default(),
             view: ArcSwap::default(),
@@ -105,6 +109,16 @@ impl Outside {
             .await;
     }
 
+    /// Where no call waits any more, nothing may come for messages to go along with.
+    fn flush_when_idle(&self) {
+        if self.replies.waiting() == 0
+            && self.held.load(Ordering::SeqCst)
+            && self.held.swap(false, Ordering::SeqCst)
+        {
+            self.links.flush();
+        }
+    }
+
     /// Ends the life of the node, unless it has ended.
     pub(super) fn end(&self, how: Life) {
         self.life.send_if_modified(|life| {
@@ -126,12 +140,29 @@ impl Shell for Outside {
         }
     }
 
+    /// While calls wait here, answers are to come and more messages to go, so this one need not go
+    /// alone; with the last of them it goes. (A call that is dropped is not looked at: who misses
+    /// what waits here asks for it.)
+    fn send_along(&self, to: Member, message: Message) {
+        if self.replies.waiting() == 0 {
+            return self.send(to, message);
+        }
+        if self.links.send_along(to, message) {
+            self.counters.messages_sent.add_one();
+        } else {
+            self.counters.messages_dropped.add_one();
+        }
+        self.held.store(true, Ordering::SeqCst);
+        self.flush_when_idle();
+    }
+
     fn has_room(&self, to: Member) -> bool {
         self.links.has_room(to)
     }
 
     fn complete(&self, token: u64, result: Result<Reply>) {
         self.replies.complete(token, result);
+        self.flush_when_idle();
     }
 
     fn view_changed(&self, token: u64, result: Result<()>) {

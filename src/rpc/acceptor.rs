@@ -138,10 +138,10 @@ impl Acceptor {
         let _ = tcp.set_nodelay(true);
         match tokio::time::timeout(self.socket_timeout, self.handshake(tcp, address)).await {
             Ok(Ok((connection, place, control))) => {
-                let queue = if control {
-                    &accepted.control
+                let (queue, connection) = if control {
+                    (&accepted.control, connection)
                 } else {
-                    &accepted.general
+                    (&accepted.general, connection.gathering())
                 };
                 // Whoever is silent now is no better than before: it ends at its time, with one
                 // silent client too many, and when the node stops.

@@ -2,6 +2,7 @@
 //! end.
 
 use super::admitted::Place;
+use super::gather::Gathered;
 use rustls_pki_types::CertificateDer;
 use std::io;
 use std::net::SocketAddr;
@@ -17,7 +18,7 @@ use tonic::transport::server::Connected;
 
 /// A connection on which HTTP/2 is spoken.
 pub struct Connection {
-    io: Io,
+    io: Gathered<Io>,
     remote: Remote,
     /// Held for as long as the connection stands, by those who count connections.
     _permit: Option<OwnedSemaphorePermit>,
@@ -99,7 +100,7 @@ impl Connection {
 
     fn of(io: Io, remote: Remote) -> Self {
         Self {
-            io,
+            io: Gathered::off(io),
             remote,
             _permit: None,
             place: None,
@@ -112,6 +113,13 @@ impl Connection {
     #[must_use]
     pub fn counted(mut self, permit: OwnedSemaphorePermit) -> Self {
         self._permit = Some(permit);
+        self
+    }
+
+    /// What is written is gathered while other tasks are ready to run.
+    #[must_use]
+    pub fn gathering(mut self) -> Self {
+        self.io = self.io.switched_on();
         self
     }
 
@@ -153,7 +161,7 @@ impl Connection {
 
     /// The socket below.
     pub fn socket(&self) -> &TcpStream {
-        match &self.io {
+        match self.io.inner() {
             Io::Plain(tcp) => tcp,
             Io::Tls(tls) => tls.get_ref().0,
         }
@@ -178,10 +186,7 @@ impl AsyncRead for Connection {
             return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
         }
         let before = buffer.filled().len();
-        let read = match &mut self.io {
-            Io::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
-            Io::Tls(tls) => Pin::new(tls).poll_read(cx, buffer),
-        };
+        let read = Pin::new(&mut self.io).poll_read(cx, buffer);
         if self.spoken.is_some() {
             self.read(buffer.filled().len().saturating_sub(before));
         }
@@ -195,7 +200,50 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.io {
+        Pin::new(&mut self.io).poll_write(cx, bytes)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.io).poll_write_vectored(cx, slices)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+impl AsyncRead for Io {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        match &mut *self {
+            Io::Plain(tcp) => Pin::new(tcp).poll_read(cx, buffer),
+            Io::Tls(tls) => Pin::new(tls).poll_read(cx, buffer),
+        }
+    }
+}
+
+impl AsyncWrite for Io {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        match &mut *self {
             Io::Plain(tcp) => Pin::new(tcp).poll_write(cx, bytes),
             Io::Tls(tls) => Pin::new(tls).poll_write(cx, bytes),
         }
@@ -206,28 +254,28 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        match &mut self.io {
+        match &mut *self {
             Io::Plain(tcp) => Pin::new(tcp).poll_write_vectored(cx, slices),
             Io::Tls(tls) => Pin::new(tls).poll_write_vectored(cx, slices),
         }
     }
 
     fn is_write_vectored(&self) -> bool {
-        match &self.io {
+        match self {
             Io::Plain(tcp) => tcp.is_write_vectored(),
             Io::Tls(tls) => tls.is_write_vectored(),
         }
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
+        match &mut *self {
             Io::Plain(tcp) => Pin::new(tcp).poll_flush(cx),
             Io::Tls(tls) => Pin::new(tls).poll_flush(cx),
         }
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match &mut self.io {
+        match &mut *self {
             Io::Plain(tcp) => Pin::new(tcp).poll_shutdown(cx),
             Io::Tls(tls) => Pin::new(tls).poll_shutdown(cx),
         }

@@ -136,7 +136,11 @@ impl Connector {
             generation: tls.generation,
             calls: Calls::default(),
         };
-        Ok(Connection::tls(stream.into(), remote))
+        let connection = Connection::tls(stream.into(), remote);
+        Ok(match purpose {
+            Purpose::Control => connection,
+            Purpose::Data => connection.gathering(),
+        })
     }
 }
 

@@ -253,8 +253,28 @@ impl Link {
         if message.since() > self.spoken {
             return true;
         }
-        let stream = match &message {
-            Message::Control(_) => return self.control.push(message),
+        self.lane_of(&message)
+            .is_some_and(|lane| lane.push(message))
+    }
+
+    /// Queues a message that goes along with the next one on its stream. False: as by
+    /// [`Link::send`].
+    pub fn send_along(&self, message: Message) -> bool {
+        if message.since() > self.spoken {
+            return true;
+        }
+        self.lane_of(&message)
+            .is_some_and(|lane| lane.push_along(message))
+    }
+
+    /// Sends what waits to go along.
+    pub fn flush(&self) {
+        self.data.iter().for_each(|lane| lane.flush());
+    }
+
+    fn lane_of(&self, message: &Message) -> Option<&Arc<Lane>> {
+        let stream = match message {
+            Message::Control(_) => return Some(&self.control),
             Message::Data(data) => stream_of(data.cache, data.partition),
             Message::Forward(forward) => {
                 stream_of(forward.request.cache, forward.request.partition)
@@ -262,9 +282,7 @@ impl Link {
             Message::ForwardReply(reply) => reply.id,
         };
         let place = stream % self.data.len().max(1) as u64;
-        self.data
-            .get(place as usize)
-            .is_some_and(|lane| lane.push(message))
+        self.data.get(place as usize)
     }
 
     /// Whether every data stream has room for what a write needs.

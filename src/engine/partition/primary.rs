@@ -375,21 +375,21 @@ impl Partition {
         self.commit_to(upto, cx);
         if self.log.is_settled() {
             for member in self.stream_members() {
-                self.tell_committed(member, cx);
+                // Nobody waits for it: a backup asks the primary for what it has pending.
+                cx.shell.send_along(member, self.message(self.committed()));
             }
         }
         self.merge_settled(cx);
         self.unpark(cx);
     }
 
-    fn tell_committed(&self, member: Member, cx: &Cx<'_>) {
-        let (stream, committed) = (self.log.stream, self.log.committed.counter);
-        let replicate = Replicate {
-            stream,
-            committed,
+    /// How far everything is committed, for a member.
+    fn committed(&self) -> Body {
+        Body::Replicate(Replicate {
+            stream: self.log.stream,
+            committed: self.log.committed.counter,
             updates: Vec::new(),
-        };
-        self.send(member, Body::Replicate(replicate), cx);
+        })
     }
 
     /// Commits up to a counter: makes visible, answers who waits.
@@ -580,7 +580,7 @@ impl Partition {
         if begins && acked < end {
             self.repeat_updates(from, acked, cx);
         } else if repeated && acked >= self.log.committed.counter {
-            self.tell_committed(from, cx);
+            self.send(from, self.committed(), cx);
         }
         self.advance(cx);
     }

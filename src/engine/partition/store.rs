@@ -107,6 +107,11 @@ impl Store {
         self.entries.get(key)
     }
 
+    /// The same with the key as it is stored, which can be shared.
+    pub fn find(&self, key: &[u8]) -> Option<(&Blob, &Entry)> {
+        self.entries.get_key_value(key)
+    }
+
     /// For what stands outside of the sum only: the last access.
     pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
         self.entries.get_mut(key)
