@@ -105,10 +105,6 @@ const TAUGHT: &[(u64, &str)] = &[
         "an owner to be that has loaded counts as up to date in the view in which others still load",
     ),
     (96, "the same with a copy on every server"),
-    (
-        1177,
-        "whoever is out may hold more than all servers of the last primary view do",
-    ),
 ];
 
 #[test]
