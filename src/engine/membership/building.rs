@@ -98,6 +98,8 @@ impl Membership {
             .chain(&judged.known.prepared)
             .cloned()
             .collect();
+        // Whoever is out with data may have been a server of any primary view, not of the last alone.
+        let last_resort = catalogue.forced || catalogue.departed.is_empty();
         let mut caches = BTreeMap::new();
         for (id, known) in std::mem::take(&mut catalogue.caches) {
             let primaries = self.present_primaries(id, nodes);
@@ -108,7 +110,7 @@ impl Membership {
                 (true, false) => Copies::Resting,
                 (true, true) => Copies::OfPrimaryViews {
                     in_force: &in_force,
-                    last_resort: judged.alone || reset,
+                    last_resort: last_resort || reset,
                 },
             };
             let fresh = if stops {

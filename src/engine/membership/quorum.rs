@@ -78,8 +78,6 @@ pub struct Judged {
     pub closed_for: Micros,
     /// All that its servers know.
     pub known: Primaries,
-    /// No server may be out that holds more than theirs do.
-    pub alone: bool,
 }
 
 impl Quorum {
@@ -232,7 +230,6 @@ impl Membership {
                 primary: true,
                 closed_for: 0,
                 known: Primaries::default(),
-                alone: true,
             };
         };
         let mut known = self.quorum.known(mono);
@@ -258,7 +255,6 @@ impl Membership {
         Judged {
             primary,
             closed_for: if primary { closed_for } else { 0 },
-            alone: forced || !left_out,
             known,
         }
     }
