@@ -38,6 +38,14 @@ pub enum Fault {
     WatchGap,
     /// A near copy outlives a write.
     KeepNear,
+    /// A use does not wait for a pending one.
+    SpendTwice,
+    /// A parent does not note its children.
+    OrphanChildren,
+    /// Indexes keep terms that a ticket no longer has.
+    StaleIndex,
+    /// The end of a principal ends nothing.
+    ForgetEnded,
 }
 
 #[cfg(debug_assertions)]

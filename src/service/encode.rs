@@ -63,6 +63,8 @@ pub fn mismatch(reply: &Reply) -> Error {
         Reply::Scanned { .. } => "scan",
         Reply::Size { .. } => "size",
         Reply::Cleared { .. } => "clear",
+        Reply::Registered { .. } => "a child of a ticket",
+        Reply::Deleted { .. } => "a step of a delete",
     };
     let error = Error::new(
         ErrorKind::Internal,

@@ -8,6 +8,7 @@ pub mod hello;
 pub mod message;
 pub mod node;
 pub mod operation;
+pub mod ticket;
 pub mod time;
 pub mod version;
 pub mod view;

@@ -2,6 +2,8 @@
 
 use super::blob::Blob;
 use super::cache::CacheId;
+use super::ticket::operation::ParentView;
+use super::ticket::{TicketErrand, TicketOperation, TicketsOperation};
 use super::time::{ClusterTime, Micros};
 
 /// The id of a request that may be repeated: applied once within its window.
@@ -91,12 +93,17 @@ pub enum KeyOperation {
         expiry: Expiry,
         condition: Condition,
     },
+    /// On a ticket.
+    Ticket(TicketOperation),
 }
 
 impl KeyOperation {
     /// Whether it changes nothing but, perhaps, the last access.
     pub fn is_read(&self) -> bool {
-        matches!(self, Self::Get { touch: None, .. })
+        matches!(
+            self,
+            Self::Get { touch: None, .. } | Self::Ticket(TicketOperation::Get { .. })
+        )
     }
 
     /// Whether its answer does not depend on what the key held: a FULL_ASYNC cache may answer it
@@ -129,6 +136,10 @@ pub enum Operation {
     Size,
     /// Removes all that lives, by a range tombstone.
     Clear,
+    /// On the tickets of the partition.
+    Tickets(TicketsOperation),
+    /// On tickets of several partitions; the partition of the request means nothing.
+    Errand(Box<TicketErrand>),
 }
 
 impl Operation {
@@ -137,7 +148,8 @@ impl Operation {
         match self {
             Self::Key { operation, .. } => operation.is_read(),
             Self::Scan { .. } | Self::Size => true,
-            Self::Clear => false,
+            Self::Tickets(operation) => operation.is_read(),
+            Self::Clear | Self::Errand(_) => false,
         }
     }
 }
@@ -199,5 +211,18 @@ pub enum Reply {
     },
     Cleared {
         removed: u64,
+    },
+    /// To a child that registers.
+    Registered {
+        parent: ParentView,
+    },
+    /// One step of a delete: tickets that are gone, links (or tickets) that are left to do, and
+    /// whether there are more of them.
+    Deleted {
+        removed: u64,
+        /// The ticket that was named lived for everybody until this step.
+        lived: bool,
+        left: Vec<Blob>,
+        more: bool,
     },
 }

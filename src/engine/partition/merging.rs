@@ -146,6 +146,7 @@ impl Partition {
         for member in self.place.loading.clone() {
             self.begin_load(member, cx);
         }
+        self.look_at_chores(cx);
         self.unpark(cx);
     }
 

@@ -26,6 +26,7 @@ mod primary;
 mod remembered;
 mod roles;
 pub mod store;
+mod tickets;
 mod transfer;
 
 use super::shell::Shell;
@@ -33,7 +34,7 @@ use crate::engine::planted::{self, Fault};
 use crate::error::{Applied, Error, ErrorKind, Result};
 use crate::types::message::{Body, Data, Message};
 use crate::types::{
-    CacheId, CacheMode, CacheSettings, ClusterTime, Member, Micros, Monotonic, Now, Operation,
+    Blob, CacheId, CacheMode, CacheSettings, ClusterTime, Member, Micros, Monotonic, Now, Operation,
     ReadFrom, Reply, RequestId, TopologyVersion,
 };
 use log::Log;
@@ -177,6 +178,13 @@ pub struct Partition {
     copies: near::Copies,
     /// A backup whose tail does not settle asks again at this moment.
     settle_at: Option<Monotonic>,
+    /// When work that tickets leave is looked at.
+    chores_at: Option<Monotonic>,
+    /// Behind which the next look goes on.
+    chores_after: Option<Blob>,
+    /// Since when each of it has been known.
+    chores_since: BTreeMap<Blob, Monotonic>,
+    chores: Vec<Blob>,
 }
 
 impl Partition {
@@ -211,6 +219,10 @@ impl Partition {
             feed: feed::Feed::default(),
             copies: near::Copies::sharing(near),
             settle_at: None,
+            chores_at: None,
+            chores_after: None,
+            chores_since: BTreeMap::new(),
+            chores: Vec::new(),
         }
     }
 
@@ -419,6 +431,7 @@ impl Partition {
         self.on_expiry_timeout(cx);
         self.on_feed_timeout(cx);
         self.on_near_timeout(cx);
+        self.look_at_chores(cx);
     }
 
     /// When `on_timeout` wants to be called.
@@ -437,6 +450,7 @@ impl Partition {
             self.expiry.next(now, self.is_primary()),
             self.feed.next(),
             self.next_near(now),
+            self.next_chores(),
         ]
         .into_iter()
         .flatten()
@@ -477,6 +491,7 @@ impl Partition {
             self.store.tombstones(),
             "tombstones are miscounted"
         );
+        self.store.check_tickets();
         if self.lead.is_some() {
             assert!(self.is_primary(), "leads without being primary");
         }

@@ -8,8 +8,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::types::message::{
     Body, Event, EventKind, Replicate, RequestRecord, Reset, Update, UpdateEffect, WatchPosition,
 };
+use crate::types::ticket::{TicketOperation, TicketsOperation, note};
 use crate::types::{
-    Blob, ClusterTime, Entry, EntryVersion, KeyOperation, Member, Monotonic, Operation, Reply,
+    Blob, ClusterTime, Entry, EntryVersion, EntryView, KeyOperation, Member, Monotonic, Operation, Reply,
     RequestId, TopologyVersion,
 };
 
@@ -48,12 +49,20 @@ impl Partition {
         match &ask.operation {
             Operation::Key { key, operation } => {
                 let pending = self.settings.full_sync() && self.log.is_pending(key);
-                let twice = planted::is(Fault::TakeTwice)
-                    && matches!(operation, KeyOperation::Remove { .. });
+                let twice = (planted::is(Fault::TakeTwice)
+                    && matches!(operation, KeyOperation::Remove { .. }))
+                    || (planted::is(Fault::SpendTwice)
+                        && matches!(operation, KeyOperation::Ticket(TicketOperation::Use { .. })));
                 if pending && !twice && (unsettled || !operation.is_read()) {
                     return self.park(ask, caller, cx);
                 }
                 self.decide_key(ask, caller, cx)
+            }
+            Operation::Tickets(_) => {
+                if unsettled && self.settings.full_sync() {
+                    return self.park(ask, caller, cx);
+                }
+                self.decide_tickets(ask, caller, cx)
             }
             Operation::Clear => {
                 if !self.log.is_settled() {
@@ -129,6 +138,10 @@ impl Partition {
             let error = Error::new(ErrorKind::Internal, "this is no operation on a key");
             return Submitted::Done(Err(error));
         };
+        if note::is_note(key) {
+            let context = "keys that begin with \\0\\0\\0ember are the registry's own";
+            return Submitted::Done(Err(Error::invalid(context)));
+        }
         let now = cx.now.cluster;
         let live = self.store.get(key).and_then(|entry| entry.live.as_ref());
         let expired =
@@ -141,7 +154,15 @@ impl Partition {
         if ended && !operation.is_read() && self.expire(key, cx) && self.log.is_pending(key) {
             return self.park(ask, caller, cx);
         }
-        let outcome = self.evaluate_key(key, operation, expired || idle, cx);
+        let mut outcome = self.evaluate_key(key, operation, expired || idle, cx);
+        if self.spends(key, operation, &outcome) {
+            if let Err(error) = self.room(ask.request_id.is_some(), cx) {
+                return Submitted::Done(Err(error));
+            }
+            // Under the version that follows those of the links.
+            self.release_children(key, cx);
+            outcome = self.evaluate_key(key, operation, expired || idle, cx);
+        }
         let Evaluated {
             reply,
             entry,
@@ -174,6 +195,21 @@ impl Partition {
         self.write(effect, (request, ask.deadline), reply, caller, cx)
     }
 
+    /// Whether a use is the last one of a ticket that has children.
+    fn spends(
+        &self,
+        key: &Blob,
+        operation: &KeyOperation,
+        outcome: &Result<Evaluated>,
+    ) -> bool {
+        let used = matches!(operation, KeyOperation::Ticket(TicketOperation::Use { .. }));
+        let ends = |evaluated: &Evaluated| {
+            let entry = evaluated.entry.as_ref();
+            entry.is_some_and(|entry| entry.live.is_none())
+        };
+        used && outcome.as_ref().is_ok_and(ends) && self.store.tickets.links(key).next().is_some()
+    }
+
     /// Whether the last access that moves now must be with every owner before it is answered:
     /// what they know of the key is so old that a batch would come too late.
     pub(super) fn touch_must_be_held(&self, key: &Blob, cx: &Cx<'_>) -> bool {
@@ -204,12 +240,23 @@ impl Partition {
                 .filter(|entry| !(ended && entry.live.is_some())),
             now: cx.now.cluster,
             version: self.next_version(),
-            created_after: self.store.cleared_at,
+            created_after: self.created_after(operation),
         };
         evaluate(&given, operation)
     }
 
-    fn next_version(&self) -> EntryVersion {
+    /// The range tombstone that what an operation creates must not fall under.
+    fn created_after(&self, operation: &KeyOperation) -> Option<ClusterTime> {
+        let ended = match operation {
+            KeyOperation::Ticket(TicketOperation::Add { record, .. }) => {
+                self.store.tickets.ended_at(&record.principal)
+            }
+            _ => None,
+        };
+        self.store.cleared_at.max(ended)
+    }
+
+    pub(super) fn next_version(&self) -> EntryVersion {
         EntryVersion {
             topology: self.place.topology,
             counter: self.log.applied + 1,
@@ -219,8 +266,11 @@ impl Partition {
     fn decide_clear(&mut self, ask: &Ask, caller: &mut Caller<'_>, cx: &Cx<'_>) -> Submitted {
         let now = cx.now.cluster;
         let (mut at, mut removed) = (now, 0);
-        for (_, entry) in self.store.entries() {
+        for (key, entry) in self.store.entries() {
             at = at.max(entry.created_at);
+            if note::is_note(key) {
+                continue;
+            }
             let lives = |live: &crate::types::Live| !live.expired(now) && !live.idle(now);
             removed += u64::from(entry.live.as_ref().is_some_and(lives));
         }
@@ -233,7 +283,7 @@ impl Partition {
     }
 
     /// Streams an update and answers when the write synchronization mode allows it.
-    fn write(
+    pub(super) fn write(
         &mut self,
         effect: UpdateEffect,
         (request, deadline): (Option<RequestId>, Monotonic),
@@ -272,7 +322,7 @@ impl Partition {
     }
 
     /// Whether a write finds room wherever it needs it.
-    fn room(&self, with_id: bool, cx: &Cx<'_>) -> Result<()> {
+    pub(super) fn room(&self, with_id: bool, cx: &Cx<'_>) -> Result<()> {
         if self.log.is_full() {
             return Err(Error::overloaded(
                 "too many writes of the partition wait for owners",
@@ -417,7 +467,11 @@ impl Partition {
             return;
         }
         let mut events = self.needs_events(cx).then(Vec::new);
-        let mut event = |kind, entry: Option<_>, previous| {
+        let mut event = |kind, entry: Option<EntryView>, previous| {
+            let note = entry.as_ref().is_some_and(|entry| note::is_note(&entry.key));
+            if note {
+                return;
+            }
             if let (Some(events), Some(entry)) = (&mut events, entry) {
                 events.push(Event {
                     kind,
@@ -431,6 +485,9 @@ impl Partition {
             UpdateEffect::Nothing => {}
             UpdateEffect::Set { key, entry } => {
                 self.expiry.note(&entry);
+                if note::is_ended(&key) {
+                    self.expiry.note_floor();
+                }
                 let dead = entry.live.is_none();
                 let (changed, before) = self.store.set(&key, entry);
                 if planted::is(Fault::ForgetTombstones) && dead {
@@ -466,12 +523,16 @@ impl Partition {
             }
             UpdateEffect::RaiseFloor { floor } => self.store.raise_floor(floor),
         }
+        for (key, gone) in self.store.take_killed() {
+            event(EventKind::Removed, view(&key, &gone, false), None);
+        }
         if let Some((id, record)) = request {
             self.expiry
                 .note_request(record.at.after(self.settings.request_id_window));
             self.store.requests.insert(id, record);
         }
         self.publish(WatchPosition { counter, topology }, events, cx);
+        self.look_at_chores(cx);
     }
 
     fn apply_expire(
@@ -544,11 +605,19 @@ impl Partition {
                 let live = self
                     .store
                     .entries()
-                    .filter(|(_, entry)| lives(entry))
+                    .filter(|(key, entry)| !note::is_note(key) && lives(entry))
                     .count();
                 Some(Reply::Size { live: live as u64 })
             }
-            Operation::Clear => None,
+            Operation::Tickets(TicketsOperation::List {
+                filter,
+                after,
+                limit,
+            }) => Some(self.list_tickets(filter, after.as_ref(), *limit, lives)),
+            Operation::Tickets(TicketsOperation::Count { filter }) => {
+                Some(self.count_tickets(filter, now, lives))
+            }
+            Operation::Clear | Operation::Tickets(_) | Operation::Errand(_) => None,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Requests that are carried to the primary.
 
-use super::{blob, condition, limits, required, version};
+use super::{blob, condition, limits, required, ticket, version};
 use crate::error::{Error, Result};
 use crate::rpc::proto::{
     self,
@@ -54,6 +54,8 @@ pub fn encode(request: &Request) -> proto::Request {
         }
         Operation::Size => (Bytes::new(), Sent::Size(wire::Size {})),
         Operation::Clear => (Bytes::new(), Sent::Clear(wire::Clear {})),
+        Operation::Tickets(operation) => (Bytes::new(), ticket::encode_several(operation)),
+        Operation::Errand(_) => return nothing(request),
     };
     proto::Request {
         cache: request.cache.0,
@@ -61,6 +63,15 @@ pub fn encode(request: &Request) -> proto::Request {
         key,
         operation: Some(operation),
         request_id: blob::encode_request_id(request.request_id.as_ref()),
+    }
+}
+
+/// What no other node can carry out, and is never sent to one: the receiver refuses it.
+fn nothing(request: &Request) -> proto::Request {
+    proto::Request {
+        cache: request.cache.0,
+        partition: request.partition,
+        ..proto::Request::default()
     }
 }
 
@@ -82,9 +93,12 @@ pub fn decode(sent: proto::Request) -> Result<Request> {
         },
         Sent::Size(wire::Size {}) => Operation::Size,
         Sent::Clear(wire::Clear {}) => Operation::Clear,
-        on_key => Operation::Key {
-            key: blob::key(&sent.key, "key")?,
-            operation: decode_key(on_key)?,
+        other => match ticket::decode_several(other)? {
+            Ok(operation) => Operation::Tickets(operation),
+            Err(on_key) => Operation::Key {
+                key: blob::key(&sent.key, "key")?,
+                operation: decode_key(*on_key)?,
+            },
         },
     };
     Ok(Request {
@@ -148,6 +162,7 @@ fn encode_key(operation: &KeyOperation) -> Sent {
             expiry: Some(encode_expiry(expiry)),
             condition: condition::encode(condition),
         }),
+        KeyOperation::Ticket(operation) => ticket::encode(operation),
     }
 }
 
@@ -176,9 +191,10 @@ fn decode_key(sent: Sent) -> Result<KeyOperation> {
             expiry: decode_expiry(required(modify.expiry, "expiry")?)?,
             condition: condition::decode(modify.condition.as_ref())?,
         },
-        Sent::Scan(_) | Sent::Size(_) | Sent::Clear(_) => {
-            return Err(Error::invalid("operation: not one on a key"));
-        }
+        other => match ticket::decode(other)? {
+            Some(operation) => KeyOperation::Ticket(operation),
+            None => return Err(Error::invalid("operation: not one on a key")),
+        },
     })
 }
 

@@ -1,6 +1,6 @@
 //! Answers between nodes.
 
-use super::{blob, entry, list, required};
+use super::{blob, entry, list, required, ticket};
 use crate::error::Result;
 use crate::rpc::proto::forward_reply::Result as Outcome;
 use crate::rpc::proto::{self, reply as wire, reply::Reply as Sent};
@@ -75,6 +75,18 @@ pub fn encode(reply: &Reply) -> proto::Reply {
         }),
         Reply::Size { live } => Sent::Size(wire::Size { live: *live }),
         Reply::Cleared { removed } => Sent::Cleared(wire::Cleared { removed: *removed }),
+        Reply::Registered { parent } => Sent::Registered(ticket::encode_parent(parent)),
+        Reply::Deleted {
+            removed,
+            lived,
+            left,
+            more,
+        } => Sent::Deleted(wire::Deleted {
+            removed: *removed,
+            lived: *lived,
+            left: left.iter().map(blob::encode).collect(),
+            more: *more,
+        }),
     };
     proto::Reply { reply: Some(reply) }
 }
@@ -114,6 +126,15 @@ pub fn decode(sent: proto::Reply) -> Result<Reply> {
         Sent::Size(size) => Reply::Size { live: size.live },
         Sent::Cleared(cleared) => Reply::Cleared {
             removed: cleared.removed,
+        },
+        Sent::Registered(registered) => Reply::Registered {
+            parent: ticket::parent(registered)?,
+        },
+        Sent::Deleted(deleted) => Reply::Deleted {
+            removed: deleted.removed,
+            lived: deleted.lived,
+            left: list(deleted.left, "left", |key| blob::key(&key, "left"))?,
+            more: deleted.more,
         },
     })
 }
