@@ -4,6 +4,7 @@
 use super::given::{Reader, Report};
 use super::problem::{Origin, Problem};
 use super::source::GivenCache;
+use super::tickets::{TicketSettings, check_cache};
 use crate::types::{
     AtomicityMode, CacheMode, CacheSettings, Micros, ReadFrom, WriteSynchronizationMode,
 };
@@ -158,15 +159,19 @@ pub fn warnings(settings: &CacheSettings) -> Vec<Fault> {
 pub(super) fn read_all(
     given: &[GivenCache],
     endpoints: usize,
+    tickets: &TicketSettings,
     report: &mut Report,
 ) -> Vec<CacheSettings> {
     let mut ids: BTreeMap<i32, (String, Origin)> = BTreeMap::new();
     let mut caches = Vec::with_capacity(given.len());
     for cache in given {
         let mut reader = Reader::new(cache.label.as_str(), &cache.table, report);
-        let Some(settings) = read(&mut reader, &cache.origin, endpoints) else {
+        let Some(mut settings) = read(&mut reader, &cache.origin, endpoints) else {
             continue;
         };
+        if tickets.caches().contains(settings.name.as_str()) {
+            check_cache(&mut reader, &mut settings);
+        }
         let name_origin = reader.origin("name");
         if let Some((other, place)) = ids.get(&settings.id().0) {
             let what = if *other == settings.name {

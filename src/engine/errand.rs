@@ -68,6 +68,7 @@ struct Deleting {
     last: u64,
     /// Partitions in which a principal must end yet.
     ends: VecDeque<(CacheId, u32)>,
+    /// Whose; empty: everybody's.
     principal: Blob,
 }
 
@@ -132,16 +133,11 @@ impl Errand {
                 }
                 Work::Delete(deleting)
             }
+            TicketErrand::DeleteAll { caches } => {
+                Work::Delete(Deleting::everywhere(Blob::default(), &caches, &partitions))
+            }
             TicketErrand::DeleteForPrincipal { principal, caches } => {
-                let all = caches.iter().flat_map(|cache| {
-                    let count = partitions.get(cache).copied().unwrap_or_default();
-                    (0..count).map(|partition| (*cache, partition))
-                });
-                Work::Delete(Deleting {
-                    ends: all.collect(),
-                    principal,
-                    ..Deleting::default()
-                })
+                Work::Delete(Deleting::everywhere(principal, &caches, &partitions))
             }
         };
         Self {
@@ -396,8 +392,10 @@ impl Errand {
         let Work::Delete(deleting) = &mut self.work else {
             return;
         };
-        let Reply::Deleted { removed, left, .. } = reply else {
-            return self.fail(confused());
+        let (removed, left) = match reply {
+            Reply::Deleted { removed, left, .. } => (removed, left),
+            Reply::Cleared { removed } => (removed, Vec::new()),
+            _ => return self.fail(confused()),
         };
         self.removed += removed;
         for key in left {
@@ -442,9 +440,13 @@ impl Errand {
             (Step::Visit(number), Work::Delete(deleting)) => deleting.visit(*number, self),
             (Step::End(cache, partition), Work::Delete(deleting)) => {
                 let principal = deleting.principal.clone();
-                let operation = TicketsOperation::EndPrincipal { principal };
+                let operation = if principal.is_empty() {
+                    Operation::Clear
+                } else {
+                    Operation::Tickets(TicketsOperation::EndPrincipal { principal })
+                };
                 let round = 4 + (u64::from(*partition) << 8);
-                (round, (*cache, *partition, Operation::Tickets(operation)))
+                (round, (*cache, *partition, operation))
             }
             (Step::Touch(root), _) => {
                 let expiry = Expiry::Keep;
@@ -497,6 +499,19 @@ impl Errand {
 }
 
 impl Deleting {
+    /// Everything of a principal, or everything, in all partitions of these caches.
+    fn everywhere(principal: Blob, caches: &[CacheId], partitions: &Partitions) -> Self {
+        let all = caches.iter().flat_map(|cache| {
+            let count = partitions.get(cache).copied().unwrap_or_default();
+            (0..count).map(|partition| (*cache, partition))
+        });
+        Self {
+            ends: all.collect(),
+            principal,
+            ..Self::default()
+        }
+    }
+
     fn add(&mut self, node: Node) -> u64 {
         self.last += 1;
         self.nodes.insert(self.last, node);

@@ -10,6 +10,7 @@ use super::listen::{self, Bound};
 use super::memory;
 use super::outside::{Life, Outside};
 use super::probes::Report;
+use super::sealing::Sealing;
 use super::sessions::Sessions;
 use super::timer::Timer;
 use crate::config::Settings;
@@ -78,12 +79,15 @@ impl Node {
             .map_err(|error| Error::new(ErrorKind::Internal, format!("the listener: {error}")))?;
         let endpoints = settings.discovery.addresses.endpoints();
         let me = node_info(settings, tls.as_deref(), advertised);
+        let sealing = Sealing::start(&settings.tickets)?;
         let hello = Hello {
             cluster_name: settings.cluster.name.clone(),
             protocol: PROTOCOL_VERSION,
             protocol_min: PROTOCOL_VERSION_MIN,
             info: me.clone(),
             caches: settings.caches.clone(),
+            ticket_keys: sealing.as_ref().map(Sealing::names).unwrap_or_default(),
+            digest_key: sealing.as_ref().map(Sealing::digest_name),
         };
         let (outside, dials) = Outside::new(settings.limits.requests_in_flight_max as usize);
         let clock = Clock::start();
@@ -103,6 +107,8 @@ impl Node {
             names: Names::default(),
             watching: Mutex::default(),
             watch_queue_max: settings.limits.watch_queue_max as usize,
+            ticket_kinds: settings.tickets.kinds.clone(),
+            sealing,
             region_bytes_max: memory::region_bytes(settings.storage.region_bytes_max),
         });
         let discovery = &settings.discovery;

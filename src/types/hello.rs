@@ -25,6 +25,10 @@ pub struct Hello {
     pub info: NodeInfo,
     /// The caches of its settings file.
     pub caches: Vec<CacheSettings>,
+    /// What its keys for tickets are known by: those that decrypt, and that of the digests; none
+    /// where it stores tickets as they come.
+    pub ticket_keys: Vec<u64>,
+    pub digest_key: Option<u64>,
 }
 
 impl Hello {
@@ -54,6 +58,7 @@ impl Hello {
         if self.protocol < peer.protocol_min || peer.protocol < self.protocol_min {
             return Err(differ("protocol version", &self.protocol, &peer.protocol));
         }
+        self.check_keys(peer)?;
         for mine in &self.caches {
             let theirs = peer.caches.iter().find(|cache| cache.name == mine.name);
             if let Some(theirs) = theirs.filter(|theirs| *theirs != mine) {
@@ -66,6 +71,30 @@ impl Hello {
             }
         }
         Ok(())
+    }
+}
+
+impl Hello {
+    /// Whether what one of the two encrypts the other can read: they share a key and the digests.
+    fn check_keys(&self, peer: &Self) -> Result<()> {
+        let what = match (self.digest_key, peer.digest_key) {
+            (None, None) => return Ok(()),
+            (Some(mine), Some(theirs)) if mine != theirs => "have different digest-keys",
+            (Some(_), Some(_)) => {
+                let shared = |key: &u64| peer.ticket_keys.contains(key);
+                if self.ticket_keys.iter().any(shared) {
+                    return Ok(());
+                }
+                "share no encryption-key"
+            }
+            (Some(_), None) => "do not both encrypt: here there are keys, there are none there",
+            (None, Some(_)) => "do not both encrypt: here there are no keys, there are some there",
+        };
+        let context = format!(
+            "[tickets] of this node and of {} {what}",
+            peer.info.address
+        );
+        Err(Error::new(ErrorKind::FailedPrecondition, context).because("TICKET_KEYS_DIFFER"))
     }
 }
 

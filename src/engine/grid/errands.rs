@@ -197,6 +197,7 @@ impl Grid {
             TicketErrand::AddChild { parent_caches, .. } => parent_caches,
             TicketErrand::Use { caches, .. }
             | TicketErrand::Delete { caches, .. }
+            | TicketErrand::DeleteAll { caches }
             | TicketErrand::DeleteForPrincipal { caches, .. } => caches,
         };
         if named.is_empty() || named.iter().any(|cache| !partitions.contains_key(cache)) {

@@ -13,6 +13,8 @@ pub fn encode(hello: &Hello) -> proto::Hello {
         protocol_min: hello.protocol_min,
         info: Some(node::encode(&hello.info)),
         caches: hello.caches.iter().map(settings::encode).collect(),
+        ticket_keys: hello.ticket_keys.clone(),
+        digest_key: hello.digest_key,
     }
 }
 
@@ -29,5 +31,7 @@ pub fn decode(sent: proto::Hello) -> Result<Hello> {
         protocol_min: sent.protocol_min,
         info: node::decode(required(sent.info, "info")?)?,
         caches: list(sent.caches, "caches", settings::decode)?,
+        ticket_keys: list(sent.ticket_keys, "ticket_keys", Ok)?,
+        digest_key: sent.digest_key,
     })
 }

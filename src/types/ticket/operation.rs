@@ -119,6 +119,8 @@ pub enum TicketErrand {
     },
     /// Deletes the ticket, in whichever of the caches has it, and all that descend from it.
     Delete { key: Blob, caches: Vec<CacheId> },
+    /// Deletes all tickets.
+    DeleteAll { caches: Vec<CacheId> },
     /// Ends all sessions of a principal.
     DeleteForPrincipal {
         principal: Blob,
