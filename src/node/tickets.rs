@@ -8,8 +8,8 @@ use crate::config::tickets::{TicketKind, default_cache};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::cache::partition_of;
 use crate::types::ticket::{
-    Expiration, Link, Ticket, TicketErrand, TicketFilter, TicketOperation, TicketRecord,
-    TicketsOperation,
+    Expiration, ID_BYTES_MAX, Link, Ticket, TicketErrand, TicketFilter, TicketOperation,
+    TicketRecord, TicketsOperation,
 };
 use crate::types::{
     Blob, CacheId, CacheSettings, ClusterTime, EntryView, KeyOperation, Operation, Reply, Request,
@@ -52,8 +52,9 @@ fn not_found() -> Error {
     Error::new(ErrorKind::NotFound, "there is no such ticket")
 }
 
-fn is_blank(id: &[u8]) -> bool {
-    id.iter().all(u8::is_ascii_whitespace)
+/// Whether nothing can have this id.
+fn is_none(id: &[u8]) -> bool {
+    id.len() > ID_BYTES_MAX || id.iter().all(u8::is_ascii_whitespace)
 }
 
 impl Handle {
@@ -107,7 +108,11 @@ impl Tickets {
                 "this node has not joined its cluster yet",
             ));
         }
-        let mut names: Vec<&str> = self.kinds().values().map(|kind| kind.cache.as_str()).collect();
+        let mut names: Vec<&str> = self
+            .kinds()
+            .values()
+            .map(|kind| kind.cache.as_str())
+            .collect();
         names.sort_unstable_by_key(|name| (Some(*name) != first, *name));
         names.dedup();
         let known = names.into_iter().filter_map(|name| view.cache_named(name));
@@ -133,8 +138,9 @@ impl Tickets {
                     "cache {name:?} was not made for tickets: in it, what was removed may come \
                      back; name another one in [tickets] kinds"
                 );
-                return Err(Error::new(ErrorKind::FailedPrecondition, context)
-                    .because("NOT_FOR_TICKETS"));
+                return Err(
+                    Error::new(ErrorKind::FailedPrecondition, context).because("NOT_FOR_TICKETS")
+                );
             }
             match self.handle.create_cache(wanted.clone(), deadline).await {
                 Err(error) if error.kind == ErrorKind::AlreadyExists => {}
@@ -143,7 +149,10 @@ impl Tickets {
             // The answer may be a moment ahead of the view.
             let mut views = self.handle.views();
             let seen = views.wait_for(|view| view.cache_named(name).is_some());
-            if tokio::time::timeout_at(deadline.into(), seen).await.is_err() {
+            if tokio::time::timeout_at(deadline.into(), seen)
+                .await
+                .is_err()
+            {
                 let late = "the cache of tickets was not seen within the deadline";
                 return Err(Error::new(ErrorKind::DeadlineExceeded, late).not_applied());
             }
@@ -155,11 +164,7 @@ impl Tickets {
     /// # Errors
     ///
     /// As of creating a cache.
-    pub async fn open_caches(
-        &self,
-        kind: &str,
-        deadline: Instant,
-    ) -> Result<Vec<CacheSettings>> {
+    pub async fn open_caches(&self, kind: &str, deadline: Instant) -> Result<Vec<CacheSettings>> {
         if !kind.is_empty() {
             return Ok(vec![self.cache_of(kind, deadline).await?]);
         }
@@ -271,7 +276,9 @@ impl Tickets {
             service: said.service,
             parent_id,
             root_id,
-            attributes: attributes.map(|(name, values)| (text(&name), values)).collect(),
+            attributes: attributes
+                .map(|(name, values)| (text(&name), values))
+                .collect(),
             expiration: Some(Expiration {
                 max_time_to_live: record.time_to_live,
                 max_time_to_idle: record.time_to_idle,
@@ -417,7 +424,7 @@ impl Tickets {
     ///
     /// `NotFound`, `WrongKind`, and what a read may end in.
     pub async fn get(&self, id: &[u8], kind: &str, deadline: Instant) -> Result<Ticket> {
-        if is_blank(id) {
+        if is_none(id) {
             return Err(not_found());
         }
         let get = TicketOperation::Get {
@@ -439,7 +446,7 @@ impl Tickets {
         id: Option<RequestId>,
         deadline: Instant,
     ) -> Result<u64> {
-        if is_blank(&ticket.id) {
+        if is_none(&ticket.id) {
             return Err(not_found());
         }
         let key = self.key(&ticket.id);
@@ -478,7 +485,7 @@ impl Tickets {
         deadline: Instant,
     ) -> Result<Ticket> {
         let caches = self.cache_ids(kind)?;
-        if is_blank(id) || caches.is_empty() {
+        if is_none(id) || caches.is_empty() {
             return Err(not_found());
         }
         let errand = TicketErrand::Use {
@@ -524,7 +531,7 @@ impl Tickets {
         deadline: Instant,
     ) -> Result<u64> {
         let caches = self.cache_ids("")?;
-        if is_blank(id) || caches.is_empty() {
+        if is_none(id) || caches.is_empty() {
             return Ok(0);
         }
         let key = self.key(id);

@@ -34,4 +34,5 @@ mod routing;
 mod services;
 mod stalled_link;
 mod terminal;
+mod tickets;
 mod tls_files;
