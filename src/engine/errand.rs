@@ -172,7 +172,7 @@ impl Errand {
     }
 
     /// The next steps to carry out, each with its number.
-    pub fn next(&mut self) -> Vec<(u64, Request)> {
+    pub fn take_steps(&mut self) -> Vec<(u64, Request)> {
         let mut requests = Vec::new();
         while self.under_way.len() < UNDER_WAY_MAX {
             let step = match self.ready.pop() {

@@ -67,7 +67,7 @@ impl Errands {
         let Some(running) = self.running.get_mut(&id) else {
             return Vec::new();
         };
-        let (next, deadline) = (running.errand.next(), running.deadline);
+        let (next, deadline) = (running.errand.take_steps(), running.deadline);
         if next.is_empty() && running.errand.is_over() {
             if let Some(ended) = self.running.remove(&id)
                 && let Some(chore) = ended.errand.chore
