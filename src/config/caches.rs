@@ -4,6 +4,7 @@
 use super::given::{Reader, Report};
 use super::problem::Origin;
 use super::source::GivenCache;
+use super::tickets::{TicketSettings, check_cache};
 use crate::types::{
     AtomicityMode, CacheMode, CacheSettings, Micros, PartitionLoss, ReadFrom, WhenSplit,
     WriteSynchronizationMode,
@@ -166,15 +167,19 @@ pub(super) fn read_all(
     given: &[GivenCache],
     endpoints: usize,
     quorum_of: Option<u32>,
+    tickets: &TicketSettings,
     report: &mut Report,
 ) -> Vec<CacheSettings> {
     let mut ids: BTreeMap<i32, (String, Origin)> = BTreeMap::new();
     let mut caches = Vec::with_capacity(given.len());
     for cache in given {
         let mut reader = Reader::new(cache.label.as_str(), &cache.table, report);
-        let Some(settings) = read(&mut reader, &cache.origin, endpoints, quorum_of) else {
+        let Some(mut settings) = read(&mut reader, &cache.origin, endpoints, quorum_of) else {
             continue;
         };
+        if tickets.caches().contains(settings.name.as_str()) {
+            check_cache(&mut reader, &mut settings);
+        }
         let name_origin = reader.origin("name");
         if let Some((other, place)) = ids.get(&settings.id().0) {
             let what = if *other == settings.name {

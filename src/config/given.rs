@@ -115,6 +115,21 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A reader of something inside of the section.
+    pub fn inner<'b>(&'b mut self, section: String, given: &'b Table) -> Reader<'b> {
+        Reader {
+            section,
+            given,
+            report: self.report,
+        }
+    }
+
+    /// Whether a setting is this word.
+    pub fn is_word(&self, name: &str, word: &str) -> bool {
+        let given = self.given.get(name).and_then(|given| given.value.text());
+        given.is_some_and(|text| text.trim().eq_ignore_ascii_case(word))
+    }
+
     /// Whether the setting was given at all.
     pub fn has(&self, name: &str) -> bool {
         self.given.contains_key(name)

@@ -28,6 +28,7 @@ pub mod storage;
 pub mod stores;
 #[cfg(test)]
 mod tests;
+pub mod tickets;
 pub mod tls;
 
 pub use addresses::AddressList;
@@ -37,10 +38,11 @@ pub use limits::LimitSettings;
 pub use problem::{Origin, Problem};
 pub use storage::StorageSettings;
 pub use stores::{Password, Store, StoreType};
+pub use tickets::{TicketKind, TicketSettings};
 pub use tls::{TlsProtocol, TlsSettings};
 
 use crate::types::CacheSettings;
-use given::{Reader, Table};
+use given::Reader;
 use source::Gathered;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -61,6 +63,8 @@ pub struct Settings {
     pub storage: StorageSettings,
     /// The caches that exist from the start.
     pub caches: Vec<CacheSettings>,
+    /// The kinds of tickets, and what protects them.
+    pub tickets: TicketSettings,
     /// Bounds on what clients and peers may ask for.
     pub limits: LimitSettings,
     /// What is allowed and yet worth a word: print or log each of them once at start.
@@ -190,9 +194,14 @@ impl Settings {
         );
         let storage = StorageSettings::read(&mut Reader::new("storage", &storage, &mut report));
         let limits = LimitSettings::read(&mut Reader::new("limits", &limits, &mut report));
-        refuse_tickets(&tickets, &mut Reader::new("tickets", &tickets, &mut report));
+        let tickets_given = !tickets.is_empty();
+        let tickets =
+            TicketSettings::read(&tickets, &mut Reader::new("tickets", &tickets, &mut report));
         let endpoints = discovery.addresses.endpoints().len();
-        let caches = caches::read_all(&gathered.caches, endpoints, cluster.quorum_of, &mut report);
+        let quorum_of = cluster.quorum_of;
+        let given = &gathered.caches;
+        let mut caches = caches::read_all(given, endpoints, quorum_of, &tickets, &mut report);
+        tickets::add_caches(&mut caches, &tickets, tickets_given);
         // In the order of the file, whatever the order of the checks.
         report
             .problems
@@ -206,6 +215,7 @@ impl Settings {
             tls,
             storage,
             caches,
+            tickets,
             limits,
             warnings: report.warnings,
             ignored,
@@ -227,16 +237,6 @@ pub struct Checked {
     pub problems: Vec<Problem>,
     /// Where each setting of `[tls]` was given.
     pub tls_origins: BTreeMap<String, Origin>,
-}
-
-fn refuse_tickets(given: &Table, reader: &mut Reader<'_>) {
-    for name in given.keys() {
-        reader.not_yet(
-            name,
-            "ticket services are",
-            "take it out, and keep tickets in caches",
-        );
-    }
 }
 
 /// The variables of this process, without those that are not text.

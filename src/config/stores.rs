@@ -214,7 +214,7 @@ fn read_password(reader: &mut Reader<'_>, name: &str) -> Option<Password> {
 }
 
 /// Files named in a settings file are looked for beside it.
-fn resolve(origin: &Origin, path: &Path) -> PathBuf {
+pub(super) fn resolve(origin: &Origin, path: &Path) -> PathBuf {
     match origin {
         Origin::File { path: settings, .. } => settings
             .parent()

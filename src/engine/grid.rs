@@ -5,6 +5,7 @@
 //! under way, timers, reports), each for a moment. The shell is called under them.
 
 mod due;
+mod errands;
 mod requests;
 mod topology;
 
@@ -22,6 +23,7 @@ use crate::types::{
 };
 use arc_swap::ArcSwap;
 use due::{Alarm, Timed, Timers};
+use errands::{Errands, Inward};
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -60,7 +62,7 @@ pub struct Sizes {
 
 /// The engine of one node.
 pub struct Grid {
-    shell: Arc<dyn Shell>,
+    shell: Arc<Inward>,
     options: GridOptions,
     membership: Mutex<Membership>,
     view: ArcSwap<View>,
@@ -92,6 +94,11 @@ pub struct Grid {
     early: Mutex<VecDeque<(Member, Data)>>,
     pace: Pace,
     tally: Tally,
+    errands: Mutex<Errands>,
+    /// Work that partitions found, by cache.
+    chores: Mutex<Vec<(CacheId, Vec<Blob>)>>,
+    /// Something is in `chores`; set under its lock.
+    has_chores: AtomicBool,
 }
 
 impl Grid {
@@ -106,7 +113,7 @@ impl Grid {
     ) -> Self {
         let membership = Membership::new(options.clone(), seed, mono, wall);
         Self {
-            shell,
+            shell: Arc::new(Inward::new(shell)),
             view: ArcSwap::new(membership.view().clone()),
             offset: AtomicI64::new(membership.clock_offset()),
             membership: Mutex::new(membership),
@@ -130,6 +137,9 @@ impl Grid {
             early: Mutex::default(),
             pace: Pace::default(),
             tally: Tally::default(),
+            errands: Mutex::default(),
+            chores: Mutex::default(),
+            has_chores: AtomicBool::new(false),
         }
     }
 
@@ -198,6 +208,7 @@ impl Grid {
             membership.on_link_down(peer, refused, mono)
         });
         self.lose_ways(|to| to == peer, mono);
+        self.go_on_with_errands(mono);
     }
 
     /// A message came from a peer.
@@ -218,6 +229,7 @@ impl Grid {
             Message::Forward(forward) => self.on_forward(from, forward, mono),
             Message::ForwardReply(reply) => self.on_forward_reply(from, reply, mono),
         }
+        self.go_on_with_errands(mono);
     }
 
     fn on_data(&self, from: Member, data: Data, mono: Monotonic) {
@@ -280,7 +292,13 @@ impl Grid {
         }
         let redirected = slot.partition.take_redirected();
         let reports = slot.partition.take_reports();
+        let chores = slot.partition.take_chores();
         drop(slot);
+        if !chores.is_empty() {
+            let mut all = self.chores.lock();
+            all.push((cache.id, chores));
+            self.has_chores.store(true, Ordering::Release);
+        }
         for (ask, asker) in redirected {
             self.route(cache, index, ask, asker, mono);
         }
@@ -449,6 +467,7 @@ impl Grid {
         }
         self.forward_timeout(mono);
         self.flush_reports(mono);
+        self.go_on_with_errands(mono);
     }
 
     /// A timer of a partition is due, and has been taken out.
@@ -470,7 +489,10 @@ impl Grid {
     pub fn next_timeout(&self) -> Option<Monotonic> {
         let membership = Monotonic(self.membership_due.load(Ordering::Relaxed));
         let (partition, forward) = (self.timers.due(), self.forwards.due());
-        [Some(membership), partition, forward]
+        // What was left over by an input that could not go on with it.
+        let errand = self.shell.has_answers() || self.has_chores.load(Ordering::Acquire);
+        let errand = errand.then_some(Monotonic::default());
+        [Some(membership), partition, forward, errand]
             .into_iter()
             .flatten()
             .min()

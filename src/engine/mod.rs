@@ -3,6 +3,7 @@
 
 pub mod affinity;
 pub mod clique;
+pub mod errand;
 pub mod forwarding;
 pub mod grid;
 pub mod membership;

@@ -51,6 +51,14 @@ pub enum Fault {
     MoveWithoutRequests,
     /// A merge ends nothing here that was removed there so long ago that it is forgotten.
     MergeOneWay,
+    /// A use does not wait for a pending one.
+    SpendTwice,
+    /// A parent does not note its children.
+    OrphanChildren,
+    /// Indexes keep terms that a ticket no longer has.
+    StaleIndex,
+    /// The end of a principal ends nothing.
+    ForgetEnded,
 }
 
 /// All of them.
@@ -79,6 +87,10 @@ const ALL: &[Fault] = &[
     Fault::ForgetPrepared,
     Fault::MoveWithoutRequests,
     Fault::MergeOneWay,
+    Fault::SpendTwice,
+    Fault::OrphanChildren,
+    Fault::StaleIndex,
+    Fault::ForgetEnded,
 ];
 
 #[cfg(debug_assertions)]

@@ -3,9 +3,11 @@
 use super::clock::Clock;
 use super::outside::Outside;
 use super::probes::Report;
+use super::sealing::Sealing;
 use super::sessions::Sessions;
 use super::stats::Stats;
 use super::timer::Timer;
+use crate::config::TicketKind;
 use crate::engine::Grid;
 use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::connector::Connector;
@@ -14,6 +16,7 @@ use crate::rpc::renewal::Renewal;
 use crate::types::NodeInfo;
 use crate::types::hello::{Hello, NAME_TAKEN};
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What every part of a running node shares.
@@ -37,6 +40,10 @@ pub(super) struct Core {
     pub(super) watching: Mutex<()>,
     /// How many events wait for one watcher.
     pub(super) watch_queue_max: usize,
+    /// The kinds of tickets, by name.
+    pub(super) ticket_kinds: BTreeMap<String, TicketKind>,
+    /// What encrypts tickets; absent: they are stored as they come.
+    pub(super) sealing: Option<Sealing>,
     /// The memory for entries.
     pub(super) region_bytes_max: u64,
 }

@@ -8,7 +8,8 @@ use super::watch::{WatchItem, Watcher};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::message::{ViewChange, WatchPosition};
 use crate::types::{
-    CacheId, CacheSettings, EntryView, Member, NodeId, NodeInfo, Now, Reply, Request, View,
+    Blob, CacheId, CacheSettings, Entry, EntryView, Member, NodeId, NodeInfo, Now, Reply, Request,
+    View,
 };
 use std::ops::Deref;
 use std::sync::Arc;
@@ -101,6 +102,12 @@ impl Handle {
     /// more than `clock-error-max`; else zero.
     pub fn clock_apart(&self) -> Duration {
         Duration::from_micros(self.core.grid.clock_apart())
+    }
+
+    /// Every key of one partition as this node holds it, tombstones included, in key order: for
+    /// comparing copies.
+    pub fn contents(&self, cache: CacheId, partition: u32) -> Vec<(Blob, Entry)> {
+        self.core.grid.contents(cache, partition)
     }
 
     /// Both clocks.

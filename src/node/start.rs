@@ -10,6 +10,7 @@ use super::listen::{self, Bound};
 use super::memory;
 use super::outside::{Life, Outside};
 use super::probes::Report;
+use super::sealing::Sealing;
 use super::sessions::Sessions;
 use super::timer::Timer;
 use crate::config::Settings;
@@ -89,6 +90,7 @@ impl Node {
         let listener = tokio::net::TcpListener::from_std(listener).map_err(unusable)?;
         let endpoints = settings.discovery.addresses.endpoints();
         let me = node_info(settings, tls.as_deref(), advertised);
+        let sealing = Sealing::start(&settings.tickets)?;
         let (outside, dials) = Outside::new(settings.limits.requests_in_flight_max as usize);
         let clock = Clock::start();
         let shell = Arc::clone(&outside) as Arc<dyn Shell>;
@@ -102,11 +104,13 @@ impl Node {
             sessions: Sessions::default(),
             report: Report::of(&endpoints),
             renewal: tls.clone(),
-            hello: Arc::new(hello(settings, me.clone())),
+            hello: Arc::new(hello(settings, me.clone(), sealing.as_ref())),
             connector: links.connector.clone(),
             names,
             watching: Mutex::default(),
             watch_queue_max: settings.limits.watch_queue_max as usize,
+            ticket_kinds: settings.tickets.kinds.clone(),
+            sealing,
             region_bytes_max: memory::region_bytes(settings.storage.region_bytes_max),
         });
         let discovery = &settings.discovery;
@@ -250,7 +254,7 @@ fn seed() -> u64 {
 }
 
 /// What this node says on every link.
-fn hello(settings: &Settings, info: NodeInfo) -> Hello {
+fn hello(settings: &Settings, info: NodeInfo, sealing: Option<&Sealing>) -> Hello {
     let spoken = settings.cluster.protocol;
     Hello {
         cluster_name: settings.cluster.name.clone(),
@@ -259,6 +263,8 @@ fn hello(settings: &Settings, info: NodeInfo) -> Hello {
         info,
         caches: settings.caches.clone(),
         quorum_of: settings.cluster.quorum_of,
+        ticket_keys: sealing.map(Sealing::names).unwrap_or_default(),
+        digest_key: sealing.map(Sealing::digest_name),
     }
 }
 

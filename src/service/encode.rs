@@ -64,6 +64,8 @@ pub fn mismatch(reply: &Reply) -> Error {
         Reply::Size { .. } => "size",
         Reply::Cleared { .. } => "clear",
         Reply::Verified(_) => "verify",
+        Reply::Registered { .. } => "a child of a ticket",
+        Reply::Deleted { .. } => "a step of a delete",
     };
     let error = Error::new(
         ErrorKind::Internal,

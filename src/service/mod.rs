@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `cache/` | `CacheService`: keys and values |
 //! | `cluster/` | `ClusterService`: looking at and running the cluster |
+//! | `tickets/` | `TicketService`: the tickets of a single sign-on server |
 //! | `health.rs` | `grpc.health.v1` |
 //! | `decode.rs`, `encode.rs` | messages ⇄ vocabulary, checked |
 //! | `echo.rs` | the floor of the load generator |
@@ -30,6 +31,7 @@ pub mod open_calls;
 pub mod peer;
 pub mod server;
 pub mod streams;
+pub mod tickets;
 pub mod token;
 
 use crate::config::LimitSettings;
@@ -38,6 +40,7 @@ use crate::node::Handle;
 use crate::rpc::proto;
 use crate::rpc::proto::cache_service_server::CacheServiceServer;
 use crate::rpc::proto::cluster_service_server::ClusterServiceServer;
+use crate::rpc::proto::ticket_service_server::TicketServiceServer;
 use cache::CacheFront;
 use cluster::ClusterFront;
 use deadline::CallTime;
@@ -47,6 +50,7 @@ use limits::{Gate, STREAMS_MAX};
 use std::sync::Arc;
 use std::time::Instant;
 use streams::{Answers, Out};
+use tickets::TicketFront;
 use tonic::service::Routes;
 
 /// What the public services share.
@@ -104,6 +108,8 @@ pub fn routes(handle: Handle, cluster_name: &str, limits: &LimitSettings) -> Res
     };
     let cache = CacheServiceServer::new(CacheFront::new(front.clone()))
         .max_decoding_message_size(message_bytes_max);
+    let tickets = TicketServiceServer::new(TicketFront::new(front.clone()))
+        .max_decoding_message_size(message_bytes_max);
     let cluster = ClusterServiceServer::new(ClusterFront::new(front))
         .max_decoding_message_size(message_bytes_max);
     let reflection = tonic_reflection::server::Builder::configure()
@@ -112,7 +118,8 @@ pub fn routes(handle: Handle, cluster_name: &str, limits: &LimitSettings) -> Res
         .build_v1()
         .map_err(|error| Error::new(ErrorKind::Internal, format!("reflection: {error}")))?;
     Ok(Routes::new(Guarded::new(cache, calls.clone()))
-        .add_service(Guarded::new(cluster, calls))
+        .add_service(Guarded::new(cluster, calls.clone()))
+        .add_service(Guarded::new(tickets, calls))
         .add_service(health.into_server())
         .add_service(reflection)
         .prepare())

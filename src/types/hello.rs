@@ -22,6 +22,10 @@ pub struct Hello {
     pub caches: Vec<CacheSettings>,
     /// The number of servers, where caches stop in a minority.
     pub quorum_of: Option<u32>,
+    /// What its keys for tickets are known by: those that decrypt, and that of the digests; none
+    /// where it stores tickets as they come.
+    pub ticket_keys: Vec<u64>,
+    pub digest_key: Option<u64>,
 }
 
 impl Hello {
@@ -63,6 +67,7 @@ impl Hello {
             let (mine, theirs) = (shown(self.quorum_of), shown(peer.quorum_of));
             return Err(differ("setting quorum-of", &mine, &theirs));
         }
+        self.check_keys(peer)?;
         for mine in &self.caches {
             let theirs = peer.caches.iter().find(|cache| cache.name == mine.name);
             if let Some(theirs) = theirs.filter(|theirs| *theirs != mine) {
@@ -75,6 +80,27 @@ impl Hello {
             }
         }
         Ok(())
+    }
+}
+
+impl Hello {
+    /// Whether what one of the two encrypts the other can read: they share a key and the digests.
+    fn check_keys(&self, peer: &Self) -> Result<()> {
+        let what = match (self.digest_key, peer.digest_key) {
+            (None, None) => return Ok(()),
+            (Some(mine), Some(theirs)) if mine != theirs => "have different digest-keys",
+            (Some(_), Some(_)) => {
+                let shared = |key: &u64| peer.ticket_keys.contains(key);
+                if self.ticket_keys.iter().any(shared) {
+                    return Ok(());
+                }
+                "share no encryption-key"
+            }
+            (Some(_), None) => "do not both encrypt: here there are keys, there are none there",
+            (None, Some(_)) => "do not both encrypt: here there are no keys, there are some there",
+        };
+        let context = format!("[tickets] of this node and of {} {what}", peer.info.address);
+        Err(Error::new(ErrorKind::FailedPrecondition, context).because("TICKET_KEYS_DIFFER"))
     }
 }
 
@@ -126,6 +152,8 @@ mod tests {
             info: NodeInfo::default(),
             caches: Vec::new(),
             quorum_of: None,
+            ticket_keys: Vec::new(),
+            digest_key: None,
         };
         let mine = hello(2, 3);
         for (theirs, spoken) in [(hello(1, 2), 2), (hello(2, 3), 3), (hello(3, 4), 3)] {

@@ -10,6 +10,7 @@ pub mod message;
 pub mod node;
 pub mod operation;
 pub mod protocol;
+pub mod ticket;
 pub mod time;
 pub mod version;
 pub mod view;

@@ -3,6 +3,8 @@
 use super::blob::Blob;
 use super::cache::CacheId;
 use super::comparing::Verified;
+use super::ticket::operation::ParentView;
+use super::ticket::{TicketErrand, TicketOperation, TicketsOperation};
 use super::time::{ClusterTime, Micros};
 
 /// The id of a request that may be repeated: applied once within its window.
@@ -92,12 +94,17 @@ pub enum KeyOperation {
         expiry: Expiry,
         condition: Condition,
     },
+    /// On a ticket.
+    Ticket(TicketOperation),
 }
 
 impl KeyOperation {
     /// Whether it changes nothing but, perhaps, the last access.
     pub fn is_read(&self) -> bool {
-        matches!(self, Self::Get { touch: None, .. })
+        matches!(
+            self,
+            Self::Get { touch: None, .. } | Self::Ticket(TicketOperation::Get { .. })
+        )
     }
 
     /// Whether its answer does not depend on what the key held: a FULL_ASYNC cache may answer it
@@ -132,6 +139,10 @@ pub enum Operation {
     Clear,
     /// Compares all copies, and repairs what differs where that is asked.
     Verify { repair: bool },
+    /// On the tickets of the partition.
+    Tickets(TicketsOperation),
+    /// On tickets of several partitions; the partition of the request means nothing.
+    Errand(Box<TicketErrand>),
 }
 
 impl Operation {
@@ -141,7 +152,8 @@ impl Operation {
             Self::Key { operation, .. } => operation.is_read(),
             // A repair changes no answer that is right, and may be asked for again.
             Self::Scan { .. } | Self::Size | Self::Verify { .. } => true,
-            Self::Clear => false,
+            Self::Tickets(operation) => operation.is_read(),
+            Self::Clear | Self::Errand(_) => false,
         }
     }
 }
@@ -205,4 +217,17 @@ pub enum Reply {
         removed: u64,
     },
     Verified(Box<Verified>),
+    /// To a child that registers.
+    Registered {
+        parent: ParentView,
+    },
+    /// One step of a delete: tickets that are gone, links (or tickets) that are left to do, and
+    /// whether there are more of them.
+    Deleted {
+        removed: u64,
+        /// The ticket that was named lived for everybody until this step.
+        lived: bool,
+        left: Vec<Blob>,
+        more: bool,
+    },
 }

@@ -26,7 +26,7 @@
 //! | 2 | owners compare their copies: `Compare`, `Compared`, `Holds`, `Differs`; `Verify`; what was agreed with servers that are out, in the header of a transfer |
 
 use super::message::{Body, Data, Forward, ForwardReply, Message};
-use super::operation::{Operation, Reply};
+use super::operation::{KeyOperation, Operation, Reply};
 
 /// The protocol that this program speaks.
 pub const PROTOCOL_VERSION: u32 = 2;
@@ -42,12 +42,21 @@ impl Message {
                 ..
             }) => 2,
             Self::Forward(Forward { request, .. })
-                if matches!(request.operation, Operation::Verify { .. }) =>
+                if matches!(
+                    request.operation,
+                    Operation::Verify { .. }
+                        | Operation::Tickets(_)
+                        | Operation::Key {
+                            operation: KeyOperation::Ticket(_),
+                            ..
+                        }
+                ) =>
             {
                 2
             }
             Self::ForwardReply(ForwardReply {
-                result: Ok(Reply::Verified(_)),
+                result:
+                    Ok(Reply::Verified(_) | Reply::Registered { .. } | Reply::Deleted { .. }),
                 ..
             }) => 2,
             _ => 1,

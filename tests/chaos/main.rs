@@ -51,6 +51,8 @@ mod rng;
 #[path = "../simulation/shell.rs"]
 #[allow(dead_code)]
 mod shell;
+#[path = "../simulation/tickets.rs"]
+mod tickets;
 #[path = "../simulation/workload.rs"]
 #[allow(dead_code)]
 mod workload;

@@ -64,6 +64,9 @@ pub async fn call(client: &Client, cache: &str, request: &Request) -> Result<Rep
                 previous: reply.previous.map(entry),
             }
         }
+        KeyOperation::Ticket(_) => {
+            return Err(Error::invalid("tickets are not asked for here"));
+        }
         KeyOperation::Touch { expiry } => {
             let touch = pb::TouchRequest {
                 cache,

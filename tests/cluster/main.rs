@@ -36,5 +36,6 @@ mod services;
 mod stalled_link;
 mod stopping;
 mod terminal;
+mod tickets;
 mod tls_files;
 mod versions;

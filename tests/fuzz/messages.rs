@@ -42,6 +42,8 @@ pub fn hello(random: &mut Random) -> Hello {
         info: node(random),
         caches: random.several(3, settings),
         quorum_of: random.maybe(Random::small),
+        ticket_keys: random.several(3, Random::number),
+        digest_key: random.maybe(Random::number),
     }
 }
 

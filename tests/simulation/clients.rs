@@ -1,6 +1,8 @@
 //! Clients: each asks one thing at a time, at a node of its choice, gives up at its deadline, and
 //! repeats under the same request id what nobody could answer. All of it goes into the history.
 
+use crate::caches::Use;
+use crate::caches::Use;
 use crate::clock::{MS, SECOND, Time};
 use crate::faults::Profile;
 use crate::history::{Call, Echo, Outcome};
@@ -26,6 +28,12 @@ const ATTEMPTS_MAX: u32 = 4;
 
 /// How often each cache is used, by its place.
 fn cache_of(plan: &Plan, rng: &mut Rng) -> usize {
+    let tickets = plan.uses.iter().position(|wanted| *wanted == Use::Tickets);
+    if let Some(tickets) = tickets
+        && (plan.only_tickets || rng.percent(14))
+    {
+        return tickets;
+    }
     let stopping = plan.caches.iter().position(CacheSettings::stops);
     match rng.below(24) {
         // One in three is about those that stop in a minority, where there are some.
@@ -341,6 +349,7 @@ impl World {
                 self.ask(client, cache, request);
             }
         }
+        self.count_tickets();
         self.write_everywhere();
         if !self.plan.two_versions {
             self.verify_everything(self.plan.seed % 2 == 1);
@@ -372,6 +381,21 @@ impl World {
                     request_id: None,
                 };
                 self.ask_at(node, cache, request);
+            }
+        }
+    }
+
+    /// Every node says how many sessions there are in each partition.
+    fn count_tickets(&mut self) {
+        let place = self.plan.uses.iter().position(|one| *one == Use::Tickets);
+        let Some(cache) = place else { return };
+        let settings = self.plan.caches[cache].clone();
+        for node in 0..self.nodes.len() {
+            for partition in 0..settings.partitions {
+                let request = crate::tickets::count(&settings, partition);
+                self.clients.clients.push(Client { node, call: None });
+                let client = self.clients.clients.len() - 1;
+                self.ask(client, cache, request);
             }
         }
     }

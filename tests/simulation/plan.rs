@@ -17,6 +17,8 @@ pub struct Plan {
     pub client_nodes: usize,
     /// The number of servers, where caches stop in a minority.
     pub quorum_of: Option<u32>,
+    /// Clients ask for nothing else.
+    pub only_tickets: bool,
     pub uses: Vec<Use>,
     pub caches: Vec<CacheSettings>,
     pub starts: Vec<Time>,
@@ -80,6 +82,7 @@ impl Plan {
             nodes,
             client_nodes,
             quorum_of,
+            only_tickets: false,
             uses,
             caches: settings,
             starts: starts(profile, nodes, &mut rng),

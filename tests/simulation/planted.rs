@@ -132,6 +132,13 @@ fn slow(seed: u64) -> Plan {
     plan
 }
 
+/// The same with tickets alone.
+fn slow_tickets(seed: u64) -> Plan {
+    let mut plan = slow(seed);
+    plan.only_tickets = true;
+    plan
+}
+
 /// Primaries die with much on its way to the other owners.
 fn busy_crashes(seed: u64) -> Plan {
     let faults = turns(&[FaultKind::Delay, FaultKind::Crash], SECOND);
@@ -215,6 +222,10 @@ faults! {
     a_majority_that_does_not_wait: OpenAtOnce, overlaps, 0, ["7 ", "11 "];
     a_minority_that_goes_on: MinorityGoesOn, halves, 0, ["1 ", "7 "];
     two_halves_that_are_primary: HalfIsEnough, halves, 0, ["1 ", "7 ", "11 "];
+    a_second_last_use: SpendTwice, slow_tickets, 0, ["tickets"];
+    a_child_without_a_link: OrphanChildren, slow_tickets, 0, ["tickets"];
+    an_index_out_of_date: StaleIndex, slow_tickets, 0, ["tickets"];
+    a_principal_that_goes_on: ForgetEnded, slow_tickets, 0, ["tickets"];
 }
 
 /// What a fault made different is found by the comparison in the background and mended, so that

@@ -5,6 +5,7 @@ use crate::caches::Use;
 use crate::clock::{MS, SECOND};
 use crate::history::Call;
 use crate::rng::Rng;
+use crate::tickets::Tickets;
 use embergrid::types::cache::partition_of;
 use embergrid::types::{
     Blob, CacheSettings, Change, Condition, Expiry, KeyOperation, Operation, Reply, Request,
@@ -27,6 +28,7 @@ pub struct Workload {
     /// What clients have seen last of a key: value and version, for conditions.
     seen: BTreeMap<(usize, Blob), (Blob, u64)>,
     recent: BTreeMap<usize, Vec<Blob>>,
+    tickets: Tickets,
 }
 
 fn put(value: Blob, condition: Condition, return_previous: bool) -> KeyOperation {
@@ -53,10 +55,14 @@ impl Workload {
         settings: &CacheSettings,
         rng: &mut Rng,
     ) -> Request {
+        if wanted == Use::Tickets {
+            return self.tickets.next(settings, rng);
+        }
         let (key, operation) = match wanted {
             Use::Ttl | Use::Idle => self.once(cache, rng),
             Use::Weak => self.weak(cache, rng),
             Use::Final => self.final_key(rng, cache),
+            Use::Tickets => unreachable!("they are asked for otherwise"),
             Use::Registers | Use::Local => {
                 if rng.ppm(12_000) {
                     return whole_partition(settings, rng);

@@ -3,6 +3,7 @@
 use super::{Ask, Asker, Cache, Caches, Grid};
 use crate::engine::forwarding::{Forwarded, Forwards};
 use crate::engine::partition::{Caller, Submitted, answer};
+use crate::engine::shell::Shell;
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::message::{Forward, ForwardReply, Message};
 use crate::types::time::MILLISECOND;
@@ -34,6 +35,24 @@ impl Grid {
     /// Asks for an operation. Answers at once where this node can; otherwise takes a token from
     /// `token` and calls `Shell::complete` with it, at the latest soon after `deadline`.
     pub fn submit(
+        &self,
+        request: Request,
+        deadline: Monotonic,
+        mono: Monotonic,
+        token: &mut dyn FnMut() -> u64,
+    ) -> Option<Result<Reply>> {
+        let done = match request.operation {
+            Operation::Errand(errand) => {
+                self.begin_errand(*errand, request.request_id, deadline, mono, token)
+            }
+            _ => self.submit_step(request, deadline, mono, token),
+        };
+        self.go_on_with_errands(mono);
+        done
+    }
+
+    /// The same for an operation on one partition.
+    pub(super) fn submit_step(
         &self,
         request: Request,
         deadline: Monotonic,

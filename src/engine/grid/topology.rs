@@ -5,7 +5,7 @@ use crate::engine::membership::{Action, Membership};
 use crate::engine::partition::near::NearBytes;
 use crate::engine::partition::{Partition, Place};
 use crate::engine::planted::{self, Fault};
-use crate::engine::shell::Notice;
+use crate::engine::shell::{Notice, Shell};
 use crate::types::message::{Control, Holdings, Message};
 use crate::types::view::ViewCache;
 use crate::types::{CacheId, CacheMode, Member, Monotonic, View};

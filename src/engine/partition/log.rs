@@ -2,6 +2,7 @@
 //! owners are known to hold, and the updates between the two, which decide a fail-over.
 
 use crate::types::message::{Tail, Update, UpdateEffect, WatchPosition};
+use crate::types::ticket::note::is_ended;
 use crate::types::{Blob, EntryVersion, TopologyVersion};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -96,6 +97,7 @@ impl Log {
         debug_assert_eq!(update.counter, self.applied + 1);
         self.applied = update.counter;
         match &update.effect {
+            UpdateEffect::Set { key, .. } if is_ended(key) => self.pending_for_all += 1,
             UpdateEffect::Set { key, .. } | UpdateEffect::Expire { key, .. } => {
                 *self.pending.entry(key.clone()).or_default() += 1;
             }
@@ -112,6 +114,7 @@ impl Log {
         }
         let update = self.tail.pop_front()?;
         match &update.effect {
+            UpdateEffect::Set { key, .. } if is_ended(key) => self.pending_for_all -= 1,
             UpdateEffect::Set { key, .. } | UpdateEffect::Expire { key, .. } => {
                 if let Some(count) = self.pending.get_mut(key) {
                     *count -= 1;

@@ -170,6 +170,7 @@ impl Partition {
         for member in self.place.loading.clone() {
             self.begin_load(member, cx);
         }
+        self.look_at_chores(cx);
         self.unpark(cx);
     }
 

@@ -28,6 +28,7 @@ mod repair;
 mod roles;
 pub mod store;
 pub mod sums;
+mod tickets;
 mod transfer;
 mod verify;
 
@@ -37,7 +38,7 @@ use crate::engine::planted::{self, Fault};
 use crate::error::{Applied, Error, ErrorKind, Result};
 use crate::types::message::{Body, Data, Message};
 use crate::types::{
-    CacheId, CacheMode, CacheSettings, ClusterTime, EntryView, Live, Member, Micros, Monotonic,
+    Blob, CacheId, CacheMode, CacheSettings, ClusterTime, EntryView, Live, Member, Micros, Monotonic,
     Now, Operation, ReadFrom, Reply, RequestId, TopologyVersion,
 };
 use log::Log;
@@ -206,6 +207,13 @@ pub struct Partition {
     settle_at: Option<Monotonic>,
     /// Somebody asked for a comparison of all copies.
     verifying: Option<Box<verify::Verifying>>,
+    /// When work that tickets leave is looked at.
+    chores_at: Option<Monotonic>,
+    /// Behind which the next look goes on.
+    chores_after: Option<Blob>,
+    /// Since when each of it has been known.
+    chores_since: BTreeMap<Blob, Monotonic>,
+    chores: Vec<Blob>,
 }
 
 impl Partition {
@@ -244,6 +252,10 @@ impl Partition {
             copies: near::Copies::sharing(near),
             settle_at: None,
             verifying: None,
+            chores_at: None,
+            chores_after: None,
+            chores_since: BTreeMap::new(),
+            chores: Vec::new(),
         }
     }
 
@@ -536,6 +548,7 @@ impl Partition {
         if compare_at.is_some_and(|at| now >= at) {
             self.compare_copies(cx);
         }
+        self.look_at_chores(cx);
     }
 
     /// When `on_timeout` wants to be called.
@@ -556,6 +569,7 @@ impl Partition {
             self.next_near(now),
             self.lead.as_ref().and_then(|lead| lead.compare_at),
             self.verifying.as_ref().map(|verifying| verifying.next()),
+            self.next_chores(),
         ]
         .into_iter()
         .flatten()
@@ -611,6 +625,7 @@ impl Partition {
             self.store.count_bytes(),
             "memory is miscounted"
         );
+        self.store.check_tickets();
         if self.lead.is_some() {
             assert!(self.is_primary(), "leads without being primary");
         }

@@ -8,9 +8,10 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::types::message::{
     Body, Event, EventKind, Replicate, RequestRecord, Reset, Update, UpdateEffect, WatchPosition,
 };
+use crate::types::ticket::{TicketOperation, TicketsOperation, note};
 use crate::types::{
-    Blob, ClusterTime, Entry, EntryVersion, KeyOperation, Member, Monotonic, Operation, Reply,
-    RequestId, TopologyVersion,
+    Blob, ClusterTime, Entry, EntryVersion, EntryView, KeyOperation, Member, Monotonic, Operation,
+    Reply, RequestId, TopologyVersion,
 };
 
 /// The most updates in one message that repeats them.
@@ -48,12 +49,20 @@ impl Partition {
         match &ask.operation {
             Operation::Key { key, operation } => {
                 let pending = self.settings.full_sync() && self.log.is_pending(key);
-                let twice = planted::is(Fault::TakeTwice)
-                    && matches!(operation, KeyOperation::Remove { .. });
+                let twice = (planted::is(Fault::TakeTwice)
+                    && matches!(operation, KeyOperation::Remove { .. }))
+                    || (planted::is(Fault::SpendTwice)
+                        && matches!(operation, KeyOperation::Ticket(TicketOperation::Use { .. })));
                 if pending && !twice && (unsettled || !operation.is_read()) {
                     return self.park(ask, caller, cx);
                 }
                 self.decide_key(ask, caller, cx)
+            }
+            Operation::Tickets(_) => {
+                if unsettled && self.settings.full_sync() {
+                    return self.park(ask, caller, cx);
+                }
+                self.decide_tickets(ask, caller, cx)
             }
             Operation::Clear => {
                 if !self.log.is_settled() {
@@ -130,6 +139,10 @@ impl Partition {
             let error = Error::new(ErrorKind::Internal, "this is no operation on a key");
             return Submitted::Done(Err(error));
         };
+        if note::is_note(key) {
+            let context = "keys that begin with \\0\\0\\0ember are the registry's own";
+            return Submitted::Done(Err(Error::invalid(context)));
+        }
         let now = cx.now.cluster;
         let live = self.store.get(key).and_then(|entry| entry.live.as_ref());
         let expired =
@@ -142,7 +155,15 @@ impl Partition {
         if ended && !operation.is_read() && self.expire(key, cx) && self.log.is_pending(key) {
             return self.park(ask, caller, cx);
         }
-        let outcome = self.evaluate_key(key, operation, expired || idle, cx);
+        let mut outcome = self.evaluate_key(key, operation, expired || idle, cx);
+        if self.spends(key, operation, &outcome) {
+            if let Err(error) = self.room(ask.request_id.is_some(), cx) {
+                return Submitted::Done(Err(error));
+            }
+            // Under the version that follows those of the links.
+            self.release_children(key, cx);
+            outcome = self.evaluate_key(key, operation, expired || idle, cx);
+        }
         let Evaluated {
             reply,
             entry,
@@ -175,6 +196,16 @@ impl Partition {
         self.write(effect, (request, ask.deadline), reply, caller, cx)
     }
 
+    /// Whether a use is the last one of a ticket that has children.
+    fn spends(&self, key: &Blob, operation: &KeyOperation, outcome: &Result<Evaluated>) -> bool {
+        let used = matches!(operation, KeyOperation::Ticket(TicketOperation::Use { .. }));
+        let ends = |evaluated: &Evaluated| {
+            let entry = evaluated.entry.as_ref();
+            entry.is_some_and(|entry| entry.live.is_none())
+        };
+        used && outcome.as_ref().is_ok_and(ends) && self.store.tickets.links(key).next().is_some()
+    }
+
     /// Whether the last access that moves now must be with every owner before it is answered:
     /// what they know of the key is so old that a batch would come too late.
     pub(super) fn touch_must_be_held(&self, key: &Blob, cx: &Cx<'_>) -> bool {
@@ -205,9 +236,20 @@ impl Partition {
                 .filter(|entry| !(ended && entry.live.is_some())),
             now: cx.now.cluster,
             version: self.next_version(),
-            created_after: self.store.cleared_at,
+            created_after: self.created_after(operation),
         };
         evaluate(&given, operation)
+    }
+
+    /// The range tombstone that what an operation creates must not fall under.
+    fn created_after(&self, operation: &KeyOperation) -> Option<ClusterTime> {
+        let ended = match operation {
+            KeyOperation::Ticket(TicketOperation::Add { record, .. }) => {
+                self.store.tickets.ended_at(&record.principal)
+            }
+            _ => None,
+        };
+        self.store.cleared_at.max(ended)
     }
 
     pub(super) fn next_version(&self) -> EntryVersion {
@@ -220,8 +262,11 @@ impl Partition {
     fn decide_clear(&mut self, ask: &Ask, caller: &mut Caller<'_>, cx: &Cx<'_>) -> Submitted {
         let now = cx.now.cluster;
         let (mut at, mut removed) = (now, 0);
-        for (_, entry) in self.store.entries() {
+        for (key, entry) in self.store.entries() {
             at = at.max(entry.created_at);
+            if note::is_note(key) {
+                continue;
+            }
             let lives = |live: &crate::types::Live| !live.expired(now) && !live.idle(now);
             removed += u64::from(entry.live.as_ref().is_some_and(lives));
         }
@@ -234,7 +279,7 @@ impl Partition {
     }
 
     /// Streams an update and answers when the write synchronization mode allows it.
-    fn write(
+    pub(super) fn write(
         &mut self,
         effect: UpdateEffect,
         (request, deadline): (Option<RequestId>, Monotonic),
@@ -273,7 +318,7 @@ impl Partition {
     }
 
     /// Whether a write finds room wherever it needs it.
-    fn room(&self, with_id: bool, cx: &Cx<'_>) -> Result<()> {
+    pub(super) fn room(&self, with_id: bool, cx: &Cx<'_>) -> Result<()> {
         if self.log.is_full() {
             return Err(Error::overloaded(
                 "too many writes of the partition wait for owners",
@@ -423,7 +468,13 @@ impl Partition {
             return;
         }
         let mut events = self.needs_events(cx).then(Vec::new);
-        let mut event = |kind, entry: Option<_>, previous| {
+        let mut event = |kind, entry: Option<EntryView>, previous| {
+            let note = entry
+                .as_ref()
+                .is_some_and(|entry| note::is_note(&entry.key));
+            if note {
+                return;
+            }
             if let (Some(events), Some(entry)) = (&mut events, entry) {
                 events.push(Event {
                     kind,
@@ -436,23 +487,8 @@ impl Partition {
         match effect {
             UpdateEffect::Nothing => {}
             UpdateEffect::Set { key, entry } => {
-                self.expiry.note(&entry);
-                let dead = entry.live.is_none();
-                let (changed, before) = self.store.set(&key, entry);
-                if planted::is(Fault::ForgetTombstones) && dead {
-                    self.store.take(&key);
-                }
-                if changed {
-                    let before = before.as_ref().and_then(|before| view(&key, before, false));
-                    let after = self.store.get(&key);
-                    let after = after.and_then(|after| view(&key, after, false));
-                    match (before, after) {
-                        // Only the last access moved, which is no change of the entry.
-                        (Some(old), Some(new)) if old.version == new.version => {}
-                        (Some(gone), None) => event(EventKind::Removed, Some(gone), None),
-                        (None, after) => event(EventKind::Created, after, None),
-                        (before, after) => event(EventKind::Updated, after, before),
-                    }
+                if let Some((kind, entry, previous)) = self.apply_set(&key, entry) {
+                    event(kind, Some(entry), previous);
                 }
             }
             UpdateEffect::Expire {
@@ -475,12 +511,46 @@ impl Partition {
                 cx.tally.tombstones_dropped.add(dropped);
             }
         }
+        for (key, gone) in self.store.take_killed() {
+            event(EventKind::Removed, view(&key, &gone, false), None);
+        }
         if let Some((id, record)) = request {
             self.expiry
                 .note_request(record.at.after(self.settings.request_id_window));
             self.store.requests.insert(id, record);
         }
         self.publish(WatchPosition { counter, topology }, events, cx);
+        self.look_at_chores(cx);
+    }
+
+    /// Takes a state in; what that was, for watchers.
+    fn apply_set(
+        &mut self,
+        key: &Blob,
+        entry: Entry,
+    ) -> Option<(EventKind, EntryView, Option<EntryView>)> {
+        self.expiry.note(&entry);
+        if note::is_ended(key) {
+            self.expiry.note_floor();
+        }
+        let dead = entry.live.is_none();
+        let (changed, before) = self.store.set(key, entry);
+        if planted::is(Fault::ForgetTombstones) && dead {
+            self.store.take(key);
+        }
+        if !changed {
+            return None;
+        }
+        let before = before.as_ref().and_then(|before| view(key, before, false));
+        let after = self.store.get(key);
+        let after = after.and_then(|after| view(key, after, false));
+        match (before, after) {
+            // Only the last access moved, which is no change of the entry.
+            (Some(old), Some(new)) if old.version == new.version => None,
+            (Some(gone), None) => Some((EventKind::Removed, gone, None)),
+            (None, after) => Some((EventKind::Created, after?, None)),
+            (before, after) => Some((EventKind::Updated, after?, before)),
+        }
     }
 
     fn apply_expire(
@@ -553,11 +623,22 @@ impl Partition {
                 let live = self
                     .store
                     .entries()
-                    .filter(|(_, entry)| lives(entry))
+                    .filter(|(key, entry)| !note::is_note(key) && lives(entry))
                     .count();
                 Some(Reply::Size { live: live as u64 })
             }
-            Operation::Clear | Operation::Verify { .. } => None,
+            Operation::Tickets(TicketsOperation::List {
+                filter,
+                after,
+                limit,
+            }) => Some(self.list_tickets(filter, after.as_ref(), *limit, lives)),
+            Operation::Tickets(TicketsOperation::Count { filter }) => {
+                Some(self.count_tickets(filter, now, lives))
+            }
+            Operation::Clear
+            | Operation::Verify { .. }
+            | Operation::Tickets(_)
+            | Operation::Errand(_) => None,
         }
     }
 

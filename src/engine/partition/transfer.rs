@@ -274,6 +274,11 @@ impl Partition {
         for (key, incarnation, tombstone) in expired.into_iter().flatten() {
             self.end_life(&key, incarnation, tombstone);
         }
+        // They are gone where they were told of.
+        self.store.take_killed();
+        if self.store.tickets.ended_count() > 0 {
+            self.expiry.note_floor();
+        }
         self.complete = Some(self.place.topology);
         self.reports.push(Report::Loaded);
     }

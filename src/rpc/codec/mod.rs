@@ -16,6 +16,7 @@ pub mod operation;
 pub mod partition;
 pub mod reply;
 pub mod settings;
+pub mod ticket;
 pub mod transfer;
 pub mod update;
 pub mod version;

@@ -1,6 +1,6 @@
 //! Answers between nodes.
 
-use super::{blob, comparing, entry, list, required};
+use super::{blob, comparing, entry, list, required, ticket};
 use crate::error::Result;
 use crate::rpc::proto::forward_reply::Result as Outcome;
 use crate::rpc::proto::{self, reply as wire, reply::Reply as Sent};
@@ -76,6 +76,18 @@ pub fn encode(reply: &Reply) -> proto::Reply {
         Reply::Size { live } => Sent::Size(wire::Size { live: *live }),
         Reply::Cleared { removed } => Sent::Cleared(wire::Cleared { removed: *removed }),
         Reply::Verified(verified) => Sent::Verified(comparing::encode_verified(verified)),
+        Reply::Registered { parent } => Sent::Registered(ticket::encode_parent(parent)),
+        Reply::Deleted {
+            removed,
+            lived,
+            left,
+            more,
+        } => Sent::Deleted(wire::Deleted {
+            removed: *removed,
+            lived: *lived,
+            left: left.iter().map(blob::encode).collect(),
+            more: *more,
+        }),
     };
     proto::Reply { reply: Some(reply) }
 }
@@ -117,5 +129,14 @@ pub fn decode(sent: proto::Reply) -> Result<Reply> {
             removed: cleared.removed,
         },
         Sent::Verified(sent) => Reply::Verified(Box::new(comparing::verified(sent)?)),
+        Sent::Registered(registered) => Reply::Registered {
+            parent: ticket::parent(registered)?,
+        },
+        Sent::Deleted(deleted) => Reply::Deleted {
+            removed: deleted.removed,
+            lived: deleted.lived,
+            left: list(deleted.left, "left", |key| blob::key(&key, "left"))?,
+            more: deleted.more,
+        },
     })
 }

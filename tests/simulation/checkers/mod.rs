@@ -16,6 +16,7 @@ pub mod repair;
 pub mod request_ids;
 pub mod starts;
 pub mod take;
+pub mod tickets;
 pub mod watch;
 
 #[cfg(test)]
@@ -62,5 +63,6 @@ pub const ALL: &[(&str, Check)] = &[
     ("12 one view", one_view::check),
     ("13 starts", starts::check),
     ("17 watch", watch::check),
+    ("tickets", tickets::check),
     ("liveness", liveness::check),
 ];
