@@ -74,6 +74,17 @@ impl Tickets {
         &self.handle.core.ticket_kinds
     }
 
+    /// The kinds that a cache holds.
+    pub fn kinds_in(&self, cache: &str) -> Vec<String> {
+        let kinds = self.kinds().iter().filter(|(_, kind)| kind.cache == cache);
+        kinds.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether digests stand for ids.
+    pub fn digests_ids(&self) -> bool {
+        self.sealing().is_some()
+    }
+
     /// A kind by its name.
     ///
     /// # Errors
@@ -107,7 +118,11 @@ impl Tickets {
                 "this node has not joined its cluster yet",
             ));
         }
-        let mut names: Vec<&str> = self.kinds().values().map(|kind| kind.cache.as_str()).collect();
+        let mut names: Vec<&str> = self
+            .kinds()
+            .values()
+            .map(|kind| kind.cache.as_str())
+            .collect();
         names.sort_unstable_by_key(|name| (Some(*name) != first, *name));
         names.dedup();
         let known = names.into_iter().filter_map(|name| view.cache_named(name));
@@ -133,8 +148,9 @@ impl Tickets {
                     "cache {name:?} was not made for tickets: in it, what was removed may come \
                      back; name another one in [tickets] kinds"
                 );
-                return Err(Error::new(ErrorKind::FailedPrecondition, context)
-                    .because("NOT_FOR_TICKETS"));
+                return Err(
+                    Error::new(ErrorKind::FailedPrecondition, context).because("NOT_FOR_TICKETS")
+                );
             }
             match self.handle.create_cache(wanted.clone(), deadline).await {
                 Err(error) if error.kind == ErrorKind::AlreadyExists => {}
@@ -143,7 +159,10 @@ impl Tickets {
             // The answer may be a moment ahead of the view.
             let mut views = self.handle.views();
             let seen = views.wait_for(|view| view.cache_named(name).is_some());
-            if tokio::time::timeout_at(deadline.into(), seen).await.is_err() {
+            if tokio::time::timeout_at(deadline.into(), seen)
+                .await
+                .is_err()
+            {
                 let late = "the cache of tickets was not seen within the deadline";
                 return Err(Error::new(ErrorKind::DeadlineExceeded, late).not_applied());
             }
@@ -155,11 +174,7 @@ impl Tickets {
     /// # Errors
     ///
     /// As of creating a cache.
-    pub async fn open_caches(
-        &self,
-        kind: &str,
-        deadline: Instant,
-    ) -> Result<Vec<CacheSettings>> {
+    pub async fn open_caches(&self, kind: &str, deadline: Instant) -> Result<Vec<CacheSettings>> {
         if !kind.is_empty() {
             return Ok(vec![self.cache_of(kind, deadline).await?]);
         }
@@ -271,7 +286,9 @@ impl Tickets {
             service: said.service,
             parent_id,
             root_id,
-            attributes: attributes.map(|(name, values)| (text(&name), values)).collect(),
+            attributes: attributes
+                .map(|(name, values)| (text(&name), values))
+                .collect(),
             expiration: Some(Expiration {
                 max_time_to_live: record.time_to_live,
                 max_time_to_idle: record.time_to_idle,
