@@ -34,4 +34,6 @@ mod routing;
 mod services;
 mod stalled_link;
 mod terminal;
+mod ticket_client;
+mod ticket_commands;
 mod tls_files;

@@ -39,6 +39,8 @@ fn hello(name: &str) -> Hello {
         protocol_min: PROTOCOL_VERSION_MIN,
         info,
         caches: Vec::new(),
+        ticket_keys: Vec::new(),
+        digest_key: None,
     }
 }
 
