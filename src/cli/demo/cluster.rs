@@ -41,6 +41,8 @@ pub struct LocalCluster {
     program: PathBuf,
     outlives: bool,
     folder: Folder,
+    /// Settings of nodes, as `--set` takes them.
+    settings: Vec<String>,
 }
 
 impl LocalCluster {
@@ -68,7 +70,13 @@ impl LocalCluster {
             program: program.to_owned(),
             outlives,
             folder,
+            settings: Vec::new(),
         })
+    }
+
+    /// Gives a setting to every node that is started from now on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.settings.push(format!("{name}={value}"));
     }
 
     /// How many nodes it has, running or not.
@@ -117,13 +125,14 @@ impl LocalCluster {
     /// When the system refuses.
     pub fn start(&mut self, index: usize) -> Result<(), Failure> {
         let name = name(index);
-        let arguments = [
+        let mut arguments = vec![
             ("--node-name", name),
             ("--addresses", self.addresses()),
             ("--local-address", "127.0.0.1".to_owned()),
             ("--local-port", self.ports[index].to_string()),
         ];
-        self.start_process(index, "node", arguments.into())
+        arguments.extend(self.settings.iter().map(|one| ("--set", one.clone())));
+        self.start_process(index, "node", arguments)
     }
 
     /// Starts the floor of the load generator in the place of a node.

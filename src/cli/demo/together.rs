@@ -40,15 +40,15 @@ pub async fn come_together(
     narrator.held(format_args!("all agree that {coordinator} coordinates"));
     turned_away(cluster).await?;
     narrator.held("a client whose certificate another authority signed is turned away");
-    for settings in caches()? {
+    for settings in caches() {
         nodes[0].create_cache(settings).await?;
     }
     for node in &nodes {
         in_balance(node, size).await?;
     }
     narrator.held(format_args!(
-        "every node knows the caches `{SESSIONS}` (on all nodes; 8 h, 2 h idle) and \
-         `{SERVICE_TICKETS}` (on two nodes each; 10 s)"
+        "sessions live in `{SESSIONS}` (on all nodes; 8 h, 2 h idle), service tickets in \
+         `{SERVICE_TICKETS}` (on two nodes each; one use, 10 s)"
     ));
     Ok(nodes)
 }
