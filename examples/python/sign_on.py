@@ -20,6 +20,8 @@ import sys
 import threading
 import urllib.parse
 
+import grpc
+
 import registry
 
 START_SECONDS = 30.0
@@ -195,6 +197,14 @@ def main():
     registry.add_flags(parser)
     options = parser.parse_args()
     tickets = registry.Registry(options.address, registry.credentials(options))
+    try:
+        play(tickets, options)
+    except grpc.RpcError as error:
+        sys.exit(f"✗ {error.code().name}: {error.details()}")
+    print("all of it held")
+
+
+def play(tickets, options):
     nodes = tickets.nodes()
     check(len(nodes) >= 1, f"the cluster has {len(nodes)} nodes: {', '.join(nodes)}")
     addresses = [options.address[0], options.address[-1]]
@@ -208,7 +218,6 @@ def main():
     finally:
         for server in servers:
             server.stop()
-    print("all of it held")
 
 
 if __name__ == "__main__":
