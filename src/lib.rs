@@ -171,6 +171,37 @@
 //! server does so, and client nodes with `force-server-mode`; other client nodes tell nobody of
 //! their cluster. Rejected: a list of all servers in each heartbeat, which grows with the cluster.
 //!
+//! **Where are the children of a ticket kept?** Each as an entry of its own, a *link*, in the partition of the
+//! parent, under a key that no id may have; principals that ended stand beside them in the same way. So
+//! replication, fail-over, transfer and merge carry them as they carry tickets, and two halves that gave a
+//! parent different children merge to both. Rejected: a list in the parent's entry, which each child would
+//! write anew with the parent's payload, and of which a merge would drop one half.
+//!
+//! **Who finishes a delete?** Whoever began it, and if it does not, the primary of the parent: a link whose
+//! parent does not live is work to do, wherever it came from. That one rule covers a node that died in the
+//! middle, a parent whose time was over, and a delete that arrives by a merge. A child that comes behind its
+//! parent's delete finds a tombstone under its id, and one that comes later than any tombstone stays is
+//! refused. Rejected: a record of deletes under way, a second state beside the entries that could
+//! contradict them.
+//!
+//! **What becomes of what a spent ticket granted?** It goes on, and ends with the session: it has a link at the
+//! nearest ancestor without a limit of uses as well, and the links of a ticket that is spent go with it.
+//! Rejected: ending it, since a service ticket is spent while the proxy-granting ticket that it is the
+//! origin of is needed.
+//!
+//! **When does the end of a principal leave a range tombstone?** In partitions that hold tickets of it, until all
+//! servers have had it for a while, and in every partition while a server is out that may return with
+//! tickets. Otherwise it costs a look at each index. Its bound is 4,096 for each partition; more are
+//! refused: none is forgotten early. Rejected: one in every partition for each logout.
+//!
+//! **What does the use of a ticket do to its version?** Nothing: a use is no update that another one could lose,
+//! and `expected_version` is about updates. **And to the session at its root?** It is touched, behind
+//! the answer to the use: as any touch it may be lost with the node that was asked, by less than one batch.
+//!
+//! **When is the cache of tickets made?** With the first ticket, where no settings name it: a cluster without
+//! tickets pays nothing for them. Rejected: always, a thousand partitions that most tests and many users
+//! would never fill.
+//!
 //! **When may a partition's machine be made?** With its cache. An empty one is a few hundred
 //! bytes; made on first use, each would have to be told apart from one that is lost.
 

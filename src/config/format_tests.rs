@@ -222,7 +222,7 @@ fn bad_properties_are_refused_with_their_line() {
         ("client-mode=yes", "true or false"),
         (
             "crypto.enabled=true",
-            "encryption of tickets is not in this version",
+            "the keys of tickets have other names",
         ),
         (
             "tickets-cache.cache-mode=SHARED",

@@ -259,7 +259,8 @@ impl Crypto {
     fn report(self, gathered: &mut Gathered) {
         if let Some((name, origin)) = self.enabled {
             let what = "the keys of tickets have other names and another form here";
-            let cure = "write tickets.encryption-key and tickets.digest-key, and crypto.enabled=false";
+            let cure =
+                "write tickets.encryption-key and tickets.digest-key, and crypto.enabled=false";
             gathered.problem(origin, &name, what, cure);
         } else if let Some((name, origin)) = self.first {
             gathered.report.warnings.push(Problem {

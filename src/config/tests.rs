@@ -288,7 +288,20 @@ fn bad_addresses_and_what_is_to_come_are_refused() {
             "[storage]\ndefault-region-max-size = \"-1MiB\"",
             "a negative size",
         ),
-        ("[tickets]\nkinds = {}", "not in this version"),
+        ("[tickets.kinds.TGT]\nmax-uses = 0", "out of bounds"),
+        ("[tickets.kinds.TGT]\nlives = \"2s\"", "unknown name"),
+        (
+            "[tickets]\nencryption-key = [\"short\"]",
+            "one that is too short",
+        ),
+        (
+            "[tickets]\ndigest-key = \"0123456789abcdef0123456789abcdef\"",
+            "there is no encryption-key",
+        ),
+        (
+            "[[caches]]\nname = \"tickets\"\nremoves-are-final = false",
+            "deleted tickets do not come back",
+        ),
         (
             "[limits]\ntransaction-timeout = \"5s\"",
             "not in this version",

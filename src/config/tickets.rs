@@ -80,7 +80,10 @@ impl Default for TicketSettings {
 impl TicketSettings {
     /// The names of the caches that hold tickets.
     pub fn caches(&self) -> BTreeSet<&str> {
-        self.kinds.values().map(|kind| kind.cache.as_str()).collect()
+        self.kinds
+            .values()
+            .map(|kind| kind.cache.as_str())
+            .collect()
     }
 
     /// Reads the section.
@@ -106,7 +109,9 @@ impl TicketSettings {
                 continue;
             };
             let fits = (1..=KIND_BYTES_MAX).contains(&name.len())
-                && name.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'.');
+                && name
+                    .bytes()
+                    .all(|byte| byte.is_ascii_graphic() && byte != b'.');
             if !fits || (!self.kinds.contains_key(name) && self.kinds.len() >= KINDS_MAX) {
                 let cure = format!(
                     "{KINDS_MAX} kinds at most, each with a name of 1 to {KIND_BYTES_MAX} letters, \

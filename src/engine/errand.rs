@@ -111,7 +111,11 @@ impl Errand {
                 until,
             } => {
                 let mut caches = VecDeque::from(parent_caches);
-                ready.extend(caches.pop_front().map(|at| Step::Register(at, parent.clone())));
+                ready.extend(
+                    caches
+                        .pop_front()
+                        .map(|at| Step::Register(at, parent.clone())),
+                );
                 Work::Add(Adding {
                     cache,
                     key,
@@ -455,7 +459,9 @@ impl Errand {
             }
             _ => (0, (CacheId::default(), 0, Operation::Size)),
         };
-        let id = (!operation.is_read()).then(|| self.step_id(cache, &operation, round));
+        // A touch that is doubled changes nothing, and is no write as long as it has no id.
+        let once = !operation.is_read() && !matches!(step, Step::Touch(_));
+        let id = once.then(|| self.step_id(cache, &operation, round));
         Request {
             cache,
             partition,
@@ -555,10 +561,16 @@ impl Deleting {
         };
         let partition = errand.partition(node.cache, &node.key);
         let round = 6 + (node.round << 8);
-        (round, (node.cache, partition, Operation::Tickets(operation)))
+        (
+            round,
+            (node.cache, partition, Operation::Tickets(operation)),
+        )
     }
 }
 
 fn confused() -> Error {
-    Error::new(ErrorKind::Internal, "the answer belongs to another question")
+    Error::new(
+        ErrorKind::Internal,
+        "the answer belongs to another question",
+    )
 }

@@ -7,7 +7,9 @@ use super::stats::Stats;
 use super::watch::{WatchItem, Watcher};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::message::{ViewChange, WatchPosition};
-use crate::types::{CacheId, CacheSettings, Member, NodeId, NodeInfo, Now, Reply, Request, View};
+use crate::types::{
+    Blob, CacheId, CacheSettings, Entry, Member, NodeId, NodeInfo, Now, Reply, Request, View,
+};
 use std::ops::Deref;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -93,6 +95,12 @@ impl Handle {
     /// Whether this node is in a view, which [`Handle::view`] shows, and may serve.
     pub fn serving(&self) -> bool {
         self.view().version.number > 0 && self.core.grid.serving(self.core.clock.now())
+    }
+
+    /// Every key of one partition as this node holds it, tombstones included, in key order: for
+    /// comparing copies.
+    pub fn contents(&self, cache: CacheId, partition: u32) -> Vec<(Blob, Entry)> {
+        self.core.grid.contents(cache, partition)
     }
 
     /// Both clocks.

@@ -80,15 +80,7 @@ impl Node {
         let endpoints = settings.discovery.addresses.endpoints();
         let me = node_info(settings, tls.as_deref(), advertised);
         let sealing = Sealing::start(&settings.tickets)?;
-        let hello = Hello {
-            cluster_name: settings.cluster.name.clone(),
-            protocol: PROTOCOL_VERSION,
-            protocol_min: PROTOCOL_VERSION_MIN,
-            info: me.clone(),
-            caches: settings.caches.clone(),
-            ticket_keys: sealing.as_ref().map(Sealing::names).unwrap_or_default(),
-            digest_key: sealing.as_ref().map(Sealing::digest_name),
-        };
+        let hello = hello(settings, me.clone(), sealing.as_ref());
         let (outside, dials) = Outside::new(settings.limits.requests_in_flight_max as usize);
         let clock = Clock::start();
         let shell = Arc::clone(&outside) as Arc<dyn Shell>;
@@ -273,6 +265,18 @@ fn node_info(settings: &Settings, tls: Option<&Renewal>, address: String) -> Nod
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at,
         certificate_expires_at: tls.map_or(0, |tls| tls.current().certificate_expires_at),
+    }
+}
+
+fn hello(settings: &Settings, me: NodeInfo, sealing: Option<&Sealing>) -> Hello {
+    Hello {
+        cluster_name: settings.cluster.name.clone(),
+        protocol: PROTOCOL_VERSION,
+        protocol_min: PROTOCOL_VERSION_MIN,
+        info: me,
+        caches: settings.caches.clone(),
+        ticket_keys: sealing.map(Sealing::names).unwrap_or_default(),
+        digest_key: sealing.map(Sealing::digest_name),
     }
 }
 

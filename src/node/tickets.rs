@@ -8,8 +8,8 @@ use crate::config::tickets::{TicketKind, default_cache};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::cache::partition_of;
 use crate::types::ticket::{
-    Expiration, Link, Ticket, TicketErrand, TicketFilter, TicketOperation, TicketRecord,
-    TicketsOperation,
+    Expiration, ID_BYTES_MAX, Link, Ticket, TicketErrand, TicketFilter, TicketOperation,
+    TicketRecord, TicketsOperation,
 };
 use crate::types::{
     Blob, CacheId, CacheSettings, ClusterTime, EntryView, KeyOperation, Operation, Reply, Request,
@@ -52,8 +52,9 @@ fn not_found() -> Error {
     Error::new(ErrorKind::NotFound, "there is no such ticket")
 }
 
-fn is_blank(id: &[u8]) -> bool {
-    id.iter().all(u8::is_ascii_whitespace)
+/// Whether nothing can have this id.
+fn is_none(id: &[u8]) -> bool {
+    id.len() > ID_BYTES_MAX || id.iter().all(u8::is_ascii_whitespace)
 }
 
 impl Handle {
@@ -434,7 +435,7 @@ impl Tickets {
     ///
     /// `NotFound`, `WrongKind`, and what a read may end in.
     pub async fn get(&self, id: &[u8], kind: &str, deadline: Instant) -> Result<Ticket> {
-        if is_blank(id) {
+        if is_none(id) {
             return Err(not_found());
         }
         let get = TicketOperation::Get {
@@ -456,7 +457,7 @@ impl Tickets {
         id: Option<RequestId>,
         deadline: Instant,
     ) -> Result<u64> {
-        if is_blank(&ticket.id) {
+        if is_none(&ticket.id) {
             return Err(not_found());
         }
         let key = self.key(&ticket.id);
@@ -495,7 +496,7 @@ impl Tickets {
         deadline: Instant,
     ) -> Result<Ticket> {
         let caches = self.cache_ids(kind)?;
-        if is_blank(id) || caches.is_empty() {
+        if is_none(id) || caches.is_empty() {
             return Err(not_found());
         }
         let errand = TicketErrand::Use {
@@ -541,7 +542,7 @@ impl Tickets {
         deadline: Instant,
     ) -> Result<u64> {
         let caches = self.cache_ids("")?;
-        if is_blank(id) || caches.is_empty() {
+        if is_none(id) || caches.is_empty() {
             return Ok(0);
         }
         let key = self.key(id);

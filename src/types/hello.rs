@@ -90,10 +90,7 @@ impl Hello {
             (Some(_), None) => "do not both encrypt: here there are keys, there are none there",
             (None, Some(_)) => "do not both encrypt: here there are no keys, there are some there",
         };
-        let context = format!(
-            "[tickets] of this node and of {} {what}",
-            peer.info.address
-        );
+        let context = format!("[tickets] of this node and of {} {what}", peer.info.address);
         Err(Error::new(ErrorKind::FailedPrecondition, context).because("TICKET_KEYS_DIFFER"))
     }
 }

@@ -36,4 +36,5 @@ mod stalled_link;
 mod terminal;
 mod ticket_client;
 mod ticket_commands;
+mod tickets;
 mod tls_files;

@@ -41,6 +41,8 @@ pub fn hello(random: &mut Random) -> Hello {
         protocol_min: random.small(),
         info: node(random),
         caches: random.several(3, settings),
+        ticket_keys: random.several(3, Random::number),
+        digest_key: random.maybe(Random::number),
     }
 }
 

@@ -2,6 +2,10 @@
 
 use crate::random::Random;
 use embergrid::error::{Applied, Error, ErrorKind};
+use embergrid::types::ticket::operation::ParentView;
+use embergrid::types::ticket::{
+    Link, TicketFilter, TicketOperation, TicketRecord, TicketsOperation,
+};
 use embergrid::types::{
     AtomicityMode, Blob, CacheId, CacheMode, CacheSettings, Change, ClusterTime, Condition, Entry,
     EntryVersion, EntryView, Expiry, Incarnation, KeyOperation, Live, Member, NodeId, NodeInfo,
@@ -178,7 +182,8 @@ pub fn change(random: &mut Random) -> Change {
 }
 
 pub fn key_operation(random: &mut Random) -> KeyOperation {
-    match random.below(5) {
+    match random.below(6) {
+        5 => KeyOperation::Ticket(ticket_operation(random)),
         0 => KeyOperation::Get {
             touch: random.maybe(expiry),
             omit_value: random.coin(),
@@ -205,8 +210,104 @@ pub fn key_operation(random: &mut Random) -> KeyOperation {
     }
 }
 
+fn link(random: &mut Random) -> Link {
+    Link {
+        cache: cache(random),
+        key: key(random),
+        name: value(random),
+    }
+}
+
+fn record(random: &mut Random) -> Box<TicketRecord> {
+    Box::new(TicketRecord {
+        kind: value(random),
+        principal: value(random),
+        service: value(random),
+        attributes: random
+            .several(3, |random| (value(random), random.several(3, value)))
+            .into_iter()
+            .collect(),
+        payload: value(random),
+        name: value(random),
+        parent: random.maybe(link),
+        root: random.maybe(link),
+        anchor: random.maybe(link),
+        time_to_live: random.maybe(Random::number),
+        time_to_idle: random.maybe(Random::number),
+        max_uses: random.maybe(Random::small),
+        hard_end: random.maybe(|random| random.number().cast_signed()),
+        created: random.number().cast_signed(),
+        horizon: random.maybe(|random| random.number().cast_signed()),
+        uses: random.small(),
+        incarnation: random.number(),
+        ending: random.coin(),
+    })
+}
+
+fn ticket_operation(random: &mut Random) -> TicketOperation {
+    match random.below(4) {
+        0 => TicketOperation::Add {
+            record: record(random),
+            created_at: random.maybe(time),
+            hard_expire_at: random.maybe(time),
+            expires_by: random.maybe(time),
+            not_after: random.maybe(time),
+        },
+        1 => TicketOperation::Get {
+            kind: value(random),
+        },
+        2 => TicketOperation::Update {
+            record: record(random),
+            hard_expire_at: random.maybe(time),
+            keep_expiration: random.coin(),
+            expected_version: random.maybe(Random::number),
+        },
+        _ => TicketOperation::Use {
+            kind: value(random),
+        },
+    }
+}
+
+fn filter(random: &mut Random) -> TicketFilter {
+    TicketFilter {
+        kind: value(random),
+        principal: value(random),
+        service: value(random),
+        attributes: random.several(3, |random| (value(random), random.several(3, value))),
+    }
+}
+
+fn tickets_operation(random: &mut Random) -> TicketsOperation {
+    match random.below(5) {
+        0 => TicketsOperation::Register {
+            parent: key(random),
+            cache: cache(random),
+            child: key(random),
+            until: random.maybe(time),
+        },
+        1 => TicketsOperation::Delete {
+            key: key(random),
+            done: random.several(3, key),
+            descends_from: random.maybe(key),
+            bar: random.coin(),
+        },
+        2 => TicketsOperation::EndPrincipal {
+            principal: key(random),
+        },
+        3 => TicketsOperation::List {
+            filter: filter(random),
+            after: random.maybe(key),
+            limit: random.small(),
+        },
+        _ => TicketsOperation::Count {
+            filter: filter(random),
+        },
+    }
+}
+
 pub fn request(random: &mut Random) -> Request {
-    let operation = match random.below(6) {
+    let operation = match random.below(8) {
+        7 => Operation::Tickets(tickets_operation(random)),
         0 => Operation::Scan {
             prefix: value(random),
             after: random.maybe(key),
@@ -230,7 +331,23 @@ pub fn request(random: &mut Random) -> Request {
 
 pub fn reply(random: &mut Random) -> Reply {
     let (applied, version) = (random.coin(), random.number());
-    match random.below(8) {
+    match random.below(10) {
+        8 => Reply::Registered {
+            parent: ParentView {
+                name: value(random),
+                root: random.maybe(link),
+                anchor: random.maybe(link),
+                limited: applied,
+                expires_at: random.maybe(time),
+                at: time(random),
+            },
+        },
+        9 => Reply::Deleted {
+            removed: version,
+            lived: applied,
+            left: random.several(3, key),
+            more: random.coin(),
+        },
         0 => Reply::Got {
             entry: random.maybe(view_of_entry),
         },

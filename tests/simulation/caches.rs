@@ -18,6 +18,8 @@ pub enum Use {
     Idle,
     /// Keys that never return after a remove.
     Final,
+    /// Tickets: sessions and what descends from them.
+    Tickets,
 }
 
 pub const TTL: Time = 3 * SECOND;
@@ -74,7 +76,7 @@ pub fn all(partitions: u32) -> Vec<(Use, CacheSettings)> {
             CacheSettings {
                 name: "final".to_owned(),
                 removes_are_final: true,
-                ..replicated
+                ..replicated.clone()
             },
         ),
         (
@@ -83,6 +85,14 @@ pub fn all(partitions: u32) -> Vec<(Use, CacheSettings)> {
                 name: "near".to_owned(),
                 near_bytes_max: 1 << 20,
                 ..partitioned
+            },
+        ),
+        (
+            Use::Tickets,
+            CacheSettings {
+                name: "tickets".to_owned(),
+                removes_are_final: true,
+                ..replicated
             },
         ),
     ]

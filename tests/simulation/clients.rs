@@ -1,6 +1,7 @@
 //! Clients: each asks one thing at a time, at a node of its choice, gives up at its deadline, and
 //! repeats under the same request id what nobody could answer. All of it goes into the history.
 
+use crate::caches::Use;
 use crate::clock::{MS, SECOND, Time};
 use crate::faults::Profile;
 use crate::history::{Call, Echo, Outcome};
@@ -317,7 +318,23 @@ impl World {
                 self.ask(client, cache, request);
             }
         }
+        self.count_tickets();
         self.write_everywhere();
+    }
+
+    /// Every node says how many sessions there are in each partition.
+    fn count_tickets(&mut self) {
+        let place = self.plan.uses.iter().position(|one| *one == Use::Tickets);
+        let Some(cache) = place else { return };
+        let settings = self.plan.caches[cache].clone();
+        for node in 0..self.nodes.len() {
+            for partition in 0..settings.partitions {
+                let request = crate::tickets::count(&settings, partition);
+                self.clients.clients.push(Client { node, call: None });
+                let client = self.clients.clients.len() - 1;
+                self.ask(client, cache, request);
+            }
+        }
     }
 
     /// The last word: every node can still write to every cache.

@@ -3,6 +3,7 @@
 use crate::caches::Use;
 use crate::clock::Time;
 use embergrid::error::ErrorKind;
+use embergrid::types::ticket::TicketErrand;
 use embergrid::types::{Blob, CacheId, KeyOperation, Operation, Reply, Request, TopologyVersion};
 
 /// How an operation ended for its client.
@@ -37,6 +38,12 @@ impl Call {
     pub fn key(&self) -> Option<&Blob> {
         match &self.request.operation {
             Operation::Key { key, .. } => Some(key),
+            Operation::Errand(errand) => match &**errand {
+                TicketErrand::AddChild { key, .. }
+                | TicketErrand::Use { key, .. }
+                | TicketErrand::Delete { key, .. } => Some(key),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -91,7 +98,11 @@ pub fn applied(reply: &Reply) -> bool {
         | Reply::Touched { applied }
         | Reply::Modified { applied, .. } => *applied,
         Reply::Cleared { .. } => true,
-        Reply::Got { .. } | Reply::Scanned { .. } | Reply::Size { .. } => false,
+        Reply::Got { .. }
+        | Reply::Scanned { .. }
+        | Reply::Size { .. }
+        | Reply::Registered { .. }
+        | Reply::Deleted { .. } => false,
     }
 }
 

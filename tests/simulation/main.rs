@@ -24,6 +24,7 @@ mod rng;
 mod run;
 mod sampling;
 mod shell;
+mod tickets;
 mod totals;
 mod watching;
 mod workload;

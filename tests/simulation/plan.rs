@@ -15,6 +15,8 @@ pub struct Plan {
     pub nodes: usize,
     /// How many of them, the last ones, are client nodes.
     pub client_nodes: usize,
+    /// Clients ask for nothing else.
+    pub only_tickets: bool,
     pub uses: Vec<Use>,
     pub caches: Vec<CacheSettings>,
     pub starts: Vec<Time>,
@@ -64,6 +66,7 @@ impl Plan {
             profile,
             nodes,
             client_nodes,
+            only_tickets: false,
             uses,
             caches: settings,
             starts: starts(profile, nodes, &mut rng),

@@ -113,6 +113,13 @@ fn slow(seed: u64) -> Plan {
     plan
 }
 
+/// The same with tickets alone.
+fn slow_tickets(seed: u64) -> Plan {
+    let mut plan = slow(seed);
+    plan.only_tickets = true;
+    plan
+}
+
 /// Primaries die with much on its way to the other owners.
 fn busy_crashes(seed: u64) -> Plan {
     let faults = turns(&[FaultKind::Delay, FaultKind::Crash], SECOND);
@@ -171,4 +178,8 @@ faults! {
     ignored_strangers_at_the_start: IgnoreStrangers, meeting, 0, ["13 "];
     a_kept_near_copy: KeepNear, slow, 0, ["7 "];
     a_gap_for_watchers: WatchGap, crashes, 0, ["17 "];
+    a_second_last_use: SpendTwice, slow_tickets, 0, ["tickets"];
+    a_child_without_a_link: OrphanChildren, slow_tickets, 0, ["tickets"];
+    an_index_out_of_date: StaleIndex, slow_tickets, 0, ["tickets"];
+    a_principal_that_goes_on: ForgetEnded, slow_tickets, 0, ["tickets"];
 }

@@ -79,6 +79,7 @@ impl Totals {
 }
 
 fn name(call: &crate::history::Call) -> &'static str {
+    use embergrid::types::ticket::{TicketErrand, TicketOperation};
     use embergrid::types::{Condition, KeyOperation, Operation};
     match &call.request.operation {
         Operation::Scan { .. } => "scan",
@@ -98,6 +99,17 @@ fn name(call: &crate::history::Call) -> &'static str {
             KeyOperation::Remove { .. } => "remove",
             KeyOperation::Touch { .. } => "touch",
             KeyOperation::Modify { .. } => "increment",
+            KeyOperation::Ticket(TicketOperation::Add { .. }) => "add ticket",
+            KeyOperation::Ticket(TicketOperation::Get { .. }) => "get ticket",
+            KeyOperation::Ticket(_) => "ticket",
+        },
+        Operation::Tickets(_) => "count tickets",
+        Operation::Errand(errand) => match &**errand {
+            TicketErrand::AddChild { .. } => "add child",
+            TicketErrand::Use { .. } => "use",
+            TicketErrand::Delete { .. } => "delete ticket",
+            TicketErrand::DeleteForPrincipal { .. } => "log out",
+            TicketErrand::DeleteAll { .. } => "delete all",
         },
     }
 }

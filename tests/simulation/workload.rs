@@ -6,6 +6,7 @@ use crate::clock::{MS, SECOND};
 use crate::history::Call;
 use crate::plan::Plan;
 use crate::rng::Rng;
+use crate::tickets::Tickets;
 use embergrid::types::cache::partition_of;
 use embergrid::types::{
     Blob, CacheSettings, Change, Condition, Expiry, KeyOperation, Operation, Reply, Request,
@@ -25,6 +26,7 @@ pub struct Workload {
     /// What clients have seen last of a key: value and version, for conditions.
     seen: BTreeMap<(usize, Blob), (Blob, u64)>,
     recent: BTreeMap<usize, Vec<Blob>>,
+    tickets: Tickets,
 }
 
 fn put(value: Blob, condition: Condition, return_previous: bool) -> KeyOperation {
@@ -45,7 +47,8 @@ const GET: KeyOperation = KeyOperation::Get {
 impl Workload {
     /// The next request of a client, and the cache's place.
     pub fn next(&mut self, plan: &Plan, rng: &mut Rng) -> (usize, Request) {
-        let cache = match rng.below(24) {
+        let cache = match rng.below(28) {
+            24..=27 => 9,
             0..=5 => 0,
             6..=10 => 1,
             11..=12 => 2,
@@ -56,11 +59,16 @@ impl Workload {
             19 => 7,
             _ => 8,
         };
+        let cache = if plan.only_tickets { 9 } else { cache };
         let settings = &plan.caches[cache];
+        if plan.uses[cache] == Use::Tickets {
+            return (cache, self.tickets.next(settings, rng));
+        }
         let (key, operation) = match plan.uses[cache] {
             Use::Ttl | Use::Idle => self.once(cache, rng),
             Use::Weak => self.weak(cache, rng),
             Use::Final => self.final_key(rng, cache),
+            Use::Tickets => unreachable!("they are asked for otherwise"),
             Use::Registers | Use::Local => {
                 if rng.ppm(12_000) {
                     return (cache, whole_partition(settings, rng));

@@ -8,9 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::types::message::{Event, Message, WatchPosition};
 use crate::types::ticket::TicketErrand;
 use crate::types::time::SECOND;
-use crate::types::{
-    Blob, CacheId, Member, Micros, Monotonic, NodeInfo, Reply, Request, RequestId,
-};
+use crate::types::{Blob, CacheId, Member, Micros, Monotonic, NodeInfo, Reply, Request, RequestId};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

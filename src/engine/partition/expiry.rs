@@ -430,13 +430,10 @@ impl Partition {
         }
         let held = self.store.seen;
         if let Some(floor) = self.expiry.floor_mark.replace(held) {
-            let some = self
-                .store
-                .entries()
-                .any(|(key, entry)| {
-                    let drops = entry.live.is_none() || is_ended(key);
-                    drops && entry.version <= floor
-                });
+            let some = self.store.entries().any(|(key, entry)| {
+                let drops = entry.live.is_none() || is_ended(key);
+                drops && entry.version <= floor
+            });
             if some {
                 self.append(UpdateEffect::RaiseFloor { floor }, None, cx);
             }

@@ -10,8 +10,8 @@ use crate::types::message::{
 };
 use crate::types::ticket::{TicketOperation, TicketsOperation, note};
 use crate::types::{
-    Blob, ClusterTime, Entry, EntryVersion, EntryView, KeyOperation, Member, Monotonic, Operation, Reply,
-    RequestId, TopologyVersion,
+    Blob, ClusterTime, Entry, EntryVersion, EntryView, KeyOperation, Member, Monotonic, Operation,
+    Reply, RequestId, TopologyVersion,
 };
 
 /// The most updates in one message that repeats them.
@@ -196,12 +196,7 @@ impl Partition {
     }
 
     /// Whether a use is the last one of a ticket that has children.
-    fn spends(
-        &self,
-        key: &Blob,
-        operation: &KeyOperation,
-        outcome: &Result<Evaluated>,
-    ) -> bool {
+    fn spends(&self, key: &Blob, operation: &KeyOperation, outcome: &Result<Evaluated>) -> bool {
         let used = matches!(operation, KeyOperation::Ticket(TicketOperation::Use { .. }));
         let ends = |evaluated: &Evaluated| {
             let entry = evaluated.entry.as_ref();
@@ -468,7 +463,9 @@ impl Partition {
         }
         let mut events = self.needs_events(cx).then(Vec::new);
         let mut event = |kind, entry: Option<EntryView>, previous| {
-            let note = entry.as_ref().is_some_and(|entry| note::is_note(&entry.key));
+            let note = entry
+                .as_ref()
+                .is_some_and(|entry| note::is_note(&entry.key));
             if note {
                 return;
             }
@@ -484,26 +481,8 @@ impl Partition {
         match effect {
             UpdateEffect::Nothing => {}
             UpdateEffect::Set { key, entry } => {
-                self.expiry.note(&entry);
-                if note::is_ended(&key) {
-                    self.expiry.note_floor();
-                }
-                let dead = entry.live.is_none();
-                let (changed, before) = self.store.set(&key, entry);
-                if planted::is(Fault::ForgetTombstones) && dead {
-                    self.store.take(&key);
-                }
-                if changed {
-                    let before = before.as_ref().and_then(|before| view(&key, before, false));
-                    let after = self.store.get(&key);
-                    let after = after.and_then(|after| view(&key, after, false));
-                    match (before, after) {
-                        // Only the last access moved, which is no change of the entry.
-                        (Some(old), Some(new)) if old.version == new.version => {}
-                        (Some(gone), None) => event(EventKind::Removed, Some(gone), None),
-                        (None, after) => event(EventKind::Created, after, None),
-                        (before, after) => event(EventKind::Updated, after, before),
-                    }
+                if let Some((kind, entry, previous)) = self.apply_set(&key, entry) {
+                    event(kind, Some(entry), previous);
                 }
             }
             UpdateEffect::Expire {
@@ -533,6 +512,36 @@ impl Partition {
         }
         self.publish(WatchPosition { counter, topology }, events, cx);
         self.look_at_chores(cx);
+    }
+
+    /// Takes a state in; what that was, for watchers.
+    fn apply_set(
+        &mut self,
+        key: &Blob,
+        entry: Entry,
+    ) -> Option<(EventKind, EntryView, Option<EntryView>)> {
+        self.expiry.note(&entry);
+        if note::is_ended(key) {
+            self.expiry.note_floor();
+        }
+        let dead = entry.live.is_none();
+        let (changed, before) = self.store.set(key, entry);
+        if planted::is(Fault::ForgetTombstones) && dead {
+            self.store.take(key);
+        }
+        if !changed {
+            return None;
+        }
+        let before = before.as_ref().and_then(|before| view(key, before, false));
+        let after = self.store.get(key);
+        let after = after.and_then(|after| view(key, after, false));
+        match (before, after) {
+            // Only the last access moved, which is no change of the entry.
+            (Some(old), Some(new)) if old.version == new.version => None,
+            (Some(gone), None) => Some((EventKind::Removed, gone, None)),
+            (None, after) => Some((EventKind::Created, after?, None)),
+            (before, after) => Some((EventKind::Updated, after?, before)),
+        }
     }
 
     fn apply_expire(

@@ -280,9 +280,7 @@ impl Store {
         let mut page: Vec<(u64, &Blob)> = self
             .entries
             .iter()
-            .filter(|(key, entry)| {
-                key.starts_with(prefix) && !note::is_note(key) && lives(entry)
-            })
+            .filter(|(key, entry)| key.starts_with(prefix) && !note::is_note(key) && lives(entry))
             .map(|(key, _)| (xxh3_64(key), key))
             .filter(|(hash, key)| from.is_none_or(|from| (*hash, &***key) > from))
             .collect();

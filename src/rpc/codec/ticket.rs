@@ -4,9 +4,7 @@ use super::{blob, list, required};
 use crate::error::{Error, Result};
 use crate::rpc::proto::{self, reply as answer, request as wire, request::Operation as Sent};
 use crate::types::ticket::operation::ParentView;
-use crate::types::ticket::{
-    Link, TicketFilter, TicketOperation, TicketRecord, TicketsOperation,
-};
+use crate::types::ticket::{Link, TicketFilter, TicketOperation, TicketRecord, TicketsOperation};
 use crate::types::{Blob, CacheId, ClusterTime};
 use bytes::Bytes;
 

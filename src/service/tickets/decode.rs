@@ -81,7 +81,9 @@ fn attributes(
     message: HashMap<String, pb::AttributeValues>,
 ) -> Result<BTreeMap<String, Vec<Blob>>> {
     if message.len() > ATTRIBUTES_MAX {
-        return Err(Error::invalid(format!("at most {ATTRIBUTES_MAX} attributes")));
+        return Err(Error::invalid(format!(
+            "at most {ATTRIBUTES_MAX} attributes"
+        )));
     }
     let mut attributes = BTreeMap::new();
     for (name, values) in message {
@@ -122,9 +124,7 @@ fn point(what: &str, at: prost_types::Timestamp) -> Result<ClusterTime> {
         )));
     }
     let (seconds, nanos) = (at.seconds.unsigned_abs(), at.nanos.unsigned_abs());
-    Ok(ClusterTime(
-        seconds * 1_000_000 + u64::from(nanos) / 1_000,
-    ))
+    Ok(ClusterTime(seconds * 1_000_000 + u64::from(nanos) / 1_000))
 }
 
 /// Which tickets to list.

@@ -67,7 +67,9 @@ impl TicketFront {
         for (part, ticket) in message.tickets.into_iter().enumerate() {
             let own = Blob::from(ticket.id.as_ref());
             if !known.insert(own.clone()) {
-                return Err(Error::invalid(format!("ticket {part} has the id of another")));
+                return Err(Error::invalid(format!(
+                    "ticket {part} has the id of another"
+                )));
             }
             tickets.push((part, own, decode::added(Some(ticket))));
         }
@@ -295,7 +297,11 @@ impl TicketService for TicketFront {
             let wanted = decode::counted(message)?;
             self.tickets().count(&wanted, time.deadline).await
         };
-        respond(counted.await.map(|count| pb::CountTicketsResponse { count }))
+        respond(
+            counted
+                .await
+                .map(|count| pb::CountTicketsResponse { count }),
+        )
     }
 
     type WatchStream = Answers<pb::TicketEvent>;

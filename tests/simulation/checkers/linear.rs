@@ -169,7 +169,7 @@ fn operation(place: usize, call: &Call, versions: &Versions, values: &mut Values
             delta: *delta,
             initial: *initial,
         },
-        KeyOperation::Modify { .. } => return None,
+        KeyOperation::Modify { .. } | KeyOperation::Ticket(_) => return None,
     };
     let told = call
         .reply()
@@ -242,7 +242,11 @@ fn told(reply: &Reply, operation: &KeyOperation, values: &mut Values) -> Told {
             before: None,
             after: applied.then(|| values.of(value)),
         },
-        Reply::Scanned { .. } | Reply::Size { .. } | Reply::Cleared { .. } => Told::default(),
+        Reply::Scanned { .. }
+        | Reply::Size { .. }
+        | Reply::Cleared { .. }
+        | Reply::Registered { .. }
+        | Reply::Deleted { .. } => Told::default(),
     }
 }
 

@@ -15,6 +15,7 @@ pub mod removed;
 pub mod request_ids;
 pub mod starts;
 pub mod take;
+pub mod tickets;
 pub mod watch;
 
 #[cfg(test)]
@@ -59,5 +60,6 @@ pub const ALL: &[(&str, Check)] = &[
     ("12 one view", one_view::check),
     ("13 starts", starts::check),
     ("17 watch", watch::check),
+    ("tickets", tickets::check),
     ("liveness", liveness::check),
 ];

@@ -13,7 +13,9 @@ use crate::types::message::UpdateEffect;
 use crate::types::ticket::operation::ParentView;
 use crate::types::ticket::{Link, TicketFilter, TicketRecord, TicketsOperation, note};
 use crate::types::time::SECOND;
-use crate::types::{Blob, ClusterTime, Entry, Live, Micros, Monotonic, Operation, Reply};
+use crate::types::{
+    Blob, ClusterTime, Entry, EntryVersion, Live, Micros, Monotonic, Operation, Reply,
+};
 
 /// The most links that one step of a delete names.
 const STEP_MAX: usize = 64;
@@ -25,9 +27,17 @@ const LINK_GRACE: Micros = 10 * SECOND;
 /// Between two looks at work that is due, and before the first: whoever began it may be about to.
 const CHORE_PAUSE: Micros = SECOND;
 /// How long a delete that was begun is left to who began it.
-const CHORE_PATIENCE: Micros = 6 * SECOND;
+const CHORE_PATIENCE: Micros = 4 * SECOND;
 /// The most parents of one look.
 const CHORES_MAX: usize = 32;
+
+/// One step of a delete; see `TicketsOperation::Delete`.
+struct DeleteStep<'a> {
+    key: &'a Blob,
+    done: &'a [Blob],
+    descends_from: Option<&'a Blob>,
+    bar: bool,
+}
 
 /// What is behind `Live` for an entry that only stands for itself.
 fn mark(at: ClusterTime, until: Option<ClusterTime>) -> Live {
@@ -42,7 +52,7 @@ fn mark(at: ClusterTime, until: Option<ClusterTime>) -> Live {
 }
 
 /// The gravestone of an entry, removed by its key.
-fn dead(entry: &Entry, version: crate::types::EntryVersion) -> Entry {
+fn dead(entry: &Entry, version: EntryVersion) -> Entry {
     Entry {
         incarnation: entry.incarnation,
         version,
@@ -157,40 +167,46 @@ impl Partition {
         }
         if expired || (idle && !self.idle_is_kept(cx)) {
             // It ends by its time, and its descendants with it.
-            self.expire(key, cx);
-            return self.park(ask, caller, cx);
-        }
-        let mut effects: Vec<UpdateEffect> = Vec::new();
-        for link in done.iter().filter(|link| note::is_link(link)) {
-            if let Some(entry) = self.store.get(link).filter(|entry| entry.live.is_some()) {
-                effects.push(UpdateEffect::Expire {
-                    key: link.clone(),
-                    incarnation: entry.incarnation,
-                    tombstone: false,
-                });
+            let ends = self.expire(key, cx);
+            if self.log.is_pending(key) {
+                return self.park(ask, caller, cx);
+            }
+            if !ends {
+                let full = "too many writes of the partition wait for owners";
+                return Submitted::Done(Err(Error::overloaded(full)));
             }
         }
+        let step = DeleteStep {
+            key,
+            done,
+            descends_from: descends_from.as_ref(),
+            bar: *bar,
+        };
+        let (effects, reply) = self.delete_step(&step, now);
+        self.write_all(effects, &ask, reply, caller, cx)
+    }
+
+    /// What a step of a delete does, and its answer.
+    fn delete_step(&self, step: &DeleteStep<'_>, now: ClusterTime) -> (Vec<UpdateEffect>, Reply) {
+        let key = step.key;
+        let mut effects = self.drop_links(step.done.iter().filter(|link| note::is_link(link)));
         let links = self.store.tickets.links(key);
         let mut left: Vec<Blob> = links
-            .filter(|link| !done.contains(link))
+            .filter(|link| !step.done.contains(link))
             .take(STEP_MAX + 1)
             .cloned()
             .collect();
         let more = left.len() > STEP_MAX;
         left.truncate(STEP_MAX);
-        let version = crate::types::EntryVersion {
-            topology: self.place.topology,
-            counter: self.log.applied + 1 + effects.len() as u64,
-        };
+        let version = self.version_behind(effects.len());
         let entry = self.store.get(key);
-        let record = entry.and_then(TicketRecord::of);
         let (mut removed, mut lived) = (0, false);
         let set = |entry| {
             let key = key.clone();
             UpdateEffect::Set { key, entry }
         };
-        match (record, entry) {
-            (Some(record), _) if !record.ending && !descends(&record, descends_from.as_ref()) => {
+        match (entry.and_then(TicketRecord::of), entry) {
+            (Some(record), _) if !record.ending && !descends(&record, step.descends_from) => {
                 left = Vec::new();
             }
             (Some(record), Some(entry)) => {
@@ -205,15 +221,14 @@ impl Partition {
             _ => {
                 let barred = entry.is_some_and(|entry| entry.removed_by_key);
                 let plain = entry.is_some_and(|entry| entry.live.is_some());
-                if *bar && !barred && !plain {
-                    let missing = Entry {
+                if step.bar && !barred && !plain {
+                    effects.push(set(Entry {
                         incarnation: version,
                         version,
                         created_at: now,
                         removed_by_key: true,
                         live: None,
-                    };
-                    effects.push(set(missing));
+                    }));
                 }
             }
         }
@@ -223,7 +238,28 @@ impl Partition {
             left,
             more,
         };
-        self.write_all(effects, &ask, reply, caller, cx)
+        (effects, reply)
+    }
+
+    /// Ends notes that live, without a trace.
+    fn drop_links<'a>(&self, notes: impl Iterator<Item = &'a Blob>) -> Vec<UpdateEffect> {
+        let lives = notes.filter_map(|key| {
+            let note = self.store.get(key).filter(|note| note.live.is_some())?;
+            Some(UpdateEffect::Expire {
+                key: key.clone(),
+                incarnation: note.incarnation,
+                tombstone: false,
+            })
+        });
+        lives.collect()
+    }
+
+    /// The version of the update behind so many that come first.
+    fn version_behind(&self, updates: usize) -> EntryVersion {
+        EntryVersion {
+            topology: self.place.topology,
+            counter: self.log.applied + 1 + updates as u64,
+        }
     }
 
     /// Streams several updates as one: the answer comes with the last of them.
@@ -285,21 +321,8 @@ impl Partition {
                  out that may return with their tickets; try again when it is back or forgotten",
             )));
         }
-        let mut effects: Vec<UpdateEffect> = Vec::new();
-        for key in older {
-            if let Some(entry) = self.store.get(&key) {
-                let incarnation = entry.incarnation;
-                effects.push(UpdateEffect::Expire {
-                    key,
-                    incarnation,
-                    tombstone: false,
-                });
-            }
-        }
-        let version = crate::types::EntryVersion {
-            topology: self.place.topology,
-            counter: self.log.applied + 1 + effects.len() as u64,
-        };
+        let mut effects = self.drop_links(older.iter());
+        let version = self.version_behind(effects.len());
         effects.push(UpdateEffect::Set {
             key: note::ended(principal, version),
             entry: Entry {
@@ -439,7 +462,10 @@ impl Partition {
 }
 
 fn parent_gone() -> Error {
-    Error::new(ErrorKind::ParentGone, "the parent of the ticket does not live")
+    Error::new(
+        ErrorKind::ParentGone,
+        "the parent of the ticket does not live",
+    )
 }
 
 fn descends(record: &TicketRecord, from: Option<&Blob>) -> bool {
@@ -448,7 +474,7 @@ fn descends(record: &TicketRecord, from: Option<&Blob>) -> bool {
 }
 
 /// The same ticket, living for nobody any more; no event yet, and no new version.
-fn ending(entry: &Entry, record: TicketRecord, version: crate::types::EntryVersion) -> Entry {
+fn ending(entry: &Entry, record: TicketRecord, version: EntryVersion) -> Entry {
     let record = TicketRecord {
         ending: true,
         ..record

@@ -311,8 +311,10 @@ impl Index {
     /// Panics where it is not what the entries give.
     pub fn check<'a>(&self, entries: impl Iterator<Item = (&'a Blob, &'a Entry)> + Clone) {
         let mut fresh = Self::default();
-        let all: BTreeMap<&[u8], &Entry> =
-            entries.clone().map(|(key, entry)| (&**key, entry)).collect();
+        let all: BTreeMap<&[u8], &Entry> = entries
+            .clone()
+            .map(|(key, entry)| (&**key, entry))
+            .collect();
         for (key, entry) in entries {
             fresh.change(key, None, Some(entry), |parent| {
                 state(all.get(parent).copied())
@@ -321,8 +323,14 @@ impl Index {
         if planted::is(Fault::StaleIndex) {
             return;
         }
-        assert_eq!(fresh.terms, self.terms, "the index of terms is not a scan's");
-        assert_eq!(fresh.links, self.links, "the index of links is not a scan's");
+        assert_eq!(
+            fresh.terms, self.terms,
+            "the index of terms is not a scan's"
+        );
+        assert_eq!(
+            fresh.links, self.links,
+            "the index of links is not a scan's"
+        );
         assert_eq!(fresh.ended, self.ended, "ended principals are not a scan's");
         assert_eq!(fresh.ended_count, self.ended_count);
         assert_eq!(fresh.work, self.work, "work that is due is not a scan's");
