@@ -193,7 +193,6 @@ fn tickets_are_asked_of_their_owners() {
     let nodes: Vec<&TestNode> = nodes.iter().collect();
     let each = runtime.block_on(until_straight(&client, &nodes, use_tickets));
     assert!(each.iter().all(|&count| count > 0), "{each:?}");
-    assert_eq!(each.iter().sum::<u64>(), KEYS as u64);
 }
 
 #[test]

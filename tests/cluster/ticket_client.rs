@@ -161,19 +161,21 @@ async fn a_watch_of_tickets_goes_on_when_its_node_is_killed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_list_of_tickets_goes_on_when_its_node_is_killed() {
     const TICKETS: usize = 1_000;
+    const TOGETHER: usize = 50;
     let mut console = Console::start(3).await;
     let tickets = console.client.tickets();
-    let all = (0..TICKETS).map(|number| Ticket {
-        payload: vec![b'p'; 2_000].into(),
-        ..ticket(&format!("TGT-{number}"), "TGT", "")
-    });
-    let results = tickets
-        .add_many(all.collect())
-        .await
-        .expect("a batch")
-        .results;
     let stored = |result: &Option<Added>| matches!(result, Some(Added::Add(one)) if one.stored);
-    assert!(results.iter().all(|one| stored(&one.result)), "{results:?}");
+    for begin in (0..TICKETS).step_by(TOGETHER) {
+        let some = (begin..begin + TOGETHER).map(|number| Ticket {
+            payload: vec![b'p'; 2_000].into(),
+            ..ticket(&format!("TGT-{number}"), "TGT", "")
+        });
+        let added = tickets.add_many(some.collect()).await.expect("a batch");
+        assert!(
+            added.results.iter().all(|one| stored(&one.result)),
+            "{added:?}"
+        );
+    }
     let filter = CountTicketsRequest {
         principal: "alice".into(),
         ..CountTicketsRequest::default()

@@ -140,7 +140,7 @@ async fn what_happens_to_tickets_is_told_as_it_happens() {
     let lines = Watching::start(&console, &[&arguments[..], &["--output", "json"]].concat());
     assert_eq!(table.next(), "current  TGT  TGT-1  of alice");
     assert_eq!(lines.document()["type"], "current");
-    add("TGT-2", &["--time-to-live", "1s"]);
+    add("TGT-2", &[]);
     add("TGT-1", &[]);
     console.expect(&["ticket", "delete", "TGT-1"], 0, "1 deleted");
     for line in [
@@ -151,11 +151,13 @@ async fn what_happens_to_tickets_is_told_as_it_happens() {
         let told = table.next();
         assert!(told.starts_with(line), "{told:?}, and not {line:?}");
     }
+    add("TGT-2", &["--time-to-live", "500ms"]);
+    assert_eq!(table.next(), "updated  TGT  TGT-2  of alice");
     assert_eq!(table.next(), "expired  TGT  TGT-2  of alice");
-    let told: Vec<Value> = (0..4).map(|_| lines.document()).collect();
+    let told: Vec<Value> = (0..5).map(|_| lines.document()).collect();
     let types: Vec<&Value> = told.iter().map(|event| &event["type"]).collect();
-    assert_eq!(types, ["added", "updated", "deleted", "expired"]);
-    assert_eq!(told[0]["incarnation"], told[3]["incarnation"]);
+    assert_eq!(types, ["added", "updated", "deleted", "updated", "expired"]);
+    assert_eq!(told[3]["incarnation"], told[4]["incarnation"]);
     assert_eq!(told[2]["ticket"]["principal"], "alice");
 
     console.expect(&["ticket", "watch", "--for", "100ms"], 0, "");

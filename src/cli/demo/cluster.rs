@@ -41,8 +41,8 @@ pub struct LocalCluster {
     program: PathBuf,
     outlives: bool,
     folder: Folder,
-    /// Settings of nodes, as `--set` takes them.
-    settings: Vec<String>,
+    /// The settings file of all nodes, where they have one.
+    settings: Option<PathBuf>,
 }
 
 impl LocalCluster {
@@ -70,13 +70,22 @@ impl LocalCluster {
             program: program.to_owned(),
             outlives,
             folder,
-            settings: Vec::new(),
+            settings: None,
         })
     }
 
-    /// Gives a setting to every node that is started from now on.
-    pub fn set(&mut self, name: &str, value: &str) {
-        self.settings.push(format!("{name}={value}"));
+    /// Gives a settings file to every node that is started from now on; what the cluster decides by
+    /// itself (names, addresses, certificates) goes before it.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn configure(&mut self, text: &str) -> Result<(), Failure> {
+        let path = self.folder.path().join("embergrid.toml");
+        std::fs::write(&path, text)
+            .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
+        self.settings = Some(path);
+        Ok(())
     }
 
     /// How many nodes it has, running or not.
@@ -131,7 +140,9 @@ impl LocalCluster {
             ("--local-address", "127.0.0.1".to_owned()),
             ("--local-port", self.ports[index].to_string()),
         ];
-        arguments.extend(self.settings.iter().map(|one| ("--set", one.clone())));
+        if let Some(settings) = &self.settings {
+            arguments.push(("--config", settings.to_string_lossy().into_owned()));
+        }
         self.start_process(index, "node", arguments)
     }
 

@@ -40,7 +40,7 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
         .map_err(|error| Failure::failed(format!("the path of this program: {error}")))?;
     let mut narrator = Narrator::new();
     let mut cluster = LocalCluster::prepare(&program, NODES, arguments.keep)?;
-    cluster.set(sign_on::KINDS.0, sign_on::KINDS.1);
+    cluster.configure(sign_on::SETTINGS)?;
     tokio::select! {
         told = story::tell(&mut cluster, &mut narrator) => {
             if let Err(failure) = told {

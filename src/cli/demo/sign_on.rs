@@ -1,9 +1,7 @@
 //! The tickets of a sign-on: sessions, and service tickets that descend from them.
 
 use crate::cli::outcome::Failure;
-use crate::client::messages::{
-    CacheMode, CacheSettings, CountTicketsRequest, Expiration, Ticket, WriteSynchronizationMode,
-};
+use crate::client::messages::{CountTicketsRequest, Expiration, Ticket};
 use crate::client::{Client, TicketError};
 use std::time::Duration;
 
@@ -17,30 +15,27 @@ pub const SESSIONS: &str = "sessions";
 /// The cache of service tickets.
 pub const SERVICE_TICKETS: &str = "service-tickets";
 
-/// The setting of nodes that gives both kinds a cache of their own.
-pub const KINDS: (&str, &str) = (
-    "tickets.kinds",
-    "TGT.cache=sessions,ST.cache=service-tickets",
-);
+/// What all nodes are told: both kinds have a cache of their own, sessions on every node, service
+/// tickets on two nodes each. How long tickets live their kinds say by themselves.
+pub const SETTINGS: &str = r#"# The settings of all nodes of the demo.
+[tickets.kinds.TGT]
+cache = "sessions"
+
+[tickets.kinds.ST]
+cache = "service-tickets"
+
+[[caches]]
+name = "sessions"
+cache-mode = "REPLICATED"
+
+[[caches]]
+name = "service-tickets"
+cache-mode = "PARTITIONED"
+backups = 1
+"#;
 
 /// How far nodes may differ about the time at which something expires.
 pub const CLOCK_ERROR_MAX: Duration = Duration::from_millis(50);
-
-/// Both caches: sessions on every node, service tickets on two nodes each. How long tickets live
-/// their kinds say.
-pub fn caches() -> [CacheSettings; 2] {
-    let cache = |name: &str, mode: CacheMode| CacheSettings {
-        name: name.to_owned(),
-        mode: mode.into(),
-        write_synchronization_mode: WriteSynchronizationMode::FullSync.into(),
-        removes_are_final: true,
-        ..CacheSettings::default()
-    };
-    let sessions = cache(SESSIONS, CacheMode::Replicated);
-    let mut tickets = cache(SERVICE_TICKETS, CacheMode::Partitioned);
-    tickets.backups = Some(1);
-    [sessions, tickets]
-}
 
 /// Opens a session; false where it has expired before it began.
 pub async fn log_in(client: &Client, session: &str, user: &str) -> Result<bool, Failure> {

@@ -2,7 +2,7 @@
 
 use super::cluster::{LocalCluster, POLL, wait_for_view};
 use super::narrator::Narrator;
-use super::sign_on::{SERVICE_TICKETS, SESSIONS, caches};
+use super::sign_on::{SERVICE_TICKETS, SESSIONS};
 use super::story::{LIMIT, millis, must};
 use crate::cli::outcome::Failure;
 use crate::client::messages::{PartitionTableResponse, TopologyResponse};
@@ -40,9 +40,6 @@ pub async fn come_together(
     narrator.held(format_args!("all agree that {coordinator} coordinates"));
     turned_away(cluster).await?;
     narrator.held("a client whose certificate another authority signed is turned away");
-    for settings in caches() {
-        nodes[0].create_cache(settings).await?;
-    }
     for node in &nodes {
         in_balance(node, size).await?;
     }
