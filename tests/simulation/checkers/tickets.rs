@@ -105,6 +105,13 @@ fn spent_once(record: &Record, calls: &[&Call], findings: &mut Findings) {
     }
 }
 
+/// Whether an end counts over a split: a delete that found nothing on its side removed nothing,
+/// while the end of a principal reaches what only the other side knows.
+fn took(end: &Call) -> bool {
+    let by_id = matches!(errand(end), Some(TicketErrand::Delete { .. }));
+    !by_id || matches!(end.reply(), Some(Reply::Cleared { removed: 1.. }))
+}
+
 /// The ticket and all that it descends from.
 fn line<'a>(added: &BTreeMap<&'a Blob, Added<'a>>, key: &'a Blob) -> Vec<&'a Blob> {
     let mut line = vec![key];
@@ -146,7 +153,7 @@ fn gone_for_good<'a>(
                         end.responded < read.invoked
                     } else {
                         // Over a split only the ticket itself: descendants follow in a while.
-                        of == key && record.surely_before(end, read)
+                        of == key && took(end) && record.surely_before(end, read)
                     }
             });
             findings.judge(end.is_none(), || {

@@ -422,10 +422,13 @@ impl Partition {
             return;
         }
         let at = *self.chores_at.get_or_insert(cx.now.mono.after(CHORE_PAUSE));
-        if cx.now.mono < at || self.renounced || !(cx.serving || self.local()) {
+        if cx.now.mono < at {
             return;
         }
         self.chores_at = Some(cx.now.mono.after(CHORE_PAUSE));
+        if self.renounced || !(cx.serving || self.local()) {
+            return;
+        }
         // Each look goes on behind the last one, so that none that cannot be done holds up others.
         let after = self.chores_after.take();
         let behind = self
