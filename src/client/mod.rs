@@ -53,7 +53,7 @@ mod retry;
 mod routes;
 mod scan;
 mod stream;
-pub mod tickets;
+mod tickets;
 mod topology;
 mod watch;
 mod watcher;

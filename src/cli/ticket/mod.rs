@@ -97,9 +97,11 @@ fn attributes(given: Vec<(String, Bytes)>) -> HashMap<String, AttributeValues> {
 
 /// A ticket as JSON.
 fn as_json(ticket: &Ticket) -> Value {
-    let bytes = |bytes: &Bytes| match bytes.is_empty() {
-        true => Value::Null,
-        false => output::bytes_as_json(bytes),
+    let bytes = |bytes: &Bytes| {
+        if bytes.is_empty() {
+            return Value::Null;
+        }
+        output::bytes_as_json(bytes)
     };
     let values = |values: &AttributeValues| -> Value {
         values
@@ -139,9 +141,11 @@ fn as_json(ticket: &Ticket) -> Value {
 fn as_table(ticket: &Ticket) -> Table {
     let mut table = output::table(&["field", "value"]);
     let none = || "–".to_owned();
-    let text = |bytes: &Bytes| match bytes.is_empty() {
-        true => none(),
-        false => output::text(bytes),
+    let text = |bytes: &Bytes| {
+        if bytes.is_empty() {
+            return none();
+        }
+        output::text(bytes)
     };
     table.add_row(["id", &output::text(&ticket.id)]);
     table.add_row(["kind", &output::text(ticket.kind.as_bytes())]);

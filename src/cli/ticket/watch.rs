@@ -175,9 +175,11 @@ fn document(what: &str, incarnation: u64, ticket: &Ticket) -> Value {
 
 fn as_line(what: &str, tone: Tone, ticket: &Ticket) -> String {
     let text = |bytes: &Bytes| output::shortened(&output::text(bytes), TEXT_SHOWN);
-    let more = |label: &str, bytes: &Bytes| match bytes.is_empty() {
-        true => String::new(),
-        false => format!("  {label}{}", text(bytes)),
+    let more = |label: &str, bytes: &Bytes| {
+        if bytes.is_empty() {
+            return String::new();
+        }
+        format!("  {label}{}", text(bytes))
     };
     format!(
         "{} {}  {}{}{}",

@@ -235,7 +235,7 @@ impl Tickets {
     /// loop {
     ///     let mut session = tickets.get("TGT-1", "TGT").await?;
     ///     let read = session.version;
-    ///     session.payload = [&session.payload, &b", mail"[..]].concat().into();
+    ///     session.payload = [&session.payload[..], b", mail"].concat().into();
     ///     let updated = tickets.update(UpdateTicketRequest {
     ///         ticket: Some(session),
     ///         expected_version: Some(read),
