@@ -157,6 +157,20 @@
 //! token is too old, it says OUT_OF_RANGE once and begins again with current entries. Rejected: a token
 //! with every event, which would cost each of them the positions of all partitions.
 //!
+//! **When is a watch of tickets told of a gap?** When it has begun again: nothing that happens
+//! behind that word is left out, so whoever lists what lives then has missed nothing. It tells no
+//! current tickets by itself, for most who watch want ends alone. Rejected: to say it first, as the
+//! watch of a cache does, which would leave what happens between the list and the new watch untold.
+//!
+//! **How does a client find the owner of a ticket?** By its kind: nodes tell with the catalogue of
+//! caches which kinds each of them holds. Without a kind, where there are several caches, and where
+//! digests stand for ids, any node is asked. Rejected: a digest key for clients, to save a forward.
+//!
+//! **Which errors of tickets are answers?** Those that the registry gives (NotFound, WrongKind with
+//! the true kind, ParentGone, Removed, Conflict): each is a variant of its own, and Unknown another,
+//! so that nobody takes a ticket for refused that may have been used. The true kind travels as the
+//! detail of the error, so that no client reads it out of a text.
+//!
 //! **Why does a near copy never show a value that was overwritten?** The primary grants a lease of
 //! half a second with each answer that may be kept, tells the holders of every write, and commits
 //! a FULL_SYNC write only when they have let go or the lease has ended. A new primary, which does

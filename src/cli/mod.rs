@@ -16,6 +16,7 @@ mod forget;
 mod get;
 mod key;
 mod live;
+mod logout;
 mod modify;
 mod node;
 pub mod outcome;
@@ -27,8 +28,10 @@ mod put;
 mod remove;
 mod safe_to_stop;
 mod scan;
+mod sessions;
 mod settings;
 mod stats;
+mod ticket;
 mod topology;
 mod touch;
 mod verify;
@@ -68,6 +71,9 @@ enum Command {
     Scan(scan::Arguments),
     Watch(watch::Arguments),
     Cache(cache::Arguments),
+    Ticket(ticket::Arguments),
+    Sessions(sessions::Arguments),
+    Logout(logout::Arguments),
     Topology(topology::Arguments),
     Bench(bench::Arguments),
     #[command(hide = true)]
@@ -115,6 +121,9 @@ fn carry_out(command: Command) -> Outcome {
         Command::Scan(arguments) => wait_for(scan::run(arguments)),
         Command::Watch(arguments) => wait_for(watch::run(arguments)),
         Command::Cache(arguments) => wait_for(cache::run(arguments)),
+        Command::Ticket(arguments) => wait_for(ticket::run(arguments)),
+        Command::Sessions(arguments) => wait_for(sessions::run(arguments)),
+        Command::Logout(arguments) => wait_for(logout::run(arguments)),
         Command::Topology(arguments) => wait_for(topology::run(arguments)),
         Command::Bench(arguments) => bench::run(arguments),
         Command::BenchFloor(arguments) => bench::floor::run(&arguments),

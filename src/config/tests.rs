@@ -515,6 +515,7 @@ fn the_examples_are_right() {
         ("one-node.toml", 1, 0, &[][..]),
         ("three-nodes.toml", 3, 0, &flags[..]),
         ("two-zones.yaml", 3, 0, &flags[..]),
+        ("kinds-of-tickets.toml", 2, 0, &flags[..]),
         ("registry.properties", 1, 0, &[][..]),
     ] {
         let name = format!("examples/{name}");

@@ -75,6 +75,17 @@ impl Tickets {
         &self.handle.core.ticket_kinds
     }
 
+    /// The kinds that a cache holds.
+    pub fn kinds_in(&self, cache: &str) -> Vec<String> {
+        let kinds = self.kinds().iter().filter(|(_, kind)| kind.cache == cache);
+        kinds.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Whether digests stand for ids.
+    pub fn digests_ids(&self) -> bool {
+        self.sealing().is_some()
+    }
+
     /// A kind by its name.
     ///
     /// # Errors

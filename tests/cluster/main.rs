@@ -36,6 +36,8 @@ mod services;
 mod stalled_link;
 mod stopping;
 mod terminal;
+mod ticket_client;
+mod ticket_commands;
 mod tickets;
 mod tls_files;
 mod versions;

@@ -2,7 +2,7 @@
 
 use super::super::encode::{duration, micros_timestamp, timestamp};
 use super::settings;
-use crate::node::Stats;
+use crate::node::{Stats, Tickets};
 use crate::rpc::proto as pb;
 use crate::types::view::ViewCache;
 use crate::types::{
@@ -137,15 +137,18 @@ fn partition(partition: &PartitionOwners) -> pb::partition_table_response::Parti
 }
 
 /// All caches of a view, by name.
-pub fn caches(view: &View) -> Vec<pb::CacheDescription> {
+pub fn caches(view: &View, tickets: &Tickets) -> Vec<pb::CacheDescription> {
     let mut caches: Vec<&ViewCache> = view.caches.values().collect();
     caches.sort_by(|one, other| one.settings.name.cmp(&other.settings.name));
-    caches.into_iter().map(cache).collect()
+    let caches = caches.into_iter();
+    caches.map(|one| cache(one, tickets)).collect()
 }
 
 /// One cache.
-pub fn cache(cache: &ViewCache) -> pb::CacheDescription {
+pub fn cache(cache: &ViewCache, tickets: &Tickets) -> pb::CacheDescription {
     pb::CacheDescription {
+        ticket_kinds: tickets.kinds_in(&cache.settings.name),
+        ticket_ids_digested: tickets.digests_ids(),
         settings: Some(settings::encode(&cache.settings)),
         id: cache.settings.id().0,
         created_at: Some(timestamp(cache.created_at)),

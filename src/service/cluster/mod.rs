@@ -58,7 +58,8 @@ impl ClusterFront {
 
     fn cache(&self, name: &str) -> Result<pb::CacheDescription> {
         let view = self.front.handle.view();
-        Ok(describe::cache(decode::known(&view, name)?))
+        let tickets = self.front.handle.tickets();
+        Ok(describe::cache(decode::known(&view, name)?, &tickets))
     }
 
     async fn create(
@@ -245,7 +246,7 @@ impl ClusterService for ClusterFront {
     ) -> Result<Response<pb::ListCachesResponse>, Status> {
         let view = self.front.handle.view();
         Ok(Response::new(pb::ListCachesResponse {
-            caches: describe::caches(&view),
+            caches: describe::caches(&view, &self.front.handle.tickets()),
         }))
     }
 

@@ -71,7 +71,7 @@ fn right_kind(kind: &Blob, record: &TicketRecord) -> Result<()> {
     }
     let own = String::from_utf8_lossy(&record.kind).into_owned();
     let context = format!("the ticket is of kind {own}");
-    Err(Error::new(ErrorKind::WrongKind, context))
+    Err(Error::new(ErrorKind::WrongKind, context).with_detail(&own))
 }
 
 fn wrote(entry: Entry, version: u64) -> Evaluated {
