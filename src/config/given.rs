@@ -323,7 +323,7 @@ impl<'a> Reader<'a> {
             duration::show(*bounds.end()),
         );
         match duration::parse(&text) {
-            Err(what) => self.problem(name, what, format!("{form}, from {least} to {most}")),
+            Err(what) => self.problem(name, what, form),
             Ok(found) if bounds.contains(&found) => return Some(found),
             Ok(found) => {
                 let what = format!("{} is out of bounds", duration::show(found));

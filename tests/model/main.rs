@@ -4,7 +4,8 @@
 //! should; every message may be lost, which is a step that never comes; servers restart empty.
 //!
 //! Looked for: a primary view that does not hold a quorum of the last one that was committed; a server
-//! that could renew its lease while a view without it is committed; and a state in which all servers
+//! that could renew its lease while a view without it is committed, before it has acknowledged one that
+//! takes it in again; and a state in which all servers
 //! are the ones of the beginning, and yet cannot become primary together.
 //!
 //! `cargo test --test model` bounds a run to some proposals and prints how many states it saw;
@@ -308,8 +309,15 @@ impl State {
             last = Some(servers);
         }
         for server in &self.servers {
+            // Who has acknowledged a later view that it belongs to has renounced what it does not own
+            // there, and may be vouched for again before it hears of the commit.
+            let back = |version: &TopologyVersion| {
+                let mut views = server.quorum.views();
+                views.any(|view| view.version > *version && view.servers.contains(&server.me))
+            };
             let later = |(version, servers): &&(TopologyVersion, Vec<Member>)| {
-                *version > server.view.version && !servers.contains(&server.me)
+                let outside = !servers.contains(&server.me) && !back(version);
+                *version > server.view.version && outside
             };
             if let Some((_, servers)) = self.committed.iter().find(later)
                 && self.renews(server)

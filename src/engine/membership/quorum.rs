@@ -31,7 +31,9 @@
 //! its lease ended by the same argument for `Q`. So all leases outside of `V` end one lease after the
 //! last acknowledgement of `V`, and `V` is closed for so long (for those caches alone) from its
 //! installation on, wherever it leaves out somebody who is not known to have stopped. What is left
-//! of that time goes on into the next view.
+//! of that time goes on into the next view. Once `r` has acknowledged a later view that takes it in again
+//! it may be vouched for before it hears of the commit; it has renounced then what it does not own
+//! there, and what it owns there it held as of `V`.
 //!
 //! # What a copy is worth
 //!

@@ -366,8 +366,8 @@ impl Partition {
     /// A plain read of a key from what is committed here, where nothing has to be asked, parked or
     /// noted for it: the same answer as by `submit`, at less cost. None: it must be submitted.
     pub fn glance(&self, key: &[u8], cx: &Cx<'_>) -> Option<Option<EntryView>> {
-        let fenced = !self.local() && (!cx.serving || self.renounced);
-        if fenced || self.settings.touch_on_read {
+        let fenced = !self.local() && (!self.has_lease(cx) || self.renounced);
+        if fenced || self.place.resting || self.settings.touch_on_read {
             return None;
         }
         let pending = self.settings.full_sync() && self.log.is_pending(key);

@@ -305,7 +305,6 @@ mod tests {
 
     #[test]
     fn what_is_out_of_bounds_is_refused() {
-        let zero = Some(prost_types::Duration::default());
         for message in [
             pb::CacheSettings {
                 name: String::new(),
@@ -339,6 +338,21 @@ mod tests {
                 partition_loss: 9,
                 ..message()
             },
+        ] {
+            refuse(message);
+        }
+        assert!(decode(None).is_err());
+    }
+
+    fn refuse(message: pb::CacheSettings) {
+        let error = decode(Some(message.clone())).expect_err("refused");
+        assert_eq!(error.kind, ErrorKind::InvalidArgument, "{message:?}");
+    }
+
+    #[test]
+    fn bounds_are_those_of_the_settings_file() {
+        let zero = Some(prost_types::Duration::default());
+        for message in [
             pb::CacheSettings {
                 mode: pb::CacheMode::Local.into(),
                 when_split: wire::WhenSplit::DenyReadWrites.into(),
@@ -384,9 +398,7 @@ mod tests {
                 ..message()
             },
         ] {
-            let error = decode(Some(message.clone())).expect_err("refused");
-            assert_eq!(error.kind, ErrorKind::InvalidArgument, "{message:?}");
+            refuse(message);
         }
-        assert!(decode(None).is_err());
     }
 }
