@@ -55,8 +55,7 @@ impl Message {
                 2
             }
             Self::ForwardReply(ForwardReply {
-                result:
-                    Ok(Reply::Verified(_) | Reply::Registered { .. } | Reply::Deleted { .. }),
+                result: Ok(Reply::Verified(_) | Reply::Registered { .. } | Reply::Deleted { .. }),
                 ..
             }) => 2,
             _ => 1,

@@ -2,7 +2,6 @@
 //! repeats under the same request id what nobody could answer. All of it goes into the history.
 
 use crate::caches::Use;
-use crate::caches::Use;
 use crate::clock::{MS, SECOND, Time};
 use crate::faults::Profile;
 use crate::history::{Call, Echo, Outcome};

@@ -38,8 +38,8 @@ use crate::engine::planted::{self, Fault};
 use crate::error::{Applied, Error, ErrorKind, Result};
 use crate::types::message::{Body, Data, Message};
 use crate::types::{
-    Blob, CacheId, CacheMode, CacheSettings, ClusterTime, EntryView, Live, Member, Micros, Monotonic,
-    Now, Operation, ReadFrom, Reply, RequestId, TopologyVersion,
+    Blob, CacheId, CacheMode, CacheSettings, ClusterTime, EntryView, Live, Member, Micros,
+    Monotonic, Now, Operation, ReadFrom, Reply, RequestId, TopologyVersion,
 };
 use log::Log;
 use std::collections::{BTreeMap, VecDeque};
