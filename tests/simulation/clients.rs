@@ -29,7 +29,8 @@ const ATTEMPTS_MAX: u32 = 4;
 fn cache_of(plan: &Plan, rng: &mut Rng) -> usize {
     let tickets = plan.uses.iter().position(|wanted| *wanted == Use::Tickets);
     if let Some(tickets) = tickets
-        && (plan.only_tickets || rng.percent(14))
+        && plan.ticket_percent > 0
+        && rng.percent(plan.ticket_percent)
     {
         return tickets;
     }
@@ -348,7 +349,9 @@ impl World {
                 self.ask(client, cache, request);
             }
         }
-        self.count_tickets();
+        if self.plan.ticket_percent > 0 {
+            self.count_tickets();
+        }
         self.write_everywhere();
         if !self.plan.two_versions {
             self.verify_everything(self.plan.seed % 2 == 1);

@@ -17,8 +17,9 @@ pub struct Plan {
     pub client_nodes: usize,
     /// The number of servers, where caches stop in a minority.
     pub quorum_of: Option<u32>,
-    /// Clients ask for nothing else.
-    pub only_tickets: bool,
+    /// How many of a hundred requests are about tickets. None where some nodes speak an older
+    /// protocol, which has no tickets.
+    pub ticket_percent: u64,
     pub uses: Vec<Use>,
     pub caches: Vec<CacheSettings>,
     pub starts: Vec<Time>,
@@ -76,20 +77,21 @@ impl Plan {
         };
         let end = length;
         let compare = end - 4 * SECOND;
+        let two_versions = Rng::stream(seed, "versions").percent(20);
         let mut plan = Self {
             seed,
             profile,
             nodes,
             client_nodes,
             quorum_of,
-            only_tickets: false,
+            ticket_percent: if two_versions { 0 } else { 14 },
             uses,
             caches: settings,
             starts: starts(profile, nodes, &mut rng),
             faults: Vec::new(),
             clients: rng.within(2, 4) as usize,
             think: rng.within(20, 120) * MS,
-            two_versions: Rng::stream(seed, "versions").percent(20),
+            two_versions,
             compare_interval: Some(2 * SECOND),
             clients_start: if profile == Profile::Start {
                 14 * SECOND

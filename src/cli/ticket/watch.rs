@@ -44,7 +44,7 @@ pub struct Arguments {
 pub(super) async fn run(arguments: Arguments) -> Outcome {
     let client = arguments.connection.client().await?;
     let tickets = client.tickets();
-    until(&arguments.ends, follow(&tickets, &arguments)).await
+    Box::pin(until(&arguments.ends, follow(&tickets, &arguments))).await
 }
 
 async fn follow(tickets: &Tickets, arguments: &Arguments) -> Outcome {
