@@ -128,8 +128,9 @@ fn a_version_too_far_ahead_is_refused_with_both_ranges() {
     );
     let first = TestNode::start(&here, ports.remove(0)).expect("it starts");
     let second = TestNode::start(&there, second_port).expect("it starts");
-    let mine = format!("{PROTOCOL_VERSION_MIN} to {PROTOCOL_VERSION} here");
-    let theirs = format!("{} to {} at", PROTOCOL_VERSION + 1, PROTOCOL_VERSION + 2);
+    // Told by whichever of the two refused: `here` is where that one is.
+    let mine = format!("{PROTOCOL_VERSION_MIN} to {PROTOCOL_VERSION} ");
+    let theirs = format!("{} to {} ", PROTOCOL_VERSION + 1, PROTOCOL_VERSION + 2);
     wait_until("the report names both", || {
         let report = first.handle().probe_report();
         report.contains("protocol version differs")

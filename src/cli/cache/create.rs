@@ -182,7 +182,6 @@ fn settings(arguments: &Arguments) -> Result<CacheSettings, Failure> {
         removes_are_final: arguments.removes_are_final,
         node_filter: arguments.node_filter.iter().cloned().collect(),
         backup_zone: arguments.backup_zone.clone(),
-        ..CacheSettings::default()
     })
 }
 
