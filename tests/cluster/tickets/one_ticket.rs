@@ -111,7 +111,7 @@ async fn the_last_use_is_the_last() {
     };
     until("the session was touched", || async {
         let now = registry.get(0, "TGT-1").await.expect("it lives");
-        micros(now.last_used_at) > micros(before.last_used_at.clone())
+        micros(now.last_used_at) > micros(before.last_used_at)
     })
     .await;
     let mut twice = ticket("TGT-2", "TGT");
