@@ -143,6 +143,7 @@ impl Tickets {
             let known = self.caches(kind)?.into_iter();
             if let Some(found) = known.into_iter().find(|cache| cache.name == name) {
                 if found.removes_are_final {
+                    self.wait_until_installed(found.id(), deadline).await?;
                     return Ok(found);
                 }
                 let context = format!(
@@ -168,6 +169,18 @@ impl Tickets {
                 return Err(Error::new(ErrorKind::DeadlineExceeded, late).not_applied());
             }
         }
+    }
+
+    /// The view is told of a moment before its new caches are in place.
+    async fn wait_until_installed(&self, cache: CacheId, deadline: Instant) -> Result<()> {
+        while !self.handle.is_installed(cache) {
+            if Instant::now() >= deadline {
+                let late = "the cache of tickets was not in place within the deadline";
+                return Err(Error::new(ErrorKind::DeadlineExceeded, late).not_applied());
+            }
+            tokio::task::yield_now().await;
+        }
+        Ok(())
     }
 
     /// Sees to it that every cache of tickets exists.

@@ -112,10 +112,10 @@ fn crashes_uncompared(seed: u64) -> Plan {
 
 /// Owners leave and come back, one after the other, so that partitions move, while answers are late.
 fn moves(seed: u64) -> Plan {
-    use FaultKind::{Delay, Drain, Leave, Loss};
-    let faults = turns(&[Loss, Drain, Delay, Leave], SECOND);
-    let mut plan = short(seed, Profile::Undivided, 4, faults);
-    plan.clients = 12;
+    use FaultKind::{Drain, Leave, Loss};
+    let faults = turns(&[Loss, Leave, Loss, Drain], 700 * MS);
+    let mut plan = short(seed, Profile::Undivided, 3, faults);
+    plan.clients = 24;
     plan.think = 10 * MS;
     plan
 }

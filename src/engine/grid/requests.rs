@@ -115,6 +115,14 @@ impl Grid {
         slot.partition.glance(key, &self.cx(mono))
     }
 
+    /// Whether the partitions of a cache that the view has are in place here: a view is told of a
+    /// moment earlier.
+    pub fn is_installed(&self, cache: CacheId) -> bool {
+        let caches = self.caches.load();
+        let last = caches.get(&cache).and_then(|cache| cache.slots.last());
+        last.is_some_and(|slot| slot.lock().partition.topology().number > 0)
+    }
+
     fn target<'a>(&self, caches: &'a Caches, id: CacheId, partition: u32) -> Result<&'a Cache> {
         let Some(cache) = caches.get(&id) else {
             if self.view.load().version.number == 0 {
