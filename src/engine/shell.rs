@@ -29,6 +29,9 @@ pub trait Shell: Send + Sync {
     }
     /// Whether the queue to a peer has room for what a write needs.
     fn has_room(&self, to: Member) -> bool;
+    /// Whether a peer knows what a version of the protocol added. Also true where no link stands:
+    /// what is sent then is lost, and repeated by whom it matters to.
+    fn knows(&self, peer: Member, since: u32) -> bool;
     /// A request that was pending is answered. Called once for each token.
     fn complete(&self, token: u64, result: Result<Reply>);
     /// A change of the catalogue is answered. Called once for each token.

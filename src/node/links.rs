@@ -41,6 +41,12 @@ impl Links {
         self.up.read().get(&to).is_none_or(|link| link.has_room())
     }
 
+    /// Whether a peer knows what a version of the protocol added, as far as a link tells.
+    pub(super) fn knows(&self, peer: Member, since: u32) -> bool {
+        let up = self.up.read();
+        up.get(&peer).is_none_or(|link| link.spoken() >= since)
+    }
+
     /// Whether there is a link that has not ended.
     pub(super) fn is_up(&self, peer: Member) -> bool {
         self.up

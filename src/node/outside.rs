@@ -160,6 +160,10 @@ impl Shell for Outside {
         self.links.has_room(to)
     }
 
+    fn knows(&self, peer: Member, since: u32) -> bool {
+        self.links.knows(peer, since)
+    }
+
     fn complete(&self, token: u64, result: Result<Reply>) {
         self.replies.complete(token, result);
         self.flush_when_idle();

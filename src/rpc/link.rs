@@ -285,6 +285,11 @@ impl Link {
         self.data.get(place as usize)
     }
 
+    /// The protocol that both ends know.
+    pub fn spoken(&self) -> u32 {
+        self.spoken
+    }
+
     /// Whether every data stream has room for what a write needs.
     pub fn has_room(&self) -> bool {
         self.data.iter().all(|lane| lane.has_room())

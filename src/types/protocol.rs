@@ -41,23 +41,26 @@ impl Message {
                 body: Body::Compare(_) | Body::Compared(_) | Body::Holds(_) | Body::Differs(_),
                 ..
             }) => 2,
-            Self::Forward(Forward { request, .. })
-                if matches!(
-                    request.operation,
-                    Operation::Verify { .. }
-                        | Operation::Tickets(_)
-                        | Operation::Key {
-                            operation: KeyOperation::Ticket(_),
-                            ..
-                        }
-                ) =>
-            {
-                2
-            }
+            Self::Forward(Forward { request, .. }) => request.operation.since(),
             Self::ForwardReply(ForwardReply {
                 result: Ok(Reply::Verified(_) | Reply::Registered { .. } | Reply::Deleted { .. }),
                 ..
             }) => 2,
+            _ => 1,
+        }
+    }
+}
+
+impl Operation {
+    /// The first version of the protocol that knows this kind of operation.
+    pub fn since(&self) -> u32 {
+        match self {
+            Self::Verify { .. }
+            | Self::Tickets(_)
+            | Self::Key {
+                operation: KeyOperation::Ticket(_),
+                ..
+            } => 2,
             _ => 1,
         }
     }

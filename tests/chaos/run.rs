@@ -41,7 +41,7 @@ pub struct Plan {
     pub environment: Option<(&'static str, String)>,
 }
 
-/// A node that learns of another primary forwards to it after 10 ms.
+/// No node forwards a request a second time within this: it waits for 10 ms before it does.
 const FORWARDED_AGAIN: Time = 8 * MS;
 const PARTITIONS: u32 = 16;
 
@@ -329,9 +329,10 @@ pub fn finish(
     }
     let calls = record.history.calls.clone();
     let stretches = stretches(&seen.whole, &seen.numbers);
-    record.doubt_repeated_calls(FORWARDED_AGAIN, |call| {
+    record.doubt_repeated_calls(|_, call| {
         let calm = |(from, until): &Stretch| call.invoked >= *from && call.responded <= *until;
-        stretches.iter().any(calm)
+        let waited = call.responded - call.invoked > FORWARDED_AGAIN;
+        waited && call.request.request_id.is_some() && !stretches.iter().any(calm)
     });
     let mut findings = judge::judge(&record, &stretches);
     let liveness = Findings {

@@ -353,9 +353,7 @@ impl World {
             self.count_tickets();
         }
         self.write_everywhere();
-        if !self.plan.two_versions {
-            self.verify_everything(self.plan.seed % 2 == 1);
-        }
+        self.verify_everything(self.plan.seed % 2 == 1);
     }
 
     /// One call at a node, with all the time that it needs; its place in the history.

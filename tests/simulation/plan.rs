@@ -110,7 +110,7 @@ impl Plan {
             let heal = rng.within(SECOND, 4 * SECOND);
             plan.faults.push((heal, FaultKind::Heal));
         }
-        if profile == Profile::Undivided && rng.percent(8) {
+        if profile != Profile::Start && rng.percent(8) {
             let at = rng.within(10 * SECOND, plan.faults_end - SECOND);
             plan.faults.push((at, FaultKind::Massacre));
         }
@@ -215,11 +215,19 @@ const SPLIT: &[(u64, FaultKind)] = &[
     (1, FaultKind::WallJump),
     (1, FaultKind::Double),
     (1, FaultKind::ShortPause),
+    // Servers end and begin anew in the middle of cuts as well; one that begins anew where it is cut
+    // off forms a cluster of its own.
+    (2, FaultKind::Crash),
+    (1, FaultKind::CrashCoordinator),
+    (1, FaultKind::CrashLoading),
+    (1, FaultKind::CrashTwo),
+    (2, FaultKind::RestartFast),
+    (1, FaultKind::Leave),
+    (1, FaultKind::Drain),
+    (1, FaultKind::Pause),
 ];
 
-/// Servers end and begin anew in the middle of cuts as well. One that begins anew where it is cut off
-/// forms a cluster of its own, which is no part of what tombstones wait for: so only caches that stop
-/// in a minority are in such runs.
+/// The same with more of that, where all caches stop in a minority.
 const SPLIT_AND_RESTART: &[(u64, FaultKind)] = &[
     (6, FaultKind::SplitOne),
     (6, FaultKind::SplitHalf),

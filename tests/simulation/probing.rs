@@ -139,6 +139,12 @@ impl World {
         let (Some(mine), Some(theirs)) = infos else {
             return;
         };
+        let spoken = self.nodes[node].protocol.min(self.nodes[endpoint].protocol);
+        for (end, peer) in [(node, theirs.member), (endpoint, mine.member)] {
+            if let Some(process) = &self.nodes[end].process {
+                process.shell.note_spoken(peer, spoken);
+            }
+        }
         if self.network.rng.percent(50) {
             self.feed(node, Input::LinkUp(theirs));
             self.feed(endpoint, Input::LinkUp(mine));

@@ -8,7 +8,8 @@ use crate::shell::Delivery;
 use embergrid::engine::Notice;
 use embergrid::error::ErrorKind;
 use embergrid::types::{
-    Blob, CacheId, CacheSettings, ClusterTime, Entry, Member, TopologyVersion, View,
+    Blob, CacheId, CacheSettings, ClusterTime, Entry, Member, Operation, RequestId,
+    TopologyVersion, View,
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -75,6 +76,8 @@ pub struct Record {
     pub nodes: usize,
     /// How many of them, the last ones, are client nodes.
     pub client_nodes: usize,
+    /// Nodes speak two versions of the protocol.
+    pub two_versions: bool,
     pub settings: Vec<CacheSettings>,
     pub history: History,
     pub lives: Vec<Life>,
@@ -112,6 +115,8 @@ pub struct Record {
     /// Calls that the engine did not answer though its node ran: (call, node, since).
     pub unanswered: Vec<(usize, usize, Time)>,
     pub cache_acts: Vec<CacheAct>,
+    /// Writes that a node forwarded once more, whatever became of the first time.
+    pub forwarded_again: Vec<(Time, usize, RequestId)>,
     pub messages: u64,
     pub events: u64,
     pub hash: u64,
@@ -122,12 +127,6 @@ impl Record {
     pub fn whole_between(&self, from: Time, until: Time) -> bool {
         let next = self.whole.partition_point(|at| *at < from);
         self.whole.get(next).is_some_and(|at| *at <= until)
-    }
-
-    /// Whether a node began a life in that time.
-    pub fn begun_between(&self, from: Time, until: Time) -> bool {
-        let begun = |life: &Life| (from..=until).contains(&life.from);
-        self.lives.iter().any(begun)
     }
 
     /// Whether the first took effect before the second, on whatever side of a split each was.
@@ -155,21 +154,30 @@ impl Record {
         (whole || self.settings[cache].stops()) && !self.excused.contains_key(&cache)
     }
 
+    /// Whether the node that was asked forwarded a write more than once before it answered.
+    pub fn was_forwarded_again(&self, call: &Call) -> bool {
+        let in_time = |at: Time| (call.invoked..=call.responded).contains(&at);
+        let mut again = self.forwarded_again.iter();
+        // An errand is carried out by steps with ids of their own.
+        let errand = matches!(call.request.operation, Operation::Errand(_));
+        again.any(|(at, node, id)| {
+            let of_call = Some(*id) == call.request.request_id;
+            in_time(*at) && (of_call || (errand && *node == call.node))
+        })
+    }
+
     /// A request id is known to one side of a split only: what was sent more than once in a run
     /// that divided, by its client or by the node that forwards it, may have been applied on each
-    /// side, whatever the last answer said. No node forwards a second time within
-    /// `forwarded_again`, nor where nothing happened meanwhile.
-    pub fn doubt_repeated_calls(&mut self, forwarded_again: Time, calm: impl Fn(&Call) -> bool) {
+    /// side, whatever the last answer said.
+    pub fn doubt_repeated_calls(&mut self, forwarded_again: impl Fn(&Self, &Call) -> bool) {
         if self.profile != Profile::Split && !self.was_divided() {
             return;
         }
-        for call in self.history.calls.iter_mut() {
-            if self.settings[call.cache].stops() {
-                continue;
-            }
-            let waited = call.responded - call.invoked > forwarded_again;
-            let again = waited && call.request.request_id.is_some() && !calm(call);
-            if call.is_write() && (call.attempts > 1 || again) {
+        for place in 0..self.history.calls.len() {
+            let call = &self.history.calls[place];
+            let may_be = call.is_write() && !self.settings[call.cache].stops();
+            if may_be && (call.attempts > 1 || forwarded_again(self, call)) {
+                let call = &mut self.history.calls[place];
                 call.outcome = Outcome::Unknown;
                 call.responded = Time::MAX;
             }
@@ -185,7 +193,8 @@ impl Record {
     }
 }
 
-fn same_view(first: &Call, second: &Call) -> bool {
+/// Whether nothing but one view was known to either of two calls.
+pub fn same_view(first: &Call, second: &Call) -> bool {
     let view = first.views.0;
     view.number > 0 && first.views.1 == view && second.views.0 == view && second.views.1 == view
 }

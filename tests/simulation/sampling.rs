@@ -8,8 +8,6 @@ use crate::world::{Happening, World};
 use embergrid::types::{CacheMode, Role, View};
 use std::sync::Arc;
 
-/// No node forwards a request a second time within this.
-const FORWARDED_AGAIN: Time = 200 * MS;
 const SAMPLE_INTERVAL: Time = 100 * MS;
 
 impl Record {
@@ -18,6 +16,7 @@ impl Record {
             profile: plan.profile,
             nodes: plan.nodes,
             client_nodes: plan.client_nodes,
+            two_versions: plan.two_versions,
             settings: plan.caches.clone(),
             compared_at: plan.compare,
             faults_end: plan.faults_end,
@@ -190,7 +189,8 @@ impl World {
     }
 
     pub fn collect_end(&mut self) {
-        self.record.doubt_repeated_calls(FORWARDED_AGAIN, |_| false);
+        self.record
+            .doubt_repeated_calls(Record::was_forwarded_again);
         self.doubt_reads_in_a_minority();
         self.record.final_views = self
             .nodes

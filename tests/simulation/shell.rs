@@ -4,6 +4,7 @@ use embergrid::engine::{Notice, Shell};
 use embergrid::error::Result;
 use embergrid::types::message::{Event, Message, WatchPosition};
 use embergrid::types::{CacheId, Member, NodeInfo, Reply};
+use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -33,6 +34,8 @@ pub struct Delivery {
 pub struct Recorder {
     effects: Mutex<Vec<Effect>>,
     full: AtomicBool,
+    /// The protocol that is spoken with each peer.
+    spoken: Mutex<BTreeMap<Member, u32>>,
 }
 
 impl Recorder {
@@ -46,6 +49,12 @@ impl Recorder {
         self.full.store(full, Ordering::Relaxed);
     }
 
+    /// Hello was exchanged with a peer.
+    pub fn note_spoken(&self, peer: Member, protocol: u32) {
+        let mut spoken = self.spoken.lock().expect("nobody panicked");
+        spoken.insert(peer, protocol);
+    }
+
     fn push(&self, effect: Effect) {
         self.effects.lock().expect("nobody panicked").push(effect);
     }
@@ -57,6 +66,10 @@ impl Shell for Recorder {
     }
     fn has_room(&self, _to: Member) -> bool {
         !self.full.load(Ordering::Relaxed)
+    }
+    fn knows(&self, peer: Member, since: u32) -> bool {
+        let spoken = self.spoken.lock().expect("nobody panicked");
+        spoken.get(&peer).is_none_or(|spoken| *spoken >= since)
     }
     fn complete(&self, token: u64, result: Result<Reply>) {
         self.push(Effect::Complete(token, result));

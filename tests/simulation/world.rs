@@ -15,8 +15,8 @@ use crate::shell::Effect;
 use embergrid::engine::{GridOptions, Notice, ProbeOutcome};
 use embergrid::types::message::{Body, Message};
 use embergrid::types::protocol::PROTOCOL_VERSION;
-use embergrid::types::{Member, NodeInfo};
-use std::collections::BTreeMap;
+use embergrid::types::{Member, NodeInfo, RequestId};
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What may happen.
 #[derive(Debug)]
@@ -94,6 +94,8 @@ pub struct World {
     /// Dice for faults.
     pub dice: Rng,
     engine_seeds: Rng,
+    /// Writes that each node has forwarded.
+    forwarded: BTreeSet<(usize, RequestId)>,
     /// Contradictions that show while the world runs.
     pub broken: Vec<String>,
 }
@@ -114,6 +116,7 @@ impl World {
             log: Log::new(detail),
             dice: Rng::stream(seed, "faults"),
             engine_seeds: Rng::stream(seed, "engines"),
+            forwarded: BTreeSet::new(),
             broken: Vec::new(),
             plan,
         };
@@ -460,6 +463,7 @@ impl World {
 
     fn send(&mut self, node: usize, to: Member, message: Message) {
         self.note_leader(node, &message);
+        self.note_forward(node, &message);
         let target = self
             .nodes
             .iter()
@@ -506,6 +510,18 @@ impl World {
             self.record
                 .rivals
                 .push((place.0, place.1, place.2, leader, node));
+        }
+    }
+
+    /// A write that a node forwards for the second time may be applied on two sides of a split.
+    fn note_forward(&mut self, node: usize, message: &Message) {
+        let Message::Forward(forward) = message else {
+            return;
+        };
+        if let Some(id) = forward.request.request_id
+            && !self.forwarded.insert((node, id))
+        {
+            self.record.forwarded_again.push((self.now, node, id));
         }
     }
 

@@ -139,6 +139,10 @@ impl Shell for Inward {
         self.outer.has_room(to)
     }
 
+    fn knows(&self, peer: Member, since: u32) -> bool {
+        self.outer.knows(peer, since)
+    }
+
     fn complete(&self, token: u64, result: Result<Reply>) {
         if token & OWN == 0 {
             return self.outer.complete(token, result);

@@ -88,7 +88,7 @@ impl Grid {
                 if let Some(reply) = self.blind(cache, request.partition, to, &ask, mono) {
                     return Some(Ok(reply));
                 }
-                if let Err(error) = self.may_forward(to) {
+                if let Err(error) = self.may_forward(to, &ask.operation) {
                     return Some(Err(error));
                 }
                 let asker = Asker::Local {
@@ -200,7 +200,12 @@ impl Grid {
         })
     }
 
-    fn may_forward(&self, to: Member) -> Result<()> {
+    fn may_forward(&self, to: Member, operation: &Operation) -> Result<()> {
+        if !self.shell.knows(to, operation.since()) {
+            // It would be left out on the way, and be waited for until the deadline.
+            let context = format!("{to} leads the partition and speaks an older protocol");
+            return Err(Error::new(ErrorKind::Unimplemented, context).not_applied());
+        }
         if self.forwards.with(|forwards| forwards.is_full()) {
             return Err(Error::overloaded(
                 "too many requests are under way to other nodes",
@@ -293,7 +298,7 @@ impl Grid {
         match self.at_partition(cache, partition, ask, Caller::Known(asker), mono) {
             Submitted::Done(result) => answer(asker, result, &*self.shell),
             Submitted::Pending => {}
-            Submitted::Forward(to, ask) => match self.may_forward(to) {
+            Submitted::Forward(to, ask) => match self.may_forward(to, &ask.operation) {
                 Ok(()) => self.forward(cache.id, partition, to, ask, asker, mono),
                 Err(error) => answer(asker, Err(error), &*self.shell),
             },

@@ -242,3 +242,85 @@ fn unite(nodes: &[NodeInfo], answers: &BTreeMap<Member, Collected>, now: Cluster
         .collect();
     united
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::options::GridOptions;
+    use crate::types::{CacheMode, CacheSettings, Incarnation, NodeId, Primaries, WhenSplit};
+
+    fn member(id: u64) -> Member {
+        Member {
+            id: NodeId(id),
+            incarnation: Incarnation(1),
+        }
+    }
+
+    fn version(number: u64) -> TopologyVersion {
+        TopologyVersion {
+            number,
+            coordinator: member(1),
+        }
+    }
+
+    /// The owners that a partition of a cache that stops gets in a view of the first two of three
+    /// servers. Those were a primary view before, without the third one, and the second has a copy
+    /// that it knew to be behind by then.
+    fn owners_while(departed: Vec<Departed>) -> Vec<u16> {
+        let settings = CacheSettings {
+            mode: CacheMode::Replicated,
+            when_split: WhenSplit::DenyReadWrites,
+            partitions: 1,
+            ..CacheSettings::named("stops")
+        };
+        let node = |id| NodeInfo {
+            member: member(id),
+            ..NodeInfo::default()
+        };
+        let nodes = [node(1), node(2)];
+        let last = PrimaryView {
+            version: version(6),
+            servers: vec![member(1), member(2)],
+        };
+        let holds = |holdings| Collected {
+            committed: last.version,
+            holdings,
+            caches: vec![KnownCache {
+                settings: settings.clone(),
+                created_at: ClusterTime(1),
+                founded: true,
+            }],
+            departed: departed.clone(),
+            primaries: Primaries {
+                last: Some(last.clone()),
+                ..Primaries::default()
+            },
+            ..Collected::default()
+        };
+        let behind = Holdings {
+            cache: settings.id(),
+            complete: vec![(0, 1, version(4))],
+            retired: BTreeSet::from([0]),
+        };
+        let answers = [(member(1), vec![]), (member(2), vec![behind])];
+        let answers = answers.map(|(member, holdings)| (member, holds(holdings)));
+        let options = GridOptions {
+            quorum_of: Some(3),
+            ..GridOptions::of(node(1))
+        };
+        let mut coordinator = Membership::new(options, 7, Monotonic(1), 0);
+        let view = coordinator.build(version(7), &nodes, &answers.into(), Monotonic(1));
+        assert!(view.primary);
+        view.caches[&settings.id()].table[0].owners.clone()
+    }
+
+    #[test]
+    fn a_copy_that_is_behind_owns_nothing_while_anybody_is_out_who_may_have_more() {
+        let out = Departed {
+            member: member(3),
+            at: ClusterTime(5),
+        };
+        assert_eq!(owners_while(vec![out]), Vec::<u16>::new());
+        assert_eq!(owners_while(Vec::new()), [1]);
+    }
+}

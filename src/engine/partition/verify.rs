@@ -2,7 +2,7 @@
 //! last key, and with an answer. One such request at a time; others wait for it.
 
 use super::{Ask, Asker, Caller, Cx, Partition, Submitted};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::types::comparing::{Compare, Difference, Held, Verified};
 use crate::types::message::Body;
 use crate::types::{Blob, Entry, Member, Micros, Monotonic, Operation, Reply};
@@ -69,6 +69,11 @@ impl Partition {
                 ..Verified::default()
             };
             return Submitted::Done(Ok(Reply::Verified(Box::new(alone))));
+        }
+        let since = ask.operation.since();
+        if let Some(older) = owners.iter().find(|owner| !cx.shell.knows(**owner, since)) {
+            let context = format!("{older} has a copy and speaks an older protocol");
+            return Submitted::Done(Err(Error::new(ErrorKind::Unimplemented, context)));
         }
         self.verifying = Some(Box::new(Verifying {
             asker: caller.asker(),

@@ -4,9 +4,11 @@
 
 use super::Findings;
 use super::linear::line;
+use crate::clock::SECOND;
 use crate::history::Outcome;
 use crate::record::Record;
-use embergrid::types::CacheId;
+use embergrid::error::ErrorKind;
+use embergrid::types::{CacheId, Operation};
 
 pub fn check(record: &Record) -> Findings {
     let mut findings = Findings::default();
@@ -28,7 +30,12 @@ pub fn check(record: &Record) -> Findings {
         if record.excused.contains_key(&call.cache) {
             continue;
         }
-        findings.judge(matches!(call.outcome, Outcome::Ok(_)), || {
+        // What an older protocol does not know is refused, and not waited for until the deadline.
+        let too_new = record.two_versions
+            && matches!(call.request.operation, Operation::Verify { .. })
+            && call.outcome == Outcome::Failed(ErrorKind::Unimplemented)
+            && call.responded < call.invoked + SECOND;
+        findings.judge(too_new || matches!(call.outcome, Outcome::Ok(_)), || {
             format!("ten seconds after the last fault: {}", line(call))
         });
     }
@@ -56,7 +63,6 @@ pub fn check(record: &Record) -> Findings {
 mod tests {
     use super::*;
     use crate::checkers::made_up::*;
-    use embergrid::error::ErrorKind;
 
     #[test]
     fn a_cluster_that_stays_silent_is_found() {

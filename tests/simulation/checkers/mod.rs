@@ -17,6 +17,7 @@ pub mod request_ids;
 pub mod starts;
 pub mod take;
 pub mod tickets;
+pub mod tombstones;
 pub mod watch;
 
 #[cfg(test)]

@@ -5,7 +5,8 @@
 
 use super::Findings;
 use super::acknowledged::stories;
-use super::removed::{ended_life, stays_removed};
+use super::removed::ended_life;
+use super::tombstones::stood;
 use crate::caches::Use;
 use crate::record::Record;
 use embergrid::types::Reply;
@@ -26,8 +27,7 @@ pub fn check(record: &Record) -> Findings {
                     let mut writers = story.writes.iter();
                     let stays = by_name
                         && writers.any(|write| {
-                            write.value_put() == Some(&entry.value)
-                                && stays_removed(record, remove, write)
+                            write.value_put() == Some(&entry.value) && stood(record, remove, write)
                         });
                     remove.was_applied()
                         && record.whole_between(remove.responded, read.invoked)

@@ -5,14 +5,11 @@
 
 use super::Findings;
 use super::acknowledged::{Story, stories};
+use super::tombstones::stood;
 use crate::caches::Use;
-use crate::clock::{SECOND, Time};
 use crate::history::Call;
 use crate::record::Record;
 use embergrid::types::{ClusterTime, EntryView, Reply};
-
-/// No tombstone is dropped earlier.
-const TOMBSTONE_LEAST: Time = 4 * SECOND;
 
 /// The beginning of the life that a remove says it ended.
 pub fn ended_life(remove: &Call) -> Option<ClusterTime> {
@@ -69,21 +66,7 @@ fn returned(
     let by_name = wanted == Use::Final && remove.key().is_some();
     same_life
         || written_before
-        || (by_name
-            && writers
-                .clone()
-                .any(|write| stays_removed(record, remove, write)))
-}
-
-/// Whether a write was answered while the tombstone of a final remove certainly stood: it goes
-/// only when all servers hold it, or those that are out have begun a new life without data, and
-/// after some seconds. A write that was tried again and again may be one of its last attempts.
-pub fn stays_removed(record: &Record, remove: &Call, write: &Call) -> bool {
-    let (from, until) = (remove.responded, write.responded);
-    until < from.saturating_add(TOMBSTONE_LEAST)
-        || (until < Time::MAX
-            && !record.whole_between(from, until)
-            && !record.begun_between(from, until))
+        || (by_name && writers.clone().any(|write| stood(record, remove, write)))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 //!   in each partition as a scan finds.
 
 use super::Findings;
+use super::tombstones::was_kept;
 use crate::caches::Use;
 use crate::clock::{MS, Time};
 use crate::history::Call;
@@ -105,11 +106,17 @@ fn spent_once(record: &Record, calls: &[&Call], findings: &mut Findings) {
     }
 }
 
-/// Whether an end counts over a split: a delete that found nothing on its side removed nothing,
-/// while the end of a principal reaches what only the other side knows.
-fn took(end: &Call) -> bool {
-    let by_id = matches!(errand(end), Some(TicketErrand::Delete { .. }));
-    !by_id || matches!(end.reply(), Some(Reply::Cleared { removed: 1.. }))
+/// Whether an end reaches a ticket over a split: surely where the ticket was there. Otherwise a
+/// delete that found nothing on its side removed nothing, while the end of a principal reaches what
+/// only the other side knows, as long as a server is out for which it is remembered.
+fn reaches(record: &Record, end: &Call, one: &Added<'_>) -> bool {
+    record.surely_before(one.call, end)
+        || match errand(end) {
+            Some(TicketErrand::Delete { .. }) => {
+                matches!(end.reply(), Some(Reply::Cleared { removed: 1.. }))
+            }
+            _ => was_kept(record, end, one.call),
+        }
 }
 
 /// The ticket and all that it descends from.
@@ -153,7 +160,7 @@ fn gone_for_good<'a>(
                         end.responded < read.invoked
                     } else {
                         // Over a split only the ticket itself: descendants follow in a while.
-                        of == key && took(end) && record.surely_before(end, read)
+                        of == key && reaches(record, end, one) && record.surely_before(end, read)
                     }
             });
             findings.judge(end.is_none(), || {
