@@ -6,6 +6,7 @@
 
 use super::nodes::Address;
 use crate::rpc::gather::Gathered;
+use crate::rpc::read_ahead::ReadAhead;
 use crate::rpc::tls::node_server_name;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -125,7 +126,9 @@ async fn dial(
         } else {
             ServerName::try_from(host).map_err(io::Error::other)?
         };
-        let encrypted = TlsConnector::from(tls).connect(name, tcp).await?;
+        let encrypted = TlsConnector::from(tls)
+            .connect(name, ReadAhead::new(tcp))
+            .await?;
         Ok(Box::new(encrypted) as Box<dyn Stream>)
     };
     tokio::time::timeout(limit, stream)

@@ -24,9 +24,7 @@ pub trait Shell: Send + Sync {
     fn send(&self, to: Member, message: Message);
     /// Queues a message that nobody waits for: it may go along with the next one to the peer about
     /// any partition, in order with those about its own.
-    fn send_along(&self, to: Member, message: Message) {
-        self.send(to, message);
-    }
+    fn send_along(&self, to: Member, message: Message);
     /// Whether the queue to a peer has room for what a write needs.
     fn has_room(&self, to: Member) -> bool;
     /// Whether a peer knows what a version of the protocol added. Also true where no link stands:

@@ -70,7 +70,7 @@ impl EmbeddedCache {
     /// ```
     pub async fn get(&self, key: &[u8]) -> Result<Option<EntryView>> {
         let partition = partition_of(key, self.partitions);
-        if let Some(entry) = self.handle.glance(self.id, partition, key) {
+        if let Some(entry) = self.handle.glance(self.id, partition, key, Instant::now()) {
             return Ok(entry);
         }
         let operation = KeyOperation::Get {

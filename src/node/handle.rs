@@ -135,15 +135,17 @@ impl Handle {
 
     /// A plain read of a key that this node owns, answered at once on this thread and without a
     /// copy of key or value; none where it must be executed.
-    pub(super) fn glance(
+    pub fn glance(
         &self,
         cache: CacheId,
         partition: u32,
         key: &[u8],
+        now: Instant,
     ) -> Option<Option<EntryView>> {
         let core = &self.core;
-        let now = core.clock.now();
-        let answer = core.grid.glance(cache, partition, key, now)?;
+        let answer = core
+            .grid
+            .glance(cache, partition, key, core.clock.at(now))?;
         core.outside.counters.requests.add_one();
         Some(answer)
     }

@@ -33,8 +33,8 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tokio::runtime::Handle as Runtime;
 
-/// How many data streams a link has. One HTTP/2 connection serialises on one lock.
-const DATA_STREAMS: usize = 2;
+/// The most data streams that a link has.
+const DATA_STREAMS_MAX: usize = 4;
 
 /// The most bytes that wait for one data stream.
 const LINK_QUEUE_BYTES_MAX: usize = 64 << 20;
@@ -329,7 +329,15 @@ fn link_options(settings: &Settings, tls: Option<Arc<Renewal>>) -> LinkOptions {
             messages_max: settings.limits.link_queue_max as usize,
             bytes_max: LINK_QUEUE_BYTES_MAX,
         },
-        data_streams: DATA_STREAMS,
+        data_streams: data_streams(),
         data_runtime: Runtime::current(),
     }
+}
+
+/// How many data streams a link has: each is a connection that serialises on a lock of its own, so
+/// that more processors need more of them; and what could be gathered into one write is spread over
+/// them all, so that more than the processors can use only cost.
+fn data_streams() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    (processors / 2).clamp(1, DATA_STREAMS_MAX)
 }

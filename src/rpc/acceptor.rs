@@ -7,6 +7,7 @@
 
 use super::admitted::{Admitted, Place};
 use super::connection::{Calls, Connection, Remote};
+use super::read_ahead::ReadAhead;
 use super::refusals::Reason;
 use super::renewal::Renewal;
 use super::tls::ALPN_CONTROL;
@@ -185,7 +186,7 @@ impl Acceptor {
         };
         let tls = renewal.current();
         let acceptor = TlsAcceptor::from(Arc::clone(&tls.server));
-        let stream = acceptor.accept(tcp).await?;
+        let stream = acceptor.accept(ReadAhead::new(tcp)).await?;
         let session = stream.get_ref().1;
         let certificates: Arc<[_]> = session
             .peer_certificates()

@@ -3,6 +3,7 @@
 
 use super::admitted::Place;
 use super::gather::Gathered;
+use super::read_ahead::ReadAhead;
 use rustls_pki_types::CertificateDer;
 use std::io;
 use std::net::SocketAddr;
@@ -62,7 +63,7 @@ impl Drop for OpenCall {
 
 enum Io {
     Plain(TcpStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    Tls(Box<TlsStream<ReadAhead<TcpStream>>>),
 }
 
 /// Who is at the other end. Found among the extensions of every request.
@@ -94,7 +95,7 @@ impl Connection {
     }
 
     /// A connection whose handshake is done.
-    pub fn tls(tls: TlsStream<TcpStream>, remote: Remote) -> Self {
+    pub fn tls(tls: TlsStream<ReadAhead<TcpStream>>, remote: Remote) -> Self {
         Self::of(Io::Tls(Box::new(tls)), remote)
     }
 
@@ -163,7 +164,7 @@ impl Connection {
     pub fn socket(&self) -> &TcpStream {
         match self.io.inner() {
             Io::Plain(tcp) => tcp,
-            Io::Tls(tls) => tls.get_ref().0,
+            Io::Tls(tls) => tls.get_ref().0.inner(),
         }
     }
 }

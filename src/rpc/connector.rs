@@ -2,6 +2,7 @@
 //! bounded. What is said on the connection is not known here.
 
 use super::connection::{Calls, Connection, Remote};
+use super::read_ahead::ReadAhead;
 use super::refusals::Reason;
 use super::renewal::Renewal;
 use super::tls::node_server_name;
@@ -108,7 +109,8 @@ impl Connector {
             Purpose::Data => &tls.client,
         };
         let deadline = Instant::now() + self.socket_timeout;
-        let handshake = TlsConnector::from(Arc::clone(config)).connect(node_server_name(), tcp);
+        let connector = TlsConnector::from(Arc::clone(config));
+        let handshake = connector.connect(node_server_name(), ReadAhead::new(tcp));
         let stream = timeout_at(deadline, handshake)
             .await
             .map_err(|_| DialError::Silent("no TLS handshake within socket-timeout".to_owned()))?

@@ -15,6 +15,7 @@ pub mod link;
 pub mod names;
 
 pub mod proto;
+pub mod read_ahead;
 pub mod refusals;
 pub mod renewal;
 pub mod status;

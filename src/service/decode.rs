@@ -7,8 +7,8 @@ use crate::rpc::proto as pb;
 use crate::types::cache::partition_of;
 use crate::types::view::ViewCache;
 use crate::types::{
-    Blob, CacheSettings, Change, Condition, Expiry, KeyOperation, Micros, Operation, Request,
-    RequestId, View,
+    Blob, CacheId, CacheSettings, Change, Condition, Expiry, KeyOperation, Micros, Operation,
+    Request, RequestId, View,
 };
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -298,6 +298,34 @@ pub fn keyed(
         operation: Operation::Key { key, operation },
         request_id,
     })
+}
+
+/// Where the entry of a well-formed read is that wants all of it and nothing else; none for any other
+/// message, also one that is to be refused.
+pub fn plain_read(message: &pb::GetRequest, settings: &CacheSettings) -> Option<(CacheId, u32)> {
+    let pb::GetRequest {
+        cache: _,
+        key,
+        touch: None,
+        omit_value: false,
+        affinity_key,
+        transaction,
+        request_id,
+    } = message
+    else {
+        return None;
+    };
+    let plain = transaction.is_empty() && request_id.is_empty();
+    let fits = (1..=KEY_BYTES_MAX).contains(&key.len()) && affinity_key.len() <= KEY_BYTES_MAX;
+    if !(plain && fits) {
+        return None;
+    }
+    let affinity = if affinity_key.is_empty() {
+        key
+    } else {
+        affinity_key
+    };
+    Some((settings.id(), partition_of(affinity, settings.partitions)))
 }
 
 /// A message that asks for an operation on one key.

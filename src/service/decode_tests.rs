@@ -99,6 +99,37 @@ fn the_partition_is_that_of_the_affinity_key() {
 }
 
 #[test]
+fn a_plain_read_is_where_the_usual_way_finds_it() {
+    let plain = pb::GetRequest {
+        cache: "c".into(),
+        key: "k".into(),
+        ..Default::default()
+    };
+    let with = |change: &dyn Fn(&mut pb::GetRequest)| {
+        let mut changed = plain.clone();
+        change(&mut changed);
+        changed
+    };
+    let affine = with(&|message| message.affinity_key = "other".into());
+    for message in [plain.clone(), affine] {
+        let place = plain_read(&message, &settings());
+        let usual = message.request(&settings()).expect("a request");
+        assert_eq!(place, Some((usual.cache, usual.partition)));
+    }
+    for other in [
+        with(&|message| message.key = Default::default()),
+        with(&|message| message.key = vec![0; KEY_BYTES_MAX + 1].into()),
+        with(&|message| message.affinity_key = vec![0; KEY_BYTES_MAX + 1].into()),
+        with(&|message| message.touch = Some(pb::Expiry::default())),
+        with(&|message| message.omit_value = true),
+        with(&|message| message.transaction = "1".into()),
+        with(&|message| message.request_id = vec![0; 16].into()),
+    ] {
+        assert_eq!(plain_read(&other, &settings()), None, "{other:?}");
+    }
+}
+
+#[test]
 fn request_ids_have_sixteen_bytes_or_none() {
     assert_eq!(request_id(&[]), Ok(None));
     assert_eq!(request_id(&[7; 16]), Ok(Some([7; 16])));

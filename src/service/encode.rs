@@ -40,8 +40,13 @@ pub fn duration(micros: Micros) -> prost_types::Duration {
 
 /// An entry.
 pub fn entry(view: EntryView) -> pb::Entry {
+    entry_under(bytes(view.key.clone()), view)
+}
+
+/// The same under the key as it was asked for, which are the same bytes.
+pub fn entry_under(key: Bytes, view: EntryView) -> pb::Entry {
     pb::Entry {
-        key: bytes(view.key),
+        key,
         value: bytes(view.value),
         flags: view.flags,
         version: view.version,

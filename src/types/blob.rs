@@ -2,70 +2,145 @@
 //! network buffer that they came in.
 
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 use std::sync::Arc;
 
-/// An immutable, cheaply cloned byte string.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Blob(Arc<[u8]>);
+/// So many bytes stand in place: as many as a shared one takes anyway.
+const INLINE_MAX: usize = 22;
+
+/// An immutable, cheaply cloned byte string. Short ones, as most keys are, stand in place: they
+/// cost no memory of their own, and whoever compares them need not go and fetch it.
+#[derive(Clone)]
+pub struct Blob(Held);
+
+#[derive(Clone)]
+enum Held {
+    Inline { len: u8, bytes: [u8; INLINE_MAX] },
+    Shared(Arc<[u8]>),
+}
 
 impl Blob {
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
-        &self.0
+        match &self.0 {
+            Held::Inline { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
+            Held::Shared(bytes) => bytes,
+        }
+    }
+
+    /// Short bytes in place; none where they are too many.
+    fn inline(from: &[u8]) -> Option<Self> {
+        let mut bytes = [0; INLINE_MAX];
+        bytes.get_mut(..from.len())?.copy_from_slice(from);
+        let len = from.len() as u8;
+        Some(Self(Held::Inline { len, bytes }))
     }
 }
 
 impl Default for Blob {
     fn default() -> Self {
-        Self(Arc::from(&[][..]))
+        let bytes = [0; INLINE_MAX];
+        Self(Held::Inline { len: 0, bytes })
+    }
+}
+
+impl PartialEq for Blob {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_slice() == other.as_slice()
+    }
+}
+
+impl Eq for Blob {}
+
+impl PartialOrd for Blob {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Blob {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        self.as_slice().cmp(other.as_slice())
+    }
+}
+
+/// As of the bytes, so that a table can be asked with bytes.
+impl Hash for Blob {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_slice().hash(state);
     }
 }
 
 impl Deref for Blob {
     type Target = [u8];
     fn deref(&self) -> &[u8] {
-        &self.0
+        self.as_slice()
     }
 }
 
 impl AsRef<[u8]> for Blob {
     fn as_ref(&self) -> &[u8] {
-        &self.0
+        self.as_slice()
     }
 }
 
 impl std::borrow::Borrow<[u8]> for Blob {
     fn borrow(&self) -> &[u8] {
-        &self.0
+        self.as_slice()
     }
 }
 
 impl From<&[u8]> for Blob {
     fn from(bytes: &[u8]) -> Self {
-        Self(Arc::from(bytes))
+        Self::inline(bytes).unwrap_or_else(|| Self(Held::Shared(Arc::from(bytes))))
     }
 }
 
 impl From<&str> for Blob {
     fn from(text: &str) -> Self {
-        Self(Arc::from(text.as_bytes()))
+        Self::from(text.as_bytes())
     }
 }
 
 impl From<Vec<u8>> for Blob {
     fn from(bytes: Vec<u8>) -> Self {
-        Self(Arc::from(bytes))
+        Self::from(bytes.as_slice())
     }
 }
 
 impl fmt::Debug for Blob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match std::str::from_utf8(&self.0) {
+        match std::str::from_utf8(self) {
             Ok(text) if text.len() <= 40 && !text.contains(char::is_control) => {
                 write!(f, "{text:?}")
             }
-            _ => write!(f, "<{} bytes>", self.0.len()),
+            _ => write!(f, "<{} bytes>", self.len()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn it_is_its_bytes_wherever_they_stand() {
+        assert_eq!(size_of::<Blob>(), INLINE_MAX + 2);
+        assert_eq!(size_of::<Option<Blob>>(), size_of::<Blob>());
+        let mut before = Blob::default();
+        let mut all = HashSet::new();
+        for len in 0..=2 * INLINE_MAX {
+            let bytes = vec![7; len];
+            let blob = Blob::from(bytes.as_slice());
+            assert_eq!(blob.as_slice(), bytes);
+            assert_eq!(blob, Blob::from(bytes.clone()));
+            assert_eq!(blob.clone(), blob);
+            assert_eq!(blob > before, len > 0, "ordered as bytes are");
+            assert!(all.insert(blob.clone()));
+            assert!(all.contains(bytes.as_slice()), "found by its bytes");
+            before = blob;
         }
     }
 }

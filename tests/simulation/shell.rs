@@ -64,6 +64,10 @@ impl Shell for Recorder {
     fn send(&self, to: Member, message: Message) {
         self.push(Effect::Send(to, message));
     }
+    // What goes along with the next message goes no later than at once.
+    fn send_along(&self, to: Member, message: Message) {
+        self.push(Effect::Send(to, message));
+    }
     fn has_room(&self, _to: Member) -> bool {
         !self.full.load(Ordering::Relaxed)
     }

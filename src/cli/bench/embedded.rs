@@ -3,6 +3,7 @@
 
 use super::load::Dice;
 use super::plan::Plan;
+use super::usage;
 use crate::cli::outcome::{Answer, Failure, Outcome};
 use crate::cli::output::{self, Output};
 use crate::config::Settings;
@@ -31,18 +32,26 @@ pub fn run(plan: &Plan, form: Output) -> Outcome {
     let node = start(plan)?;
     let cache = runtime.block_on(ready(&node, plan))?;
     let begin = Instant::now();
-    let calls = work(plan, &cache, &runtime)?;
+    let Done { calls, nanos } = work(plan, &cache, &runtime)?;
     let seconds = begin.elapsed().as_secs_f64();
     let rate = calls as f64 / seconds;
+    let nanos_per_call = nanos.map(|nanos| nanos as f64 / (calls as f64).max(1.0));
     match form {
         Output::Json => output::json(&json!({
             "version": env!("CARGO_PKG_VERSION"),
             "plan": plan,
-            "embedded": { "calls": calls, "seconds": seconds, "calls_per_second": rate },
+            "embedded": {
+                "calls": calls,
+                "seconds": seconds,
+                "calls_per_second": rate,
+                "processor_nanos_per_call": nanos_per_call,
+            },
         })),
         Output::Table => output::line(format_args!(
-            "a node in this process: {calls} calls in {seconds:.2} s by {} threads, {rate:.0} calls/s",
-            plan.callers
+            "a node in this process: {calls} calls in {seconds:.2} s by {} threads, {rate:.0} calls/s, \
+             {} ns of processor time for a call",
+            plan.callers,
+            nanos_per_call.map_or_else(|| "unknown".to_owned(), |nanos| format!("{nanos:.0}"))
         )),
     }
     Ok(Answer::Yes)
@@ -83,12 +92,19 @@ async fn ready(node: &ServingNode, plan: &Plan) -> Result<EmbeddedCache, Failure
     Ok(cache)
 }
 
-/// Threads that call until the time is over; how many calls they made.
+/// What threads have done.
+struct Done {
+    calls: u64,
+    /// The processor time that they took; none where it cannot be read.
+    nanos: Option<u64>,
+}
+
+/// Threads that call until the time is over.
 fn work(
     plan: &Plan,
     cache: &EmbeddedCache,
     runtime: &tokio::runtime::Runtime,
-) -> Result<u64, Failure> {
+) -> Result<Done, Failure> {
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
         let mut callers = Vec::new();
@@ -99,12 +115,17 @@ fn work(
         }
         runtime.block_on(async { tokio::time::sleep(plan.duration).await });
         stop.store(true, Ordering::Relaxed);
-        let mut calls = 0;
+        let mut all = Done {
+            calls: 0,
+            nanos: Some(0),
+        };
         for caller in callers {
             let ended = caller.join();
-            calls += ended.map_err(|_| Failure::failed("a caller broke off"))??;
+            let done = ended.map_err(|_| Failure::failed("a caller broke off"))??;
+            all.calls += done.calls;
+            all.nanos = all.nanos.zip(done.nanos).map(|(all, one)| all + one);
         }
-        Ok(calls)
+        Ok(all)
     })
 }
 
@@ -113,11 +134,12 @@ async fn call(
     cache: &EmbeddedCache,
     mut dice: Dice,
     stop: &AtomicBool,
-) -> Result<u64, Failure> {
+) -> Result<Done, Failure> {
     // Made before: what is measured is the cache.
     let some = plan.keys.min(100_000);
     let keys: Vec<bytes::Bytes> = (0..some).map(|number| plan.key(number)).collect();
     let value = plan.value();
+    let before = usage::of_this_thread();
     let mut calls = 0;
     while !stop.load(Ordering::Relaxed) {
         for _ in 0..BATCH {
@@ -133,5 +155,9 @@ async fn call(
             calls += 1;
         }
     }
-    Ok(calls)
+    let nanos = usage::of_this_thread().zip(before);
+    Ok(Done {
+        calls,
+        nanos: nanos.map(|(after, before)| after.saturating_sub(before)),
+    })
 }

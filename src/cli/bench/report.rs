@@ -216,11 +216,14 @@ pub fn print(report: &Report) {
             None => "closed loop".to_owned(),
         }
     ));
-    let mut table = output::table(&["", "cluster", "floor"]);
+    let mut columns = vec![("cluster", &report.cluster)];
+    columns.extend(report.floor.as_ref().map(|floor| ("floor", floor)));
+    let names = columns.iter().map(|(name, _)| *name);
+    let mut table = output::table(&[""].into_iter().chain(names).collect::<Vec<_>>());
     for (name, of) in FIGURES {
         let text = |measured: &Measured| of(measured).map_or_else(|| "–".to_owned(), shown);
-        let floor = report.floor.as_ref().map(text).unwrap_or_default();
-        table.add_row([(*name).to_owned(), text(&report.cluster), floor]);
+        let figures = columns.iter().map(|(_, measured)| text(measured));
+        table.add_row([(*name).to_owned()].into_iter().chain(figures));
     }
     output::line(table);
     for (reason, count) in &report.cluster.errors {

@@ -2,6 +2,11 @@
 
 use std::fs;
 
+/// Processor time of this thread so far, in nanoseconds; none where it cannot be read.
+pub fn of_this_thread() -> Option<u64> {
+    nanos_of(&fs::read_to_string("/proc/thread-self/schedstat").ok()?)
+}
+
 /// What a process has used.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
@@ -42,9 +47,14 @@ fn processor_nanos(process: u32) -> Option<u64> {
         let Ok(text) = fs::read_to_string(thread.path().join("schedstat")) else {
             continue;
         };
-        sum += text.split_whitespace().next()?.parse::<u64>().ok()?;
+        sum += nanos_of(&text)?;
     }
     Some(sum)
+}
+
+/// The first word of a thread's `schedstat`.
+fn nanos_of(schedstat: &str) -> Option<u64> {
+    schedstat.split_whitespace().next()?.parse().ok()
 }
 
 fn resident_bytes(process: u32) -> Option<u64> {
@@ -70,6 +80,7 @@ mod tests {
     fn this_process_has_used_something() {
         let before = Usage::of_this();
         assert!(before.resident_bytes.is_some_and(|bytes| bytes > 0));
+        assert!(of_this_thread() <= Usage::of_this().processor_nanos);
         assert!(Usage::of_this().processor_since(&before).is_some());
     }
 }

@@ -135,6 +135,10 @@ impl Shell for Inward {
         self.outer.send(to, message);
     }
 
+    fn send_along(&self, to: Member, message: Message) {
+        self.outer.send_along(to, message);
+    }
+
     fn has_room(&self, to: Member) -> bool {
         self.outer.has_room(to)
     }

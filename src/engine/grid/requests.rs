@@ -110,6 +110,9 @@ impl Grid {
         key: &[u8],
         mono: Monotonic,
     ) -> Option<Option<EntryView>> {
+        if self.options.me.role != Role::Server {
+            return None;
+        }
         let caches = self.caches.load();
         let slot = caches.get(&cache)?.slots.get(partition as usize)?.lock();
         slot.partition.glance(key, &self.cx(mono))

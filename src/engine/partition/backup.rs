@@ -112,7 +112,7 @@ impl Partition {
     }
 
     pub(super) fn watch_settling(&mut self, cx: &Cx<'_>) {
-        self.settle_at = (!self.log.is_settled()).then(|| cx.now.mono.after(cx.resend));
+        self.settle_at = (!self.log.is_settled()).then(|| cx.resend_at());
     }
 
     /// The tail does not settle: a commit may have been lost, so the last acknowledgement is

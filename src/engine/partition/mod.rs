@@ -37,6 +37,7 @@ use super::tally::{Pace, Tally};
 use crate::engine::planted::{self, Fault};
 use crate::error::{Applied, Error, ErrorKind, Result};
 use crate::types::message::{Body, Data, Message};
+use crate::types::ticket::note::is_note;
 use crate::types::{
     Blob, CacheId, CacheMode, CacheSettings, ClusterTime, EntryView, Live, Member, Micros,
     Monotonic, Now, Operation, ReadFrom, Reply, RequestId, TopologyVersion,
@@ -75,6 +76,16 @@ pub struct Cx<'a> {
     /// What all partitions of the node share.
     pub pace: &'a Pace,
     pub tally: &'a Tally,
+}
+
+impl Cx<'_> {
+    /// When what is sent now is sent again: in steps, so that the partitions that wait at a time
+    /// have a few timers together and not one each.
+    fn resend_at(&self) -> Monotonic {
+        let step = (self.resend / 4).max(1);
+        let at = self.now.mono.after(self.resend);
+        Monotonic(at.0.div_ceil(step).saturating_mul(step))
+    }
 }
 
 /// Who waits for an answer.
@@ -367,7 +378,7 @@ impl Partition {
     /// noted for it: the same answer as by `submit`, at less cost. None: it must be submitted.
     pub fn glance(&self, key: &[u8], cx: &Cx<'_>) -> Option<Option<EntryView>> {
         let fenced = !self.local() && (!self.has_lease(cx) || self.renounced);
-        if fenced || self.place.resting || self.settings.touch_on_read {
+        if fenced || self.place.resting || self.settings.touch_on_read || is_note(key) {
             return None;
         }
         let pending = self.settings.full_sync() && self.log.is_pending(key);

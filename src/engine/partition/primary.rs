@@ -144,10 +144,14 @@ impl Partition {
             return Submitted::Done(Err(Error::invalid(context)));
         }
         let now = cx.now.cluster;
-        let live = self.store.get(key).and_then(|entry| entry.live.as_ref());
+        let known = self.store.get(key);
+        let live = known.and_then(|entry| entry.live.as_ref());
         let expired =
             live.is_some_and(|live| live.expired(now)) && !planted::is(Fault::ServeExpired);
         let idle = !expired && live.is_some_and(|live| live.idle(now));
+        // Mostly nothing has ended, and what was found is what counts.
+        let lives_on = !expired && !idle;
+        let at_once = lives_on.then(|| self.evaluate_on(known, key, operation, cx));
         if idle && self.ask_idle(key, cx) {
             return self.park(ask, caller, cx);
         }
@@ -155,7 +159,10 @@ impl Partition {
         if ended && !operation.is_read() && self.expire(key, cx) && self.log.is_pending(key) {
             return self.park(ask, caller, cx);
         }
-        let mut outcome = self.evaluate_key(key, operation, expired || idle, cx);
+        let mut outcome = match at_once {
+            Some(outcome) => outcome,
+            None => self.evaluate_key(key, operation, true, cx),
+        };
         if self.spends(key, operation, &outcome) {
             if let Err(error) = self.room(ask.request_id.is_some(), cx) {
                 return Submitted::Done(Err(error));
@@ -176,11 +183,10 @@ impl Partition {
         if held && self.log.is_pending(key) {
             return self.park(ask, caller, cx);
         }
-        let touch = self
-            .store
-            .get(key)
-            .filter(|_| held)
-            .map(|entry| touched_at(entry, now));
+        let touch = match held {
+            true => self.store.get(key).map(|entry| touched_at(entry, now)),
+            false => None,
+        };
         if touched && !held {
             self.touch(key, cx);
         }
@@ -227,13 +233,23 @@ impl Partition {
         ended: bool,
         cx: &Cx<'_>,
     ) -> Result<Evaluated> {
+        let known = self.store.get(key);
+        let known = known.filter(|entry| !(ended && entry.live.is_some()));
+        self.evaluate_on(known, key, operation, cx)
+    }
+
+    /// The same on a state that was found already.
+    fn evaluate_on(
+        &self,
+        entry: Option<&Entry>,
+        key: &Blob,
+        operation: &KeyOperation,
+        cx: &Cx<'_>,
+    ) -> Result<Evaluated> {
         let given = Given {
             settings: &self.settings,
             key,
-            entry: self
-                .store
-                .get(key)
-                .filter(|entry| !(ended && entry.live.is_some())),
+            entry,
             now: cx.now.cluster,
             version: self.next_version(),
             created_after: self.created_after(operation),
@@ -367,10 +383,9 @@ impl Partition {
         if !self.settings.full_sync() {
             self.apply(update.clone(), cx);
         }
-        self.log.push(update.clone());
         let (stream, committed) = (self.log.stream, self.log.committed.counter);
         if let Some(lead) = self.lead.as_mut().filter(|_| !alone) {
-            lead.resend_at.get_or_insert(cx.now.mono.after(cx.resend));
+            lead.resend_at.get_or_insert(cx.resend_at());
         }
         for member in self.stream_members() {
             let updates = vec![update.clone()];
@@ -384,6 +399,7 @@ impl Partition {
                 cx,
             );
         }
+        self.log.push(update);
         if alone {
             self.commit_to(counter.min(limit), cx);
         }
@@ -391,13 +407,12 @@ impl Partition {
     }
 
     /// The members of the stream that have acknowledged its beginning.
-    fn stream_members(&self) -> Vec<Member> {
-        self.lead.as_ref().map_or_else(Vec::new, |lead| {
-            lead.acked
-                .keys()
+    fn stream_members(&self) -> impl Iterator<Item = Member> {
+        self.lead.iter().flat_map(|lead| {
+            let members = lead.acked.keys();
+            members
                 .filter(|member| lead.joined.contains(member))
                 .copied()
-                .collect()
         })
     }
 
@@ -467,7 +482,8 @@ impl Partition {
         if planted::is(Fault::SkipUpdates) && self.lead.is_none() && counter.is_multiple_of(7) {
             return;
         }
-        let mut events = self.needs_events(cx).then(Vec::new);
+        let watched = self.needs_events(cx);
+        let mut events = watched.then(Vec::new);
         let mut event = |kind, entry: Option<EntryView>, previous| {
             let note = entry
                 .as_ref()
@@ -487,7 +503,11 @@ impl Partition {
         match effect {
             UpdateEffect::Nothing => {}
             UpdateEffect::Set { key, entry } => {
-                if let Some((kind, entry, previous)) = self.apply_set(&key, entry) {
+                let before = self.apply_set(&key, entry);
+                if watched
+                    && let Some(before) = before
+                    && let Some((kind, entry, previous)) = self.change_of(&key, before.as_ref())
+                {
                     event(kind, Some(entry), previous);
                 }
             }
@@ -523,12 +543,8 @@ impl Partition {
         self.look_at_chores(cx);
     }
 
-    /// Takes a state in; what that was, for watchers.
-    fn apply_set(
-        &mut self,
-        key: &Blob,
-        entry: Entry,
-    ) -> Option<(EventKind, EntryView, Option<EntryView>)> {
+    /// Takes a state in; what was there before, where that changed anything.
+    fn apply_set(&mut self, key: &Blob, entry: Entry) -> Option<Option<Entry>> {
         self.expiry.note(&entry);
         if note::is_ended(key) {
             self.expiry.note_floor();
@@ -538,10 +554,16 @@ impl Partition {
         if planted::is(Fault::ForgetTombstones) && dead {
             self.store.take(key);
         }
-        if !changed {
-            return None;
-        }
-        let before = before.as_ref().and_then(|before| view(key, before, false));
+        changed.then_some(before)
+    }
+
+    /// What a change of a key was, for watchers.
+    fn change_of(
+        &self,
+        key: &Blob,
+        before: Option<&Entry>,
+    ) -> Option<(EventKind, EntryView, Option<EntryView>)> {
+        let before = before.and_then(|before| view(key, before, false));
         let after = self.store.get(key);
         let after = after.and_then(|after| view(key, after, false));
         match (before, after) {

@@ -172,8 +172,11 @@ impl Store {
             self.tombstones += usize::from(entry.live.is_none());
             self.sum = self.sum.wrapping_add(sums::of(key, &entry, false));
             self.bytes += cost(key, &entry);
+            let concerned = self.tickets.concerns(key, None, Some(&entry));
             self.entries.insert(key.clone(), entry);
-            self.changed(key, None);
+            if concerned {
+                self.changed(key, None);
+            }
             return (true, None);
         };
         let before = merge(state, entry, self.removes_are_final);
@@ -184,7 +187,9 @@ impl Store {
             self.tombstones = (self.tombstones + dead).saturating_sub(was);
             self.sum = self.sum.wrapping_sub(sums::of(key, before, false));
             self.sum = self.sum.wrapping_add(sums::of(key, state, false));
-            self.changed(key, Some(before));
+            if self.tickets.concerns(key, Some(before), Some(state)) {
+                self.changed(key, Some(before));
+            }
         }
         (before.is_some(), before)
     }

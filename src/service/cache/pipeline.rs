@@ -8,6 +8,7 @@ use super::super::decode::{SingleKey, known};
 use super::super::encode::{FromReply, modified};
 use super::super::guard::transport_error;
 use super::super::limits::{PIPELINE_IN_FLIGHT_MAX, Pass};
+use super::glance;
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::{Begun, Handle};
 use crate::rpc::proto as pb;
@@ -219,6 +220,13 @@ impl Line {
         let id = message.id;
         let now = Instant::now();
         let time = CallTime::within(&self.time, now);
+        // Where no key is busy, none has to be looked for among those that are.
+        if self.busy.is_empty()
+            && let Some(Asked::Get(read)) = &message.operation
+            && let Some(answer) = glance::at_hand(&self.handle, read, time, now)
+        {
+            return self.answer(id, Ok(Answer::Get(answer)));
+        }
         let decoded = decode(&self.handle.look_at_view(), message.operation)
             .and_then(|decoded| time.check(now).map(|()| decoded));
         let (kind, request) = match decoded {

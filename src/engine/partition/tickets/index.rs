@@ -97,6 +97,15 @@ fn is_of_tickets(entry: Option<&Entry>) -> bool {
 }
 
 impl Index {
+    /// Whether a change of an entry has to be told at all: nothing else is a ticket's, or a
+    /// note's, or has children.
+    pub fn concerns(&self, key: &[u8], before: Option<&Entry>, after: Option<&Entry>) -> bool {
+        note::is_note(key)
+            || is_of_tickets(before)
+            || is_of_tickets(after)
+            || self.links.contains_key(key)
+    }
+
     /// An entry changed. `of_parent` tells the state of another key.
     pub fn change(
         &mut self,
@@ -117,7 +126,7 @@ impl Index {
             }
             return;
         }
-        if !is_of_tickets(before) && !is_of_tickets(after) && !self.links.contains_key(key) {
+        if !self.concerns(key, before, after) {
             return;
         }
         self.change_ticket(key, before, after);
