@@ -107,6 +107,10 @@ const TAUGHT: &[(u64, &str)] = &[
         "an owner to be that has loaded counts as up to date in the view in which others still load",
     ),
     (96, "the same with a copy on every server"),
+    (
+        35,
+        "what ended by its time while a server stood still does not begin again by its return",
+    ),
 ];
 
 #[test]
