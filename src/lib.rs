@@ -281,6 +281,17 @@
 //! Rejected: ending it, since a service ticket is spent while the proxy-granting ticket that it is the
 //! origin of is needed.
 //!
+//! **Who sees to it that a session was not idle for too long, where a ticket of it is asked for?** Whoever
+//! decides about the ticket. With its end it knows until when its session lives for certain: the idle point
+//! that the session had when the ticket was added, which only moves out. Past that, and only then, the
+//! session is asked first, and what that descends from in its turn. So a service ticket, which is used
+//! within seconds, costs nothing more. Besides, a ticket whose time is over has its descendants removed at
+//! once, for lists and counts. Rejected: to move that point with every use of the session, a write to each
+//! of its tickets; and to let the removal alone do it, which waits where a primary does.
+//!
+//! **Why do calls on keys not write over tickets?** Since they know neither what descends from one nor who
+//! counts its uses. It is the entry that refuses, whatever its cache: a cache may hold both.
+//!
 //! **When does the end of a principal leave a range tombstone?** In partitions that hold tickets of it, until all
 //! servers have had it for a while, and in every partition while a server is out that may return with
 //! tickets. Otherwise it costs a look at each index. Its bound is 4,096 for each partition; more are

@@ -254,6 +254,10 @@ const LINES: &[Line] = &[
         "Some(21600000000)",
         |s| shown(s.tickets.kinds["TGT"].max_time_to_live),
     ),
+    ("tickets", "cache", "own", "own", |s| {
+        assert_eq!(s.tickets.kinds["ST"].cache, s.tickets.cache);
+        s.tickets.cache.clone()
+    }),
     ("tickets", "encryption-key", KEY, KEY, |s| {
         opened_by(&s.tickets.encryption_keys.first().cloned())
     }),

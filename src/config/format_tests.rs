@@ -169,6 +169,86 @@ fn the_file_of_an_operator_is_read_as_it_is() {
     assert!(!format!("{settings:?}").contains("hush"));
 }
 
+/// What operators of another registry say about encryption is taken as it is meant.
+#[test]
+fn crypto_of_another_registry_is_recognised() {
+    let keys = [
+        "crypto.encryption.key=0123456789abcdef",
+        "crypto.signing.key=fedcba9876543210fedcba9876543210",
+    ];
+    let lines = |more: &[&str]| properties(&[&keys[..], more].concat());
+    let on = load("a.properties", &lines(&["crypto.enabled=true"])).expect("all of it is right");
+    let read = |key: Option<&crate::config::stores::Password>| {
+        let secret = key.expect("a key").read().expect("it is there");
+        secrecy::ExposeSecret::expose_secret(&secret).to_owned()
+    };
+    assert_eq!(read(on.tickets.encryption_keys.first()), "0123456789abcdef");
+    assert_eq!(
+        read(on.tickets.digest_key.as_ref()),
+        "fedcba9876543210fedcba9876543210"
+    );
+    assert!(on.warnings.is_empty(), "{:?}", on.warnings);
+    assert!(!format!("{on:?}").contains("0123456789abcdef"));
+
+    let more = [
+        "crypto.enabled=TRUE",
+        "crypto.alg=AES",
+        "tickets.digest-key=another-key-of-its-own",
+    ];
+    let own = load("a.properties", &lines(&more)).expect("it is right");
+    assert_eq!(
+        read(own.tickets.digest_key.as_ref()),
+        "another-key-of-its-own"
+    );
+    let told = warnings(&own);
+    has(
+        &told,
+        "a.properties:2: crypto.signing.key: ",
+        "without effect",
+    );
+    has(&told, "a.properties:4: crypto.alg: ", "AES-256");
+
+    for off in [&[][..], &["crypto.enabled=false"]] {
+        let off = load("a.properties", &lines(off)).expect("it is right");
+        assert!(off.tickets.encryption_keys.is_empty() && off.tickets.digest_key.is_none());
+        has(
+            &warnings(&off),
+            "a.properties:1: crypto.encryption.key: ",
+            "without effect",
+        );
+    }
+    let wrong = load("a.properties", &lines(&["crypto.enabled=on"])).expect_err("neither");
+    assert!(
+        wrong
+            .iter()
+            .any(|problem| problem.to_string().contains("neither true nor false"))
+    );
+}
+
+/// The cache of tickets is that of the kinds by any name.
+#[test]
+fn kinds_follow_the_name_of_the_tickets_cache() {
+    let load = |lines: &[&str]| load("a.properties", &properties(lines)).expect("it is right");
+    let kept = load(&["ack-timeout=2000"]);
+    assert_eq!(kept.tickets.kinds["TGT"].cache, "tickets");
+    let moved = load(&[
+        "tickets-cache.name=sso",
+        "tickets.kinds.RT.cache=long",
+        "tickets.kinds.OWN.max-uses=3",
+    ]);
+    let of = |kind: &str| moved.tickets.kinds[kind].cache.clone();
+    assert_eq!([of("TGT"), of("RT"), of("OWN")], ["sso", "long", "sso"]);
+    let names: Vec<&str> = moved
+        .caches
+        .iter()
+        .map(|cache| cache.name.as_str())
+        .collect();
+    assert_eq!(names, ["sso", "long"]);
+    assert!(moved.caches.iter().all(|cache| cache.removes_are_final));
+    let said = load(&["tickets-cache.name=sso", "tickets.cache=other"]);
+    assert_eq!(said.tickets.cache, "other");
+}
+
 #[test]
 fn a_properties_file_has_a_tickets_cache_unless_it_names_its_own() {
     let named = |lines: &[&str]| -> Vec<String> {
@@ -220,10 +300,7 @@ fn bad_properties_are_refused_with_their_line() {
             "a text where a whole number belongs",
         ),
         ("client-mode=yes", "true or false"),
-        (
-            "crypto.enabled=true",
-            "the keys of tickets have other names",
-        ),
+        ("crypto.enabled=true", "keys are missing"),
         (
             "tickets-cache.cache-mode=SHARED",
             "tickets-cache.cache-mode: `SHARED` is not known here",

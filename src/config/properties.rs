@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The cache that `tickets-cache.*` is about, unless it says otherwise.
-const TICKETS: &str = "tickets";
+const TICKETS: &str = super::tickets::CACHE;
 
 /// Where a setting belongs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,7 +56,7 @@ impl Gathered {
         for property in properties.ours {
             self.sort(property, &mut found, &mut crypto);
         }
-        crypto.report(self);
+        crypto.settle(&mut found, self);
         self.put_all(found, whole_file);
     }
 
@@ -72,7 +72,7 @@ impl Gathered {
         };
         let first = catalogue::kebab(steps[0].name);
         if first == "crypto" {
-            return crypto.note(&name, &value, origin);
+            return crypto.note(name, value, origin);
         }
         let Some((place, known, rest)) = self.find(&name, &first, &steps, &origin) else {
             return;
@@ -226,50 +226,129 @@ impl Gathered {
                 Place::TicketsCache => self.put("caches", tickets_index, name, given),
             }
         }
-        if let Some(cache) = tickets_index.and_then(|index| self.caches.get_mut(index)) {
-            cache.table.entry("name").or_insert_with(|| Given {
-                value: Value::Text(TICKETS.to_owned()),
-                origin: whole_file,
-            });
+        let Some(cache) = tickets_index.and_then(|index| self.caches.get_mut(index)) else {
+            return;
+        };
+        let Some(name) = cache.table.get("name").cloned() else {
+            let value = Value::Text(TICKETS.to_owned());
+            let origin = whole_file;
+            cache.table.insert("name", Given { value, origin });
+            return;
+        };
+        // It is the cache of tickets by any name.
+        if self
+            .sections
+            .get("tickets")
+            .is_none_or(|own| !own.contains_key("cache"))
+        {
+            self.put("tickets", None, "cache", name);
         }
     }
 }
 
-/// What was said about the encryption of tickets under the names of another registry, whose keys
-/// have another form: it may be named where it is not turned on.
+/// What was said about the encryption of tickets in the words of another registry. Where it is turned
+/// on, its keys are taken as those of `[tickets]`, whose cipher is always the same: what is said of
+/// algorithms and sizes of keys has no effect.
 #[derive(Default)]
 struct Crypto {
-    /// A name, and where it stands.
-    first: Option<(String, Origin)>,
-    enabled: Option<(String, Origin)>,
+    enabled: Option<(String, Given)>,
+    encryption: Option<(String, Given)>,
+    signing: Option<(String, Given)>,
+    /// The first of all other names.
+    other: Option<(String, Origin)>,
 }
 
 impl Crypto {
-    /// Never keeps a value, which may be a secret.
-    fn note(&mut self, name: &str, value: &str, origin: Origin) {
-        if catalogue::kebab(name) == "crypto.enabled" {
-            // Whatever is not a clear no: an operator must not believe that tickets are encrypted.
-            if !value.trim().eq_ignore_ascii_case("false") {
-                self.enabled = Some((name.to_owned(), origin));
-            }
-        } else if self.first.is_none() && !value.trim().is_empty() {
-            self.first = Some((name.to_owned(), origin));
+    fn note(&mut self, name: String, value: String, origin: Origin) {
+        if value.trim().is_empty() {
+            return;
         }
+        let place = match catalogue::kebab(&name).as_str() {
+            "crypto.enabled" => &mut self.enabled,
+            "crypto.encryption.key" => &mut self.encryption,
+            "crypto.signing.key" => &mut self.signing,
+            _ => {
+                self.other.get_or_insert((name, origin));
+                return;
+            }
+        };
+        let value = Value::Property(value.trim().to_owned());
+        *place = Some((name, Given { value, origin }));
     }
 
-    fn report(self, gathered: &mut Gathered) {
-        if let Some((name, origin)) = self.enabled {
-            let what = "the keys of tickets have other names and another form here";
-            let cure =
-                "write tickets.encryption-key and tickets.digest-key, and crypto.enabled=false";
-            gathered.problem(origin, &name, what, cure);
-        } else if let Some((name, origin)) = self.first {
+    /// Adds what it comes to; never tells a key.
+    fn settle(self, found: &mut Found, gathered: &mut Gathered) {
+        let warn = |gathered: &mut Gathered, setting: String, origin, what: &str, cure: &str| {
             gathered.report.warnings.push(Problem {
                 origin,
-                setting: name,
-                what: "without effect, since crypto.enabled is not true".to_owned(),
-                cure: "take the crypto settings out; tickets.encryption-key and tickets.digest-key encrypt".to_owned(),
+                setting,
+                what: what.to_owned(),
+                cure: cure.to_owned(),
             });
+        };
+        let word = self.enabled.as_ref().map(|(_, given)| match &given.value {
+            Value::Property(word) => word.to_ascii_lowercase(),
+            _ => String::new(),
+        });
+        let on = match (word.as_deref(), self.enabled) {
+            (Some("true"), Some((name, given))) => Some((name, given.origin)),
+            (Some("false") | None, _) => None,
+            // An operator must not believe that tickets are encrypted, nor that they are not.
+            (_, Some((name, given))) => {
+                let cure = "write crypto.enabled=true or crypto.enabled=false";
+                return gathered.problem(given.origin, &name, "neither true nor false", cure);
+            }
+            (Some(_), None) => None,
+        };
+        let keys = [
+            ("encryption-key", self.encryption),
+            ("digest-key", self.signing),
+        ];
+        let Some((name, origin)) = on else {
+            let [(_, encryption), (_, signing)] = keys;
+            let key = encryption
+                .or(signing)
+                .map(|(name, given)| (name, given.origin));
+            if let Some((name, origin)) = key.or(self.other) {
+                let cure = "take the crypto settings out, or write crypto.enabled=true";
+                warn(
+                    gathered,
+                    name,
+                    origin,
+                    "without effect, since crypto.enabled is not true",
+                    cure,
+                );
+            }
+            return;
+        };
+        let own = |found: &Found, name| {
+            let file = match name {
+                "encryption-key" => "encryption-key-file",
+                _ => "digest-key-file",
+            };
+            let section = Place::Section("tickets");
+            found.contains_key(&(section, name)) || found.contains_key(&(section, file))
+        };
+        for (setting, key) in keys {
+            match (key, own(found, setting)) {
+                (Some((_, given)), false) => {
+                    found.insert((Place::Section("tickets"), setting), Lines::One(given));
+                }
+                (Some((name, given)), true) => {
+                    let cure = format!("take it out: tickets.{setting} is given");
+                    warn(gathered, name, given.origin, "without effect", &cure);
+                }
+                (None, true) => {}
+                (None, false) => {
+                    let cure = "write crypto.encryption.key and crypto.signing.key, the same on all \
+                                nodes, each of 16 to 255 random characters, or crypto.enabled=false";
+                    return gathered.problem(origin, &name, "keys are missing", cure);
+                }
+            }
+        }
+        if let Some((name, origin)) = self.other {
+            let what = "without effect: tickets are encrypted by AES-256 in GCM";
+            warn(gathered, name, origin, what, "take it out");
         }
     }
 }

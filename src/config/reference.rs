@@ -483,14 +483,22 @@ pub const SETTINGS: &[Known] = &[
         Pairs,
         "TGT, PGT, ST, PT, TST, OC, AT, RT",
         "64 kinds at most; max-time-to-live and max-time-to-idle (1ms to 36500d), max-uses (1 to 4294967295), each of them or none; cache (the name of one)",
-        "What holds for tickets of a kind that do not say otherwise, as `kinds.TGT.max-time-to-live = \"6h\"`, and the cache that holds them (`tickets`). Another name makes another kind.",
+        "What holds for tickets of a kind that do not say otherwise, as `kinds.TGT.max-time-to-live = \"6h\"`, and the cache that holds them. Another name makes another kind.",
+    ),
+    known(
+        "tickets",
+        "cache",
+        Text,
+        "tickets",
+        "1 to 255 bytes; the same on all nodes",
+        "The cache of every kind that names none. In a `.properties` file, `tickets-cache.name` unless it says otherwise.",
     ),
     known(
         "tickets",
         "encryption-key",
         List,
         "not set",
-        "8 keys at most, each of 32 to 255 bytes",
+        "8 keys at most, each of 16 to 255 bytes",
         "Encrypts what tickets say, at rest and between nodes: the first key encrypts, all decrypt. Nodes that share none are not linked.",
     ),
     known(
@@ -506,7 +514,7 @@ pub const SETTINGS: &[Known] = &[
         "digest-key",
         Text,
         "not set",
-        "32 to 255 bytes; the same on all nodes",
+        "16 to 255 bytes; the same on all nodes",
         "The key of the digests that stand for ids, principals, services and attributes of encrypted tickets. It cannot be changed while tickets live.",
     ),
     known(

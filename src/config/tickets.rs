@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
-/// The cache of every kind that names none.
+/// The cache of every kind that names none, unless the settings name another one.
 pub const CACHE: &str = "tickets";
 /// The most kinds.
 pub const KINDS_MAX: usize = 64;
@@ -17,7 +17,7 @@ const KIND_BYTES_MAX: usize = 32;
 /// The most keys that decrypt.
 const KEYS_MAX: usize = 8;
 /// The shortest and the longest key, in bytes.
-pub const KEY_BYTES: std::ops::RangeInclusive<usize> = 32..=255;
+pub const KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=255;
 /// What a kind may say of itself.
 const OF_A_KIND: [&str; 4] = ["max-time-to-live", "max-time-to-idle", "max-uses", "cache"];
 
@@ -36,6 +36,8 @@ pub struct TicketKind {
 pub struct TicketSettings {
     /// By name.
     pub kinds: BTreeMap<String, TicketKind>,
+    /// The cache of every kind that names none.
+    pub cache: String,
     /// The first encrypts, all decrypt. None: tickets are stored as they come.
     pub encryption_keys: Vec<Password>,
     /// The key of the digests that stand for ids and index terms.
@@ -71,6 +73,7 @@ impl Default for TicketSettings {
                 .map(|(name, kind)| (name.to_owned(), kind))
                 .into_iter()
                 .collect(),
+            cache: CACHE.to_owned(),
             encryption_keys: Vec::new(),
             digest_key: None,
         }
@@ -89,6 +92,11 @@ impl TicketSettings {
     /// Reads the section.
     pub(super) fn read(given: &Table, reader: &mut Reader<'_>) -> Self {
         let mut settings = Self::default();
+        if let Some(cache) = reader.text("cache", 1..=super::caches::NAME_BYTES_MAX) {
+            let kinds = settings.kinds.values_mut();
+            kinds.for_each(|kind| kind.cache.clone_from(&cache));
+            settings.cache = cache;
+        }
         if let Some(kinds) = given.get("kinds") {
             settings.read_kinds(kinds, reader);
         }
@@ -127,11 +135,12 @@ impl TicketSettings {
                 reader.problem_at("kinds", Some(value.origin), "unknown name", cure);
                 continue;
             };
+            let cache = self.cache.clone();
             let kind = self.kinds.entry(name.to_owned()).or_insert(TicketKind {
                 max_time_to_live: None,
                 max_time_to_idle: None,
                 max_uses: None,
-                cache: CACHE.to_owned(),
+                cache,
             });
             let table = Table::from([(*setting, value)]);
             let label = format!("tickets.kinds.{name}");

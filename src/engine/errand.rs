@@ -1,6 +1,6 @@
 //! What takes several operations on several partitions, for one caller: a child that is added, a use
-//! that touches a session, a ticket that is deleted with all that descend from it, the end of a
-//! principal. One machine for each of them, on the node that was asked; `grid/errands.rs` carries
+//! that touches a session, a ticket whose session must be asked first, a ticket that is deleted with
+//! all that descend from it, the end of a principal. One machine for each of them, on the node that was asked; `grid/errands.rs` carries
 //! their steps out.
 //!
 //! Each step is an operation on one partition like any other: it is forwarded, repeated, parked and
@@ -10,12 +10,13 @@
 //! finds that work and begins an errand of its own (`Errand::chore`). An errand that meets an error
 //! ends with it; what it has begun is finished so as well.
 
+use super::partition::tickets::evaluate::{UNSURE, not_found};
 use crate::error::{Applied, Error, ErrorKind, Result};
 use crate::types::cache::partition_of;
 use crate::types::ticket::note::{self, ADOPTION};
 use crate::types::ticket::{Link, TicketErrand, TicketOperation, TicketRecord, TicketsOperation};
 use crate::types::{
-    Blob, CacheId, ClusterTime, Expiry, KeyOperation, Operation, Reply, Request, RequestId,
+    Blob, CacheId, ClusterTime, KeyOperation, Operation, Reply, Request, RequestId,
 };
 use std::collections::{BTreeMap, VecDeque};
 use xxhash_rust::xxh3::xxh3_128;
@@ -44,12 +45,18 @@ pub struct Errand {
 
 enum Work {
     Add(Adding),
-    Use {
-        key: Blob,
-        kind: Blob,
-        caches: VecDeque<CacheId>,
-    },
+    One(One),
     Delete(Deleting),
+}
+
+/// An operation on one ticket. Where that is not sure of what the ticket descends from, the way up
+/// is gone until a ticket is: each *look* finds the next one above, each *climb* asks it.
+struct One {
+    key: Blob,
+    operation: TicketOperation,
+    /// Where it may be yet, the place asked last not included.
+    caches: VecDeque<CacheId>,
+    cache: CacheId,
 }
 
 struct Adding {
@@ -91,7 +98,9 @@ enum Step {
     Register(CacheId, Blob),
     Anchor(CacheId, Blob, Box<TicketOperation>),
     Store(Box<TicketOperation>),
-    Use(CacheId),
+    Ask(CacheId),
+    Look(CacheId, Blob),
+    Climb(CacheId, Blob),
     Touch(Link),
     Visit(u64),
     End(CacheId, u32),
@@ -125,10 +134,20 @@ impl Errand {
                     until,
                 })
             }
-            TicketErrand::Use { key, kind, caches } => {
+            TicketErrand::One {
+                key,
+                operation,
+                caches,
+            } => {
                 let mut caches = VecDeque::from(caches);
-                ready.extend(caches.pop_front().map(Step::Use));
-                Work::Use { key, kind, caches }
+                let cache = caches.pop_front().unwrap_or_default();
+                ready.push(Step::Ask(cache));
+                Work::One(One {
+                    key,
+                    operation,
+                    caches,
+                    cache,
+                })
             }
             TicketErrand::Delete { key, caches } => {
                 let mut deleting = Deleting::default();
@@ -213,15 +232,11 @@ impl Errand {
         let step = self.under_way.remove(&number)?;
         let answer = match step {
             Step::Register(cache, _) => self.registered(cache, result),
-            Step::Anchor(_, _, add) => match result {
-                Ok(_) => {
-                    self.ready.push(Step::Store(add));
-                    None
-                }
-                Err(error) => Some(Err(error)),
-            },
+            Step::Anchor(_, _, add) => self.anchored(*add, result),
             Step::Store(_) => Some(result),
-            Step::Use(cache) => self.used(cache, result),
+            Step::Ask(_) => self.asked(result),
+            Step::Look(..) => self.looked(result),
+            Step::Climb(cache, key) => self.climbed(cache, key, result),
             Step::Touch(_) => None,
             Step::Visit(node) => {
                 match result {
@@ -291,10 +306,7 @@ impl Errand {
         };
         let mut add = adding.add.clone();
         let TicketOperation::Add {
-            record,
-            expires_by,
-            not_after,
-            ..
+            record, not_after, ..
         } = &mut add
         else {
             return Some(Err(confused()));
@@ -307,28 +319,51 @@ impl Errand {
         record.root = Some(parent.root.unwrap_or_else(|| own.clone()));
         record.parent = Some(own);
         record.anchor.clone_from(&anchor);
-        *expires_by = [*expires_by, parent.expires_at].into_iter().flatten().min();
         *not_after = Some(parent.at.after(ADOPTION));
-        let add = Box::new(add);
-        self.ready.push(match anchor.filter(|_| parent.limited) {
-            Some(anchor) => Step::Anchor(anchor.cache, anchor.key, add),
-            None => Step::Store(add),
-        });
+        let step = match anchor.filter(|_| parent.limited) {
+            Some(anchor) => Step::Anchor(anchor.cache, anchor.key, Box::new(add)),
+            // What a ticket granted goes on when that is spent: its time is no bound of it.
+            None if parent.limited => Step::Store(Box::new(add)),
+            None => Step::Store(Box::new(within(add, parent.expires_at, parent.sure_until))),
+        };
+        self.ready.push(step);
         None
     }
 
-    fn used(&mut self, _: CacheId, result: Result<Reply>) -> Option<Result<Reply>> {
-        let Work::Use { caches, .. } = &mut self.work else {
+    fn anchored(&mut self, add: TicketOperation, result: Result<Reply>) -> Option<Result<Reply>> {
+        match result {
+            Ok(Reply::Registered { parent }) => {
+                let add = within(add, parent.expires_at, parent.sure_until);
+                self.ready.push(Step::Store(Box::new(add)));
+                None
+            }
+            Ok(_) => Some(Err(confused())),
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    fn asked(&mut self, result: Result<Reply>) -> Option<Result<Reply>> {
+        let Work::One(one) = &mut self.work else {
             return None;
         };
+        let missed = match &result {
+            Ok(Reply::Got { entry }) => entry.is_none(),
+            Err(error) => error.kind == ErrorKind::NotFound,
+            _ => false,
+        };
+        if missed && let Some(next) = one.caches.pop_front() {
+            one.cache = next;
+            self.ready.push(Step::Ask(next));
+            return None;
+        }
         match &result {
-            Err(error) if error.kind == ErrorKind::NotFound => {
-                if let Some(next) = caches.pop_front() {
-                    self.ready.push(Step::Use(next));
-                    return None;
-                }
+            Err(error) if error.reason == UNSURE => {
+                self.ready.push(Step::Look(one.cache, one.key.clone()));
+                return None;
             }
-            Ok(Reply::Got { entry: Some(entry) }) => {
+            Ok(Reply::Got { entry: Some(entry) })
+                if matches!(one.operation, TicketOperation::Use { .. }) =>
+            {
                 let record = TicketRecord::decode(&entry.value);
                 if let Some(root) = record.and_then(|record| record.root) {
                     self.ready.push(Step::Touch(root));
@@ -337,6 +372,49 @@ impl Errand {
             _ => {}
         }
         Some(result)
+    }
+
+    /// What the ticket says that it descends from is asked next.
+    fn looked(&mut self, result: Result<Reply>) -> Option<Result<Reply>> {
+        let entry = match result {
+            Ok(Reply::Got { entry: Some(entry) }) => entry,
+            Ok(Reply::Got { entry: None }) => return Some(Err(not_found())),
+            Ok(_) => return Some(Err(confused())),
+            Err(error) => return Some(Err(error)),
+        };
+        let record = TicketRecord::decode(&entry.value);
+        match record.as_ref().and_then(TicketRecord::above) {
+            Some(above) => {
+                let step = Step::Climb(above.cache, above.key.clone());
+                self.ready.push(step);
+            }
+            None => self.vouch(),
+        }
+        None
+    }
+
+    fn climbed(
+        &mut self,
+        cache: CacheId,
+        key: Blob,
+        result: Result<Reply>,
+    ) -> Option<Result<Reply>> {
+        match result {
+            Ok(Reply::Got { entry: Some(_) }) => self.vouch(),
+            Ok(Reply::Got { entry: None }) => return Some(Err(not_found())),
+            Ok(_) => return Some(Err(confused())),
+            Err(error) if error.reason == UNSURE => self.ready.push(Step::Look(cache, key)),
+            Err(error) => return Some(Err(error)),
+        }
+        None
+    }
+
+    /// All that the ticket descends from lives.
+    fn vouch(&mut self) {
+        if let Work::One(one) = &mut self.work {
+            one.operation = one.operation.clone().vouched();
+            self.ready.push(Step::Ask(one.cache));
+        }
     }
 
     fn visited(&mut self, number: u64, reply: Reply) {
@@ -436,11 +514,12 @@ impl Errand {
                 let operation = KeyOperation::Ticket(TicketOperation::clone(add));
                 (2, on_key(adding.cache, &adding.key, operation))
             }
-            (Step::Use(cache), Work::Use { key, kind, .. }) => {
-                let kind = kind.clone();
-                let operation = KeyOperation::Ticket(TicketOperation::Use { kind });
-                (3, on_key(*cache, key, operation))
+            (Step::Ask(cache), Work::One(one)) => {
+                let operation = KeyOperation::Ticket(one.operation.clone());
+                (3, on_key(*cache, &one.key, operation))
             }
+            (Step::Look(cache, key), _) => (7, on_key(*cache, key, read(true))),
+            (Step::Climb(cache, key), _) => (8, on_key(*cache, key, read(false))),
             (Step::Visit(number), Work::Delete(deleting)) => deleting.visit(*number, self),
             (Step::End(cache, partition), Work::Delete(deleting)) => {
                 let principal = deleting.principal.clone();
@@ -453,8 +532,7 @@ impl Errand {
                 (round, (*cache, *partition, operation))
             }
             (Step::Touch(root), _) => {
-                let expiry = Expiry::Keep;
-                let operation = KeyOperation::Touch { expiry };
+                let operation = KeyOperation::Ticket(TicketOperation::Touch);
                 (5, on_key(root.cache, &root.key, operation))
             }
             _ => (0, (CacheId::default(), 0, Operation::Size)),
@@ -568,9 +646,38 @@ impl Deleting {
     }
 }
 
+/// Reads a ticket of any kind.
+fn read(vouched: bool) -> KeyOperation {
+    KeyOperation::Ticket(TicketOperation::Get {
+        kind: Blob::default(),
+        vouched,
+    })
+}
+
+/// The same ticket, which ends with what it descends from.
+fn within(
+    mut add: TicketOperation,
+    end: Option<ClusterTime>,
+    sure: Option<ClusterTime>,
+) -> TicketOperation {
+    if let TicketOperation::Add {
+        expires_by,
+        sure_until,
+        ..
+    } = &mut add
+    {
+        *expires_by = [*expires_by, end].into_iter().flatten().min();
+        *sure_until = sure;
+    }
+    add
+}
+
 fn confused() -> Error {
     Error::new(
         ErrorKind::Internal,
         "the answer belongs to another question",
     )
 }
+
+#[cfg(test)]
+mod tests;

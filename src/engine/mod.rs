@@ -16,4 +16,5 @@ pub mod tally;
 
 pub use grid::Grid;
 pub use options::GridOptions;
+pub use partition::tickets::evaluate::UNSURE;
 pub use shell::{Notice, ProbeOutcome, Shell};

@@ -59,6 +59,10 @@ pub enum Fault {
     StaleIndex,
     /// The end of a principal ends nothing.
     ForgetEnded,
+    /// Nobody asks whether what a ticket descends from lives.
+    TrustAbove,
+    /// Watchers are not told that a ticket ended.
+    SilentEnds,
 }
 
 /// All of them.
@@ -91,6 +95,8 @@ const ALL: &[Fault] = &[
     Fault::OrphanChildren,
     Fault::StaleIndex,
     Fault::ForgetEnded,
+    Fault::TrustAbove,
+    Fault::SilentEnds,
 ];
 
 #[cfg(debug_assertions)]

@@ -194,11 +194,6 @@ impl Handle {
             .await
     }
 
-    /// Whether a cache of the view is in place here, so that it can be used.
-    pub fn is_installed(&self, cache: CacheId) -> bool {
-        self.core.grid.is_installed(cache)
-    }
-
     /// Drops a cache with all that it holds; returns when every node knows.
     ///
     /// # Errors

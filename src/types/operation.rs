@@ -153,7 +153,8 @@ impl Operation {
             // A repair changes no answer that is right, and may be asked for again.
             Self::Scan { .. } | Self::Size | Self::Verify { .. } => true,
             Self::Tickets(operation) => operation.is_read(),
-            Self::Clear | Self::Errand(_) => false,
+            Self::Errand(errand) => errand.is_read(),
+            Self::Clear => false,
         }
     }
 }

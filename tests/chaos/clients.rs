@@ -13,7 +13,7 @@ use crate::workload::Workload;
 use embergrid::client::{Client, Options};
 use embergrid::error::Applied;
 use embergrid::types::{
-    Blob, CacheSettings, Condition, Expiry, KeyOperation, Operation, Reply, Request,
+    Blob, CacheSettings, ClusterTime, Condition, Expiry, KeyOperation, Operation, Reply, Request,
     TopologyVersion, cache::partition_of,
 };
 use parking_lot::Mutex;
@@ -206,7 +206,10 @@ impl Clients {
         })?;
         let (wanted, settings) = &self.caches[place];
         let mut request = loop {
-            let request = state.workload.on(place, *wanted, settings, &mut state.rng);
+            // Only tickets ask what time it is, and none are asked for here.
+            let now = ClusterTime::default();
+            let rng = &mut state.rng;
+            let request = state.workload.on(place, *wanted, settings, now, rng);
             // Calls on a single partition are not for clients.
             if matches!(request.operation, Operation::Key { .. }) {
                 break request;

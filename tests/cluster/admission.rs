@@ -11,6 +11,7 @@ use embergrid::rpc::connection::{Connection, Remote};
 use embergrid::rpc::connector::channel;
 use embergrid::rpc::proto::ControlFrame;
 use embergrid::rpc::proto::peer_service_client::PeerServiceClient;
+use embergrid::rpc::read_ahead::ReadAhead;
 use embergrid::rpc::tls::{ALPN_CONTROL, client_tls, node_server_name};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -142,6 +143,7 @@ async fn as_peer(address: SocketAddr, config: ClientConfig) -> Option<Code> {
         .await
         .expect("a node listens");
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
+    let tcp = ReadAhead::new(tcp);
     let stream = connector.connect(node_server_name(), tcp).await.ok()?;
     let remote = Remote {
         address,

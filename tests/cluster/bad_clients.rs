@@ -6,6 +6,7 @@ use embergrid::rpc::connection::{Connection, Remote};
 use embergrid::rpc::connector::channel;
 use embergrid::rpc::proto::peer_service_client::PeerServiceClient;
 use embergrid::rpc::proto::{ControlFrame, DataFrame};
+use embergrid::rpc::read_ahead::ReadAhead;
 use embergrid::rpc::tls::{client_tls, node_server_name};
 use rustls::ClientConfig;
 use std::io::{Read, Write};
@@ -24,7 +25,7 @@ fn client_config(settings: &TlsSettings) -> ClientConfig {
 
 /// A connection with this configuration, if the handshake succeeds on this side.
 async fn connect(address: SocketAddr, config: ClientConfig) -> std::io::Result<Connection> {
-    let tcp = tokio::net::TcpStream::connect(address).await?;
+    let tcp = ReadAhead::new(tokio::net::TcpStream::connect(address).await?);
     let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
     let stream = connector.connect(node_server_name(), tcp).await?;
     let remote = Remote {

@@ -13,6 +13,7 @@ use embergrid::client::{Client, Options};
 use embergrid::config::{AddressList, Settings, TlsSettings};
 use embergrid::node::CertificateStats;
 use embergrid::rpc::certificates::Validity;
+use embergrid::rpc::read_ahead::ReadAhead;
 use embergrid::rpc::tls::{client_tls, node_server_name};
 use embergrid::types::Member;
 use std::collections::BTreeSet;
@@ -290,7 +291,7 @@ fn a_certificate_that_ends_is_told_by_health() {
         let config = unchecked(&authorities, Some(&user), false);
         let connector = tokio_rustls::TlsConnector::from(Arc::new(config));
         let stream = connector
-            .connect(node_server_name(), tcp)
+            .connect(node_server_name(), ReadAhead::new(tcp))
             .await
             .expect("still good");
         let remote = embergrid::rpc::connection::Remote {

@@ -19,7 +19,7 @@ const CACHES: [(&str, CacheMode); 2] = [
 ];
 
 /// Waits until a node may stop; how often it was asked.
-async fn wait_until_safe(client: &Client, node: &str) -> u32 {
+pub async fn wait_until_safe(client: &Client, node: &str) -> u32 {
     let deadline = Instant::now() + PATIENCE;
     let mut asked = 0;
     loop {

@@ -245,6 +245,7 @@ fn record(random: &mut Random) -> Box<TicketRecord> {
         hard_end: random.maybe(|random| random.number().cast_signed()),
         created: random.number().cast_signed(),
         horizon: random.maybe(|random| random.number().cast_signed()),
+        sure_until: random.maybe(|random| random.number().cast_signed()),
         uses: random.small(),
         incarnation: random.number(),
         ending: random.coin(),
@@ -252,25 +253,30 @@ fn record(random: &mut Random) -> Box<TicketRecord> {
 }
 
 fn ticket_operation(random: &mut Random) -> TicketOperation {
-    match random.below(4) {
+    match random.below(5) {
         0 => TicketOperation::Add {
             record: record(random),
             created_at: random.maybe(time),
             hard_expire_at: random.maybe(time),
             expires_by: random.maybe(time),
+            sure_until: random.maybe(time),
             not_after: random.maybe(time),
         },
         1 => TicketOperation::Get {
             kind: value(random),
+            vouched: random.coin(),
         },
         2 => TicketOperation::Update {
             record: record(random),
             hard_expire_at: random.maybe(time),
             keep_expiration: random.coin(),
             expected_version: random.maybe(Random::number),
+            vouched: random.coin(),
         },
+        3 => TicketOperation::Touch,
         _ => TicketOperation::Use {
             kind: value(random),
+            vouched: random.coin(),
         },
     }
 }
@@ -349,6 +355,7 @@ pub fn reply(random: &mut Random) -> Reply {
                 anchor: random.maybe(link),
                 limited: applied,
                 expires_at: random.maybe(time),
+                sure_until: random.maybe(time),
                 at: time(random),
             },
         },

@@ -140,13 +140,15 @@ impl World {
             return;
         }
         let mut workload = std::mem::take(&mut self.clients.workload);
-        let rng = &mut self.clients.rng;
-        let cache = cache_of(&self.plan, rng);
-        let request = workload.on(cache, self.plan.uses[cache], &self.plan.caches[cache], rng);
-        self.clients.workload = workload;
         if self.clients.rng.percent(10) || !self.nodes[self.clients.clients[client].node].runs() {
             self.move_client(client);
         }
+        let now = self.nodes[self.clients.clients[client].node].cluster_time(self.now);
+        let rng = &mut self.clients.rng;
+        let cache = cache_of(&self.plan, rng);
+        let (wanted, settings) = (self.plan.uses[cache], &self.plan.caches[cache]);
+        let request = workload.on(cache, wanted, settings, now, rng);
+        self.clients.workload = workload;
         self.ask(client, cache, request);
     }
 
@@ -350,7 +352,7 @@ impl World {
             }
         }
         if self.plan.ticket_percent > 0 {
-            self.count_tickets();
+            self.look_tickets_up();
         }
         self.write_everywhere();
         self.verify_everything(self.plan.seed % 2 == 1);
@@ -385,17 +387,16 @@ impl World {
         }
     }
 
-    /// Every node says how many sessions there are in each partition.
-    fn count_tickets(&mut self) {
+    /// Every node looks tickets up in each partition.
+    fn look_tickets_up(&mut self) {
         let place = self.plan.uses.iter().position(|one| *one == Use::Tickets);
         let Some(cache) = place else { return };
         let settings = self.plan.caches[cache].clone();
         for node in 0..self.nodes.len() {
             for partition in 0..settings.partitions {
-                let request = crate::tickets::count(&settings, partition);
-                self.clients.clients.push(Client { node, call: None });
-                let client = self.clients.clients.len() - 1;
-                self.ask(client, cache, request);
+                for request in crate::tickets::look_ups(&settings, partition) {
+                    self.ask_at(node, cache, request);
+                }
             }
         }
     }

@@ -40,7 +40,7 @@ impl Call {
             Operation::Key { key, .. } => Some(key),
             Operation::Errand(errand) => match &**errand {
                 TicketErrand::AddChild { key, .. }
-                | TicketErrand::Use { key, .. }
+                | TicketErrand::One { key, .. }
                 | TicketErrand::Delete { key, .. } => Some(key),
                 _ => None,
             },

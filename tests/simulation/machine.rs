@@ -6,7 +6,9 @@ use crate::shell::Recorder;
 use embergrid::engine::{Grid, GridOptions, ProbeOutcome};
 use embergrid::types::message::{Message, ViewChange};
 use embergrid::types::protocol::PROTOCOL_VERSION;
-use embergrid::types::{CacheId, Incarnation, Member, NodeId, NodeInfo, Request, View};
+use embergrid::types::{
+    CacheId, ClusterTime, Incarnation, Member, NodeId, NodeInfo, Request, View,
+};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -77,6 +79,15 @@ impl Machine {
             timed: false,
             leaving: false,
         }
+    }
+
+    /// The cluster time of its process at a moment.
+    pub fn cluster_time(&self, now: Time) -> ClusterTime {
+        let mono = self.clock.mono(now);
+        let process = self.process.as_ref();
+        process.map_or_else(ClusterTime::default, |process| {
+            process.grid.now(mono).cluster
+        })
     }
 
     /// Starts an empty process under the same id with the next incarnation.

@@ -140,6 +140,14 @@ fn slow_tickets(seed: u64) -> Plan {
     plan
 }
 
+/// Nodes stand still, and with them the ends of the tickets that they lead, while others go on.
+fn paused_tickets(seed: u64) -> Plan {
+    let mut plan = pauses(seed);
+    plan.ticket_percent = 100;
+    plan.clients = 8;
+    plan
+}
+
 /// Primaries die with much on its way to the other owners.
 fn busy_crashes(seed: u64) -> Plan {
     let faults = turns(&[FaultKind::Delay, FaultKind::Crash], SECOND);
@@ -226,8 +234,11 @@ faults! {
     two_halves_that_are_primary: HalfIsEnough, halves, 0, ["1 ", "7 ", "11 "];
     a_second_last_use: SpendTwice, slow_tickets, 0, ["tickets"];
     a_child_without_a_link: OrphanChildren, slow_tickets, 0, ["tickets"];
-    an_index_out_of_date: StaleIndex, slow_tickets, 0, ["tickets"];
+    an_index_out_of_date: StaleIndex, slow_tickets, 0, ["tickets looked up"];
     a_principal_that_goes_on: ForgetEnded, slow_tickets, 0, ["tickets"];
+    a_ticket_past_its_time: ServeExpired, paused_tickets, 0, ["4 tickets"];
+    a_ticket_whose_session_was_idle: TrustAbove, paused_tickets, 0, ["5 tickets"];
+    an_end_that_nobody_is_told: SilentEnds, slow_tickets, 0, ["17 tickets"];
 }
 
 /// What a fault made different is found by the comparison in the background and mended, so that

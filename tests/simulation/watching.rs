@@ -6,7 +6,7 @@ use crate::world::World;
 use embergrid::types::{CacheId, Member};
 
 impl World {
-    /// Watches every partition of the caches with conflicts, at every second node, once it knows
+    /// Watches every partition of the caches with conflicts and of tickets, at every second node, once it knows
     /// them.
     pub fn watch_from(&mut self, node: usize, member: Member) {
         let begun = self.record.watched.contains_key(&(node, member));
@@ -15,7 +15,7 @@ impl World {
         }
         self.seen(node, member, Seen::Began);
         for place in 0..self.plan.caches.len() {
-            if self.plan.uses[place] != Use::Registers {
+            if !matches!(self.plan.uses[place], Use::Registers | Use::Tickets) {
                 continue;
             }
             let settings = &self.plan.caches[place];

@@ -8,7 +8,8 @@ use crate::rng::Rng;
 use crate::tickets::Tickets;
 use embergrid::types::cache::partition_of;
 use embergrid::types::{
-    Blob, CacheSettings, Change, Condition, Expiry, KeyOperation, Operation, Reply, Request,
+    Blob, CacheSettings, Change, ClusterTime, Condition, Expiry, KeyOperation, Operation, Reply,
+    Request,
 };
 use std::collections::BTreeMap;
 
@@ -53,10 +54,11 @@ impl Workload {
         cache: usize,
         wanted: Use,
         settings: &CacheSettings,
+        now: ClusterTime,
         rng: &mut Rng,
     ) -> Request {
         if wanted == Use::Tickets {
-            return self.tickets.next(settings, rng);
+            return self.tickets.next(settings, now, rng);
         }
         let (key, operation) = match wanted {
             Use::Ttl | Use::Idle => self.once(cache, rng),

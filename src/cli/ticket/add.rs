@@ -3,7 +3,7 @@
 use super::super::connection::Connection;
 use super::super::outcome::{Answer, Outcome};
 use super::super::output::{self, Output};
-use super::{ExpirationFlags, attribute, attributes};
+use super::{ExpirationFlags, OfFlags, attribute, attributes};
 use crate::client::TicketError;
 use crate::client::messages::Ticket;
 use crate::error::Error;
@@ -28,22 +28,8 @@ pub struct Arguments {
     /// What it carries
     #[arg(default_value = "", hide_default_value = true)]
     payload: String,
-    /// Whose it is
-    #[arg(
-        long,
-        value_name = "USER",
-        default_value = "",
-        hide_default_value = true
-    )]
-    principal: String,
-    /// The application that it is for
-    #[arg(
-        long,
-        value_name = "TEXT",
-        default_value = "",
-        hide_default_value = true
-    )]
-    service: String,
+    #[command(flatten)]
+    of: OfFlags,
     /// The ticket that it descends from
     #[arg(long, value_name = "ID", default_value = "", hide_default_value = true)]
     parent: String,
@@ -60,8 +46,8 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
     let ticket = Ticket {
         id: arguments.id.into(),
         kind: arguments.kind,
-        principal: arguments.principal.into(),
-        service: arguments.service.into(),
+        principal: arguments.of.principal.into(),
+        service: arguments.of.service.into(),
         parent_id: arguments.parent.into(),
         attributes: attributes(arguments.attributes),
         expiration: arguments.expiration.message()?,

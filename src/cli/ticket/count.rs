@@ -4,6 +4,7 @@ use super::super::connection::Connection;
 use super::super::outcome::{Answer, Outcome};
 use super::super::output::{self, Output};
 use super::super::progress::waiting;
+use super::FilterFlags;
 use crate::client::messages::CountTicketsRequest;
 use clap::Args;
 use serde_json::json;
@@ -13,34 +14,17 @@ use serde_json::json;
 #[command(after_help = "Examples:\n  embergrid ticket count --kind TGT\n  \
                         embergrid ticket count --principal alice --output json")]
 pub struct Arguments {
-    /// Only of this kind
-    #[arg(long, default_value = "", hide_default_value = true)]
-    kind: String,
-    /// Only of this user
-    #[arg(
-        long,
-        value_name = "USER",
-        default_value = "",
-        hide_default_value = true
-    )]
-    principal: String,
-    /// Only for this application
-    #[arg(
-        long,
-        value_name = "TEXT",
-        default_value = "",
-        hide_default_value = true
-    )]
-    service: String,
+    #[command(flatten)]
+    filter: FilterFlags,
     #[command(flatten)]
     connection: Connection,
 }
 
 pub(super) async fn run(arguments: Arguments) -> Outcome {
     let request = CountTicketsRequest {
-        kind: arguments.kind,
-        principal: arguments.principal.into(),
-        service: arguments.service.into(),
+        kind: arguments.filter.kind,
+        principal: arguments.filter.of.principal.into(),
+        service: arguments.filter.of.service.into(),
     };
     let client = arguments.connection.client().await?;
     let tickets = client.tickets();

@@ -4,7 +4,7 @@ use super::super::connection::Connection;
 use super::super::get::point;
 use super::super::outcome::{Answer, Outcome};
 use super::super::output::{self, Output};
-use super::{as_json, attribute, attributes, uses};
+use super::{FilterFlags, as_json, attribute, attributes, uses};
 use crate::client::messages::{ListTicketsRequest, Ticket};
 use bytes::Bytes;
 use clap::Args;
@@ -25,25 +25,8 @@ const TEXT_SHOWN: usize = 80;
                         goes on."
 )]
 pub struct Arguments {
-    /// Only of this kind
-    #[arg(long, default_value = "", hide_default_value = true)]
-    kind: String,
-    /// Only of this user
-    #[arg(
-        long,
-        value_name = "USER",
-        default_value = "",
-        hide_default_value = true
-    )]
-    principal: String,
-    /// Only for this application
-    #[arg(
-        long,
-        value_name = "TEXT",
-        default_value = "",
-        hide_default_value = true
-    )]
-    service: String,
+    #[command(flatten)]
+    filter: FilterFlags,
     /// Only where it has this attribute, or any other that is named so; repeatable
     #[arg(long = "attribute", value_name = "NAME=VALUE", value_parser = attribute)]
     attributes: Vec<(String, Bytes)>,
@@ -59,9 +42,9 @@ pub struct Arguments {
 
 pub(super) async fn run(arguments: Arguments) -> Outcome {
     let request = ListTicketsRequest {
-        kind: arguments.kind,
-        principal: arguments.principal.into(),
-        service: arguments.service.into(),
+        kind: arguments.filter.kind,
+        principal: arguments.filter.of.principal.into(),
+        service: arguments.filter.of.service.into(),
         attributes: attributes(arguments.attributes),
         limit: arguments.limit.unwrap_or_default(),
         cursor: arguments.cursor.unwrap_or_default(),

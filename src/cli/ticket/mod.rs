@@ -196,6 +196,37 @@ fn lasting(length: Option<prost_types::Duration>) -> Option<String> {
     Some(duration::show(length))
 }
 
+/// Whose a ticket is and what it is for, by its flags.
+#[derive(Debug, Args)]
+struct OfFlags {
+    /// Of this user
+    #[arg(
+        long,
+        value_name = "USER",
+        default_value = "",
+        hide_default_value = true
+    )]
+    principal: String,
+    /// For this application
+    #[arg(
+        long,
+        value_name = "TEXT",
+        default_value = "",
+        hide_default_value = true
+    )]
+    service: String,
+}
+
+/// Which tickets, by their flags.
+#[derive(Debug, Args)]
+struct FilterFlags {
+    /// Only of this kind
+    #[arg(long, default_value = "", hide_default_value = true)]
+    kind: String,
+    #[command(flatten)]
+    of: OfFlags,
+}
+
 /// How long a ticket lives, by its flags.
 #[derive(Clone, Copy, Debug, Default, Args)]
 struct ExpirationFlags {

@@ -7,7 +7,7 @@ use super::super::output::{self, Output};
 use super::super::watch::{Ends, until};
 use super::as_json;
 use crate::client::messages::ticket_event::Type;
-use crate::client::messages::{ListTicketsRequest, Ticket, TicketEvent, WatchTicketsRequest};
+use crate::client::messages::{ListTicketsRequest, TicketEvent, WatchTicketsRequest};
 use crate::client::{TicketWatch, Tickets};
 use crate::error::{Error, ErrorKind};
 use bytes::Bytes;
@@ -103,22 +103,16 @@ impl Teller<'_> {
             self.resumed = self.watch.resumed();
             output::aside("the connection was lost; the watch went on without a gap");
         }
-        let ticket = event.ticket.clone().unwrap_or_default();
-        self.line(
-            name(event.r#type()),
-            tone(event.r#type()),
-            event.incarnation,
-            &ticket,
-        )
+        self.line(name(event.r#type()), tone(event.r#type()), event)
     }
 
-    fn line(&mut self, what: &str, tone: Tone, incarnation: u64, ticket: &Ticket) -> bool {
+    fn line(&mut self, what: &str, tone: Tone, event: &TicketEvent) -> bool {
         if let Some(left) = &mut self.left {
             *left = left.saturating_sub(1);
         }
         match self.output {
-            Output::Json => output::json_line(&document(what, incarnation, ticket)),
-            Output::Table => output::try_line(as_line(what, tone, ticket)),
+            Output::Json => output::json_line(&document(what, event)),
+            Output::Table => output::try_line(as_line(what, tone, event)),
         }
     }
 
@@ -132,7 +126,11 @@ impl Teller<'_> {
             let Some(ticket) = list.next().await? else {
                 break;
             };
-            if !self.line("current", Tone::Passing, 0, &ticket) {
+            let current = TicketEvent {
+                ticket: Some(ticket),
+                ..TicketEvent::default()
+            };
+            if !self.line("current", Tone::Passing, &current) {
                 return Ok(false);
             }
         }
@@ -164,16 +162,25 @@ impl Drop for Teller<'_> {
     }
 }
 
-fn document(what: &str, incarnation: u64, ticket: &Ticket) -> Value {
-    json!({
+fn document(what: &str, event: &TicketEvent) -> Value {
+    let ticket = event.ticket.clone().unwrap_or_default();
+    let mut document = json!({
         "type": what,
         // As text: many JSON readers lose digits of a 64-bit number.
-        "incarnation": format!("{incarnation:016x}"),
-        "ticket": as_json(ticket),
-    })
+        "incarnation": format!("{:016x}", event.incarnation),
+        "ticket": as_json(&ticket),
+    });
+    // What lived before the watch has no place among what happened.
+    if event.counter > 0 {
+        document["cache"] = json!(event.cache);
+        document["partition"] = json!(event.partition);
+        document["counter"] = json!(event.counter);
+    }
+    document
 }
 
-fn as_line(what: &str, tone: Tone, ticket: &Ticket) -> String {
+fn as_line(what: &str, tone: Tone, event: &TicketEvent) -> String {
+    let ticket = event.ticket.clone().unwrap_or_default();
     let text = |bytes: &Bytes| output::shortened(&output::text(bytes), TEXT_SHOWN);
     let more = |label: &str, bytes: &Bytes| {
         if bytes.is_empty() {
@@ -213,6 +220,7 @@ fn name(kind: Type) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::messages::Ticket;
 
     #[test]
     fn an_event_is_a_line() {
@@ -223,11 +231,25 @@ mod tests {
             service: "mail".into(),
             ..Ticket::default()
         };
+        let mut event = TicketEvent {
+            ticket: Some(ticket),
+            incarnation: 255,
+            cache: "tickets".into(),
+            partition: 3,
+            counter: 17,
+            ..TicketEvent::default()
+        };
         // Tests print to no terminal that wants colours.
-        let line = as_line(name(Type::Deleted), tone(Type::Deleted), &ticket);
+        let line = as_line(name(Type::Deleted), tone(Type::Deleted), &event);
         assert_eq!(line, "deleted  ST  ST-1  of alice  for mail");
-        let document = document("added", 255, &ticket);
-        assert_eq!(document["ticket"]["id"], "ST-1");
-        assert_eq!(document["incarnation"], "00000000000000ff");
+        let said = document("added", &event);
+        assert_eq!(said["ticket"]["id"], "ST-1");
+        assert_eq!(said["incarnation"], "00000000000000ff");
+        assert_eq!(
+            (&said["partition"], &said["counter"]),
+            (&json!(3), &json!(17))
+        );
+        event.counter = 0;
+        assert!(document("current", &event).get("partition").is_none());
     }
 }

@@ -201,7 +201,7 @@ impl Grid {
             .collect::<BTreeMap<_, _>>();
         let named = match &errand {
             TicketErrand::AddChild { parent_caches, .. } => parent_caches,
-            TicketErrand::Use { caches, .. }
+            TicketErrand::One { caches, .. }
             | TicketErrand::Delete { caches, .. }
             | TicketErrand::DeleteAll { caches }
             | TicketErrand::DeleteForPrincipal { caches, .. } => caches,

@@ -118,14 +118,6 @@ impl Grid {
         slot.partition.glance(key, &self.cx(mono))
     }
 
-    /// Whether the partitions of a cache that the view has are in place here: a view is told of a
-    /// moment earlier.
-    pub fn is_installed(&self, cache: CacheId) -> bool {
-        let caches = self.caches.load();
-        let last = caches.get(&cache).and_then(|cache| cache.slots.last());
-        last.is_some_and(|slot| slot.lock().partition.topology().number > 0)
-    }
-
     fn target<'a>(&self, caches: &'a Caches, id: CacheId, partition: u32) -> Result<&'a Cache> {
         let Some(cache) = caches.get(&id) else {
             if self.view.load().version.number == 0 {
@@ -326,7 +318,8 @@ impl Grid {
             return;
         }
         let caches = self.caches.load();
-        let target = self.target(&caches, request.cache, request.partition);
+        let cache = request.cache;
+        let target = self.target(&caches, cache, request.partition);
         let result = target.map(|cache| {
             let ask = Ask {
                 operation: request.operation,
@@ -344,7 +337,15 @@ impl Grid {
                 let error = Error::new(ErrorKind::WrongOwner, "this node is not the primary");
                 answer(asker, Err(error), &*self.shell);
             }
-            Err(error) => answer(asker, Err(error), &*self.shell),
+            Err(error) => {
+                // Who asks may know a cache of a view that is not in place here yet: it asks again.
+                let early = error.kind == ErrorKind::NotFound
+                    && !caches.contains_key(&cache)
+                    && topology >= self.view.load().version;
+                let later = || Error::new(ErrorKind::WrongOwner, "the view is not in place yet");
+                let error = if early { later() } else { error };
+                answer(asker, Err(error), &*self.shell);
+            }
         }
         self.flush_reports(mono);
     }

@@ -2,6 +2,7 @@
 //! time, without effects.
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::types::ticket::record::is_ticket;
 use crate::types::time::ClusterTime;
 use crate::types::{
     Blob, CacheSettings, Change, Condition, Entry, EntryVersion, EntryView, Expiry, KeyOperation,
@@ -10,6 +11,9 @@ use crate::types::{
 
 /// The reason of a put on a key whose removal is final.
 pub const REMOVED: &str = "REMOVED";
+
+/// The reason of a write over a ticket that is not made by a call on tickets.
+pub const HOLDS_TICKET: &str = "HOLDS_TICKET";
 
 /// What an operation works on.
 pub struct Given<'a> {
@@ -58,8 +62,17 @@ pub fn view(key: &Blob, entry: &Entry, omit_value: bool) -> Option<EntryView> {
 /// # Errors
 ///
 /// `InvalidArgument` where the value cannot be changed as asked or would grow beyond the limit,
-/// `AlreadyExists` where removes are final and the key was removed.
+/// `AlreadyExists` where removes are final and the key was removed, `FailedPrecondition` where a
+/// plain write meets a ticket.
 pub fn evaluate(given: &Given<'_>, operation: &KeyOperation) -> Result<Evaluated> {
+    let plain = !matches!(
+        operation,
+        KeyOperation::Get { touch: None, .. } | KeyOperation::Ticket(_)
+    );
+    if plain && live(given).is_some_and(|(_, live)| is_ticket(&live.value)) {
+        let context = "the key holds a ticket, which calls on tickets alone change";
+        return Err(Error::new(ErrorKind::FailedPrecondition, context).because(HOLDS_TICKET));
+    }
     match operation {
         KeyOperation::Get {
             touch: None,
@@ -128,7 +141,8 @@ fn holds(given: &Given<'_>, condition: &Condition) -> bool {
 
 fn get(given: &Given<'_>, omit_value: bool) -> Evaluated {
     let entry = live(given).and_then(|(entry, _)| view(given.key, entry, omit_value));
-    let touched = entry.is_some() && given.settings.touch_on_read;
+    let ticket = live(given).is_some_and(|(_, live)| is_ticket(&live.value));
+    let touched = entry.is_some() && given.settings.touch_on_read && !ticket;
     Evaluated {
         reply: Reply::Got { entry },
         entry: None,
@@ -163,6 +177,10 @@ fn stored(given: &Given<'_>, value: &Blob, flags: u32, expiry: Expiry) -> Result
             "value of {length} bytes is over the entry-max-size of cache {}, {limit} bytes",
             given.settings.name
         )));
+    }
+    if is_ticket(value) {
+        let context = "the value begins as a stored ticket does; calls on tickets store those";
+        return Err(Error::invalid(context).because(HOLDS_TICKET));
     }
     let existing = live(given).map(|(entry, _)| entry);
     let removed = given.entry.is_some_and(|entry| entry.removed_by_key);

@@ -10,7 +10,7 @@ use super::transfer::Incoming;
 use super::{Cx, Partition, Report};
 use crate::engine::planted::{self, Fault};
 use crate::types::message::{Body, Chunk, Tail, TransferKind, UpdateEffect};
-use crate::types::{Blob, Entry, EntryVersion, Member};
+use crate::types::{Blob, Entry, EntryVersion, Live, Member};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most entries that are ended at a time because they were removed in another history.
@@ -237,7 +237,11 @@ impl Partition {
             }
         }
         for (key, entry) in chunk.entries {
-            if self.was_removed(&key, &entry, agreed) {
+            let over = |live: &Live| live.expired(cx.now.cluster);
+            if self.was_known(&key, &entry, agreed) && entry.live.as_ref().is_some_and(over) {
+                // Its time was over here, which leaves nothing behind: it does not begin again to end
+                // again.
+            } else if self.was_removed(&key, &entry, agreed) {
                 cx.tally
                     .stale_dropped
                     .add(usize::from(entry.live.is_some()));
@@ -254,11 +258,15 @@ impl Partition {
         }
     }
 
-    /// Whether a state of another history was removed in this one: the key is unknown here, and
-    /// both copies had it when they last agreed, which is so long ago that the tombstone may be
-    /// gone.
+    /// Whether a state of another history was in this one: the key is unknown here, and both copies
+    /// had it when they last agreed.
+    fn was_known(&self, key: &Blob, entry: &Entry, agreed: EntryVersion) -> bool {
+        self.store.get(key).is_none() && entry.incarnation <= agreed
+    }
+
+    /// Whether it was removed in this one: they agreed so long ago that the tombstone may be gone.
     fn was_removed(&self, key: &Blob, entry: &Entry, agreed: EntryVersion) -> bool {
-        self.store.get(key).is_none() && entry.incarnation <= agreed && self.store.floor > agreed
+        self.was_known(key, entry, agreed) && self.store.floor > agreed
     }
 
     /// Ends what lives here and was removed in another history, some of it at a time. False: there

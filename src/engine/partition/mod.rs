@@ -28,7 +28,7 @@ mod repair;
 mod roles;
 pub mod store;
 pub mod sums;
-mod tickets;
+pub(super) mod tickets;
 mod transfer;
 mod verify;
 

@@ -488,7 +488,8 @@ impl Partition {
             let note = entry
                 .as_ref()
                 .is_some_and(|entry| note::is_note(&entry.key));
-            if note {
+            let ends = matches!(kind, EventKind::Removed | EventKind::Expired);
+            if note || (ends && planted::is(Fault::SilentEnds)) {
                 return;
             }
             if let (Some(events), Some(entry)) = (&mut events, entry) {
@@ -517,6 +518,9 @@ impl Partition {
                 tombstone,
             } => {
                 let gone = self.apply_expire(&key, incarnation, tombstone);
+                if gone.is_some() {
+                    self.end_descendants(&key, cx);
+                }
                 let gone = gone.and_then(|gone| view(&key, &gone, false));
                 event(EventKind::Expired, gone, None);
             }

@@ -44,6 +44,9 @@ pub struct Store {
 /// the free ones that go with it, and the heads of what is shared.
 const ENTRY_BYTES: u64 = size_of::<(Blob, Entry)>() as u64 * 3 / 2 + 32;
 
+/// A table of so many places is kept, however few are in use.
+const CAPACITY_KEPT: usize = 64;
+
 /// What a state of a key takes in memory.
 fn cost(key: &Blob, entry: &Entry) -> u64 {
     let value = entry.live.as_ref().map_or(0, |live| live.value.len());
@@ -264,7 +267,16 @@ impl Store {
         self.tombstones = self.tombstones.saturating_sub(dead);
         self.sum = self.sum.wrapping_sub(sums::of(&key, &entry, false));
         self.changed(&key, Some(&entry));
+        self.give_back();
         Some(entry)
+    }
+
+    /// What many entries took in the table need not stay when few are left.
+    fn give_back(&mut self) {
+        let (capacity, left) = (self.entries.capacity(), self.entries.len());
+        if capacity > CAPACITY_KEPT && capacity / 4 > left {
+            self.entries.shrink_to(2 * left);
+        }
     }
 
     /// Removes all that was created at or before a point; returns what lived, in key order.
@@ -311,6 +323,7 @@ impl Store {
             stays
         });
         let dropped = before - self.entries.len();
+        self.give_back();
         self.tombstones = self.tombstones.saturating_sub(dropped);
         self.sum = self.sum.wrapping_sub(gone);
         self.bytes = self.bytes.saturating_sub(bytes);

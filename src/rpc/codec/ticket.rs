@@ -17,31 +17,38 @@ pub fn encode(operation: &TicketOperation) -> Sent {
             created_at,
             hard_expire_at,
             expires_by,
+            sure_until,
             not_after,
         } => Sent::AddTicket(wire::AddTicket {
             record: blob::encode(&record.encode()),
             created_at: at(created_at),
             hard_expire_at: at(hard_expire_at),
             expires_by: at(expires_by),
+            sure_until: at(sure_until),
             not_after: at(not_after),
         }),
-        TicketOperation::Get { kind } => Sent::GetTicket(wire::GetTicket {
+        TicketOperation::Get { kind, vouched } => Sent::GetTicket(wire::GetTicket {
             kind: blob::encode(kind),
+            vouched: *vouched,
         }),
         TicketOperation::Update {
             record,
             hard_expire_at,
             keep_expiration,
             expected_version,
+            vouched,
         } => Sent::UpdateTicket(wire::UpdateTicket {
             record: blob::encode(&record.encode()),
             hard_expire_at: at(hard_expire_at),
             keep_expiration: *keep_expiration,
             expected_version: *expected_version,
+            vouched: *vouched,
         }),
-        TicketOperation::Use { kind } => Sent::UseTicket(wire::UseTicket {
+        TicketOperation::Use { kind, vouched } => Sent::UseTicket(wire::UseTicket {
             kind: blob::encode(kind),
+            vouched: *vouched,
         }),
+        TicketOperation::Touch => Sent::TouchTicket(wire::TouchTicket {}),
     }
 }
 
@@ -58,20 +65,25 @@ pub fn decode(sent: Sent) -> Result<Option<TicketOperation>> {
             created_at: at(add.created_at),
             hard_expire_at: at(add.hard_expire_at),
             expires_by: at(add.expires_by),
+            sure_until: at(add.sure_until),
             not_after: at(add.not_after),
         },
         Sent::GetTicket(get) => TicketOperation::Get {
             kind: blob::prefix(&get.kind, "kind")?,
+            vouched: get.vouched,
         },
         Sent::UpdateTicket(update) => TicketOperation::Update {
             record: record(&update.record)?,
             hard_expire_at: at(update.hard_expire_at),
             keep_expiration: update.keep_expiration,
             expected_version: update.expected_version,
+            vouched: update.vouched,
         },
         Sent::UseTicket(used) => TicketOperation::Use {
             kind: blob::prefix(&used.kind, "kind")?,
+            vouched: used.vouched,
         },
+        Sent::TouchTicket(_) => TicketOperation::Touch,
         _ => return Ok(None),
     }))
 }
@@ -214,6 +226,7 @@ pub fn encode_parent(parent: &ParentView) -> answer::Registered {
         limited: parent.limited,
         expires_at: parent.expires_at.map(|at| at.0),
         at: parent.at.0,
+        sure_until: parent.sure_until.map(|at| at.0),
     }
 }
 
@@ -237,5 +250,6 @@ pub fn parent(sent: proto::reply::Registered) -> Result<ParentView> {
         limited: sent.limited,
         expires_at: sent.expires_at.map(ClusterTime),
         at: ClusterTime(sent.at),
+        sure_until: sent.sure_until.map(ClusterTime),
     })
 }

@@ -48,6 +48,7 @@ pub async fn start(
         };
         sources.push(Source {
             cache: id,
+            name: cache.name.clone(),
             created_at,
             watch: front.handle.watch(id, from)?,
             positions,
@@ -85,6 +86,7 @@ fn split(token: &[u8], caches: usize) -> Result<Option<Vec<Vec<u8>>>> {
 /// One cache.
 struct Source {
     cache: CacheId,
+    name: String,
     created_at: ClusterTime,
     watch: Watch,
     /// By partition; absent before the first word of it.
@@ -129,6 +131,11 @@ impl Teller {
         item: WatchItem,
         out: &Out<pb::TicketEvent>,
     ) -> Result<()> {
+        let source = self.sources.get_mut(from);
+        let name = source
+            .as_ref()
+            .map(|one| one.name.clone())
+            .unwrap_or_default();
         for event in item.events {
             let Some(ticket) = self.tickets.show(&event.entry)? else {
                 continue;
@@ -146,12 +153,14 @@ impl Teller {
                 r#type: kind.into(),
                 incarnation: ticket.incarnation,
                 ticket: Some(encode::ticket(ticket)),
+                cache: name.clone(),
+                partition: item.partition,
+                counter: event.counter,
                 resume_token: bytes::Bytes::new(),
             })
             .await?;
             self.since_checkpoint += 1;
         }
-        let source = self.sources.get_mut(from);
         let position = source.and_then(|one| one.positions.get_mut(item.partition as usize));
         if let Some(position) = position {
             *position = Some(item.upto);
@@ -187,9 +196,8 @@ impl Teller {
         self.since_checkpoint = 0;
         out.send(pb::TicketEvent {
             r#type: Type::Checkpoint.into(),
-            ticket: None,
-            incarnation: 0,
             resume_token: token.into(),
+            ..pb::TicketEvent::default()
         })
         .await
     }

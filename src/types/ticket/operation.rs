@@ -14,13 +14,19 @@ pub enum TicketOperation {
         /// When it was created; absent: now.
         created_at: Option<ClusterTime>,
         hard_expire_at: Option<ClusterTime>,
-        /// The end of its parent.
+        /// The end of what it descends from.
         expires_by: Option<ClusterTime>,
+        /// Until when that lives for certain, if nobody deletes it; absent: always.
+        sure_until: Option<ClusterTime>,
         /// Not carried out later: its parent may have been deleted meanwhile.
         not_after: Option<ClusterTime>,
     },
     /// Reads. An empty kind: any.
-    Get { kind: Blob },
+    Get {
+        kind: Blob,
+        /// What it descends from lives: whoever asks has looked. So below.
+        vouched: bool,
+    },
     /// Replaces what lives.
     Update {
         record: Box<TicketRecord>,
@@ -28,9 +34,38 @@ pub enum TicketOperation {
         /// Leaves the expiration as it is.
         keep_expiration: bool,
         expected_version: Option<u64>,
+        vouched: bool,
     },
     /// Counts a use. An empty kind: any.
-    Use { kind: Blob },
+    Use { kind: Blob, vouched: bool },
+    /// Idle time begins anew: what descends from it was used.
+    Touch,
+}
+
+impl TicketErrand {
+    /// Whether it changes nothing.
+    pub fn is_read(&self) -> bool {
+        matches!(
+            self,
+            Self::One {
+                operation: TicketOperation::Get { .. },
+                ..
+            }
+        )
+    }
+}
+
+impl TicketOperation {
+    /// The same, by somebody who has seen that what the ticket descends from lives.
+    pub fn vouched(mut self) -> Self {
+        match &mut self {
+            Self::Add { .. } | Self::Touch => {}
+            Self::Get { vouched, .. }
+            | Self::Update { vouched, .. }
+            | Self::Use { vouched, .. } => *vouched = true,
+        }
+        self
+    }
 }
 
 /// Which tickets; what is empty matches all, and all that is given must match.
@@ -111,10 +146,12 @@ pub enum TicketErrand {
         parent_caches: Vec<CacheId>,
         until: Option<ClusterTime>,
     },
-    /// Uses the ticket in whichever of the caches has it, and touches the session at its root.
-    Use {
+    /// Reads, updates or uses the ticket in whichever of the caches has it. Where what it descends
+    /// from may have been idle for too long, that is asked first. A use touches the session at its
+    /// root.
+    One {
         key: Blob,
-        kind: Blob,
+        operation: TicketOperation,
         caches: Vec<CacheId>,
     },
     /// Deletes the ticket, in whichever of the caches has it, and all that descend from it.
@@ -140,6 +177,8 @@ pub struct ParentView {
     pub limited: bool,
     /// When it ends at the latest.
     pub expires_at: Option<ClusterTime>,
+    /// Until when it lives for certain, if nobody deletes it; absent: up to its end.
+    pub sure_until: Option<ClusterTime>,
     /// When the child was registered.
     pub at: ClusterTime,
 }

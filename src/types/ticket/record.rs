@@ -44,6 +44,9 @@ pub struct TicketRecord {
     pub created: i64,
     /// No update moves the end beyond this.
     pub horizon: Option<i64>,
+    /// Until then what it descends from lives for certain, if nobody deletes it. Past that it may
+    /// have been idle for too long, and whoever wants the ticket asks there. Absent: always.
+    pub sure_until: Option<i64>,
     pub uses: u32,
     /// Which life of the id.
     pub incarnation: u64,
@@ -75,6 +78,17 @@ impl TicketRecord {
             .into_iter()
             .flatten()
             .min()
+    }
+
+    /// Whether what it descends from may have been idle for too long at a point.
+    pub fn is_unsure(&self, entry_created_at: ClusterTime, now: ClusterTime) -> bool {
+        let sure = self.sure_until.map(|at| entry_created_at.shifted(at));
+        sure.is_some_and(|sure| now > sure)
+    }
+
+    /// The ticket with which it ends at the latest: its nearest ancestor without a limit of uses.
+    pub fn above(&self) -> Option<&Link> {
+        self.anchor.as_ref().or(self.parent.as_ref())
     }
 
     /// Whether its uses are limited.
@@ -109,6 +123,7 @@ impl TicketRecord {
         out.optional(self.hard_end.map(zigzag));
         out.number(zigzag(self.created));
         out.optional(self.horizon.map(zigzag));
+        out.optional(self.sure_until.map(zigzag));
         out.number(u64::from(self.uses));
         out.number(self.incarnation);
         out.number(u64::from(self.ending));
@@ -157,6 +172,7 @@ impl TicketRecord {
             hard_end: from.optional()?.map(unzigzag),
             created: unzigzag(from.number()?),
             horizon: from.optional()?.map(unzigzag),
+            sure_until: from.optional()?.map(unzigzag),
             uses: u32::try_from(from.number()?).ok()?,
             incarnation: from.number()?,
             ending: from.number()? == 1,
@@ -284,6 +300,7 @@ mod tests {
             hard_end: Some(-3),
             created: -9_000_000_000,
             horizon: Some(i64::MAX),
+            sure_until: Some(77),
             uses: 3,
             incarnation: u64::MAX,
             ending: true,

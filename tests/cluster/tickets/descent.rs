@@ -1,9 +1,10 @@
 //! What descends from a ticket goes with it.
 
-use super::registry::{Registry, child, ticket};
+use super::registry::{Registry, child, duration, ticket};
 use crate::services::alone::until;
 use embergrid::error::ErrorKind;
 use embergrid::rpc::proto as pb;
+use std::time::Duration;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_delete_takes_all_descendants_and_counts_them() {
@@ -38,12 +39,28 @@ async fn a_delete_takes_all_descendants_and_counts_them() {
 async fn what_a_spent_ticket_granted_lives_as_long_as_its_session() {
     let registry = Registry::start(2).await;
     registry.add(0, ticket("TGT-1", "TGT")).await;
-    registry.add(1, child("ST-1", "ST", "TGT-1")).await;
+    for id in ["ST-1", "ST-2"] {
+        let mut service = child(id, "ST", "TGT-1");
+        service.expiration = Some(pb::Expiration {
+            max_time_to_live: Some(duration(Duration::from_secs(3))),
+            ..Default::default()
+        });
+        registry.add(1, service).await;
+    }
     registry.add(0, child("PGT-1", "PGT", "ST-1")).await;
+    registry.add(1, child("PGT-2", "PGT", "ST-2")).await;
     registry.add(1, child("PT-1", "PT", "PGT-1")).await;
     assert!(registry.used(1, "ST-1").await.is_some());
     assert!(registry.get(0, "PGT-1").await.is_some());
     assert!(registry.used(0, "PT-1").await.is_some());
+    // The one that was not used runs out, with what it granted; the other one's time is no bound.
+    for id in ["ST-2", "PGT-2"] {
+        until("it is gone", || async {
+            registry.get(1, id).await.is_none()
+        })
+        .await;
+    }
+    assert!(registry.get(0, "PGT-1").await.is_some());
     assert_eq!(registry.delete(0, "TGT-1").await, 2);
     assert_eq!(registry.get(1, "PGT-1").await, None);
 }

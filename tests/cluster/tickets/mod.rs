@@ -2,8 +2,13 @@
 
 mod descent;
 mod events;
+mod fail_over;
 mod look_ups;
+mod many;
 mod one_ticket;
 mod races;
+mod races_under_faults;
+mod raw_writes;
 mod registry;
+mod rotation;
 mod secrets;

@@ -1,6 +1,6 @@
 //! Many callers at once.
 
-use super::registry::{Registry, child, ticket};
+use super::registry::{Registry, ticket};
 use embergrid::rpc::proto as pb;
 
 fn setting(name: &str, usual: usize) -> usize {
@@ -77,49 +77,4 @@ async fn many_add_sessions_of_one_user_at_once() {
     assert_eq!(registry.count(1, of_alice.clone()).await, all);
     assert_eq!(registry.end(0, "alice").await, all);
     assert_eq!(registry.count(1, of_alice).await, 0);
-}
-
-/// Sessions with four tickets each: `EMBERGRID_SESSIONS` says how many; the bar says 50,000.
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn many_sessions_are_listed_counted_and_ended() {
-    let registry = Registry::start(2).await;
-    let sessions = setting("EMBERGRID_SESSIONS", 100);
-    for batch in 0..sessions.div_ceil(100) {
-        let mut tickets = Vec::new();
-        for number in batch * 100..sessions.min(batch * 100 + 100) {
-            let id = format!("TGT-{number}");
-            let of_user = |mut ticket: pb::Ticket| {
-                ticket.principal = format!("user-{}", number % 50).into();
-                ticket
-            };
-            tickets.push(of_user(ticket(&id, "TGT")));
-            for part in 0..4 {
-                let kind = if part < 2 { "PGT" } else { "AT" };
-                let name = format!("{kind}-{number}-{part}");
-                tickets.push(of_user(child(&name, kind, &id)));
-            }
-        }
-        let request = pb::AddTicketsRequest {
-            tickets,
-            ..Default::default()
-        };
-        let added = registry.client(batch).add_many(request).await;
-        for result in added.expect("answers").into_inner().results {
-            let add = result.result.expect("an answer");
-            assert!(
-                matches!(add, pb::add_tickets_response::result::Result::Add(_)),
-                "{add:?}"
-            );
-        }
-    }
-    let all = 5 * sessions as u64;
-    assert_eq!(registry.count(0, Default::default()).await, all);
-    let (ids, _) = registry.list(1, pb::ListTicketsRequest::default()).await;
-    assert_eq!(ids.len() as u64, all);
-    let mut ended = 0;
-    for user in 0..50 {
-        ended += registry.end(user, &format!("user-{user}")).await;
-    }
-    assert_eq!(ended, all);
-    assert_eq!(registry.count(1, Default::default()).await, 0);
 }

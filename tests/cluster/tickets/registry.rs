@@ -60,6 +60,13 @@ impl Registry {
         self.authorities.node(name)
     }
 
+    /// A connection to a node, for other services.
+    pub fn channel(&self, node: usize) -> Channel {
+        let tls = client_tls(&self.authorities.client("other"));
+        let tls = tls.expect("files").expect("TLS is on");
+        channel(self.nodes[node].address.port(), tls)
+    }
+
     pub fn client(&self, node: usize) -> TicketServiceClient<Channel> {
         self.clients[node % self.clients.len()].clone()
     }

@@ -4,6 +4,7 @@ use crate::caches::{self, Use};
 use crate::clock::Time;
 use crate::history::{Call, History, Outcome};
 use crate::record::Record;
+use embergrid::types::ticket::{TicketErrand, TicketOperation, TicketRecord};
 use embergrid::types::{
     Blob, ClusterTime, Condition, EntryView, Expiry, KeyOperation, Operation, Reply, Request,
     TopologyVersion,
@@ -121,5 +122,82 @@ impl Record {
         });
         let last = self.history.calls.len() - 1;
         &mut self.history.calls[last]
+    }
+}
+
+/// The place of the cache of tickets.
+const TICKETS: usize = 9;
+
+pub fn added(record: TicketRecord) -> TicketOperation {
+    TicketOperation::Add {
+        record: Box::new(record),
+        created_at: None,
+        hard_expire_at: None,
+        expires_by: None,
+        sure_until: None,
+        not_after: None,
+    }
+}
+
+pub fn look() -> TicketOperation {
+    TicketOperation::Get {
+        kind: Blob::default(),
+        vouched: false,
+    }
+}
+
+pub fn seen(record: &TicketRecord, key: &str) -> Outcome {
+    let mut outcome = got(key, "", 0);
+    if let Outcome::Ok(Reply::Got { entry: Some(entry) }) = &mut outcome {
+        entry.value = record.encode();
+    }
+    outcome
+}
+
+impl Record {
+    /// Adds a call on a ticket.
+    pub fn ticket(
+        &mut self,
+        key: &str,
+        span: (Time, Time),
+        operation: TicketOperation,
+        outcome: Outcome,
+    ) -> &mut Call {
+        let operation = KeyOperation::Ticket(operation);
+        self.call(TICKETS, key, span, operation, outcome)
+    }
+
+    /// Adds a ticket that descends from another one.
+    pub fn ticket_child(
+        &mut self,
+        key: &str,
+        parent: &str,
+        span: (Time, Time),
+        child: TicketRecord,
+    ) {
+        let cache = self.history.cache_ids[TICKETS];
+        let errand = TicketErrand::AddChild {
+            cache,
+            key: Blob::from(key),
+            add: added(child),
+            parent: Blob::from(parent),
+            parent_caches: vec![cache],
+            until: None,
+        };
+        let call = self.ticket(key, span, look(), stored());
+        call.request.operation = Operation::Errand(Box::new(errand));
+    }
+
+    /// Deletes a ticket.
+    pub fn ticket_deleted(&mut self, key: &str, span: (Time, Time)) {
+        let caches = vec![self.history.cache_ids[TICKETS]];
+        let key_of = Blob::from(key);
+        let errand = TicketErrand::Delete {
+            key: key_of,
+            caches,
+        };
+        let deleted = Outcome::Ok(Reply::Cleared { removed: 1 });
+        let call = self.ticket(key, span, look(), deleted);
+        call.request.operation = Operation::Errand(Box::new(errand));
     }
 }

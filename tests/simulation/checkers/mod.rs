@@ -64,6 +64,10 @@ pub const ALL: &[(&str, Check)] = &[
     ("12 one view", one_view::check),
     ("13 starts", starts::check),
     ("17 watch", watch::check),
+    ("4 tickets", tickets::ends::expiry),
+    ("5 tickets", tickets::ends::idle),
+    ("17 tickets", tickets::events::check),
     ("tickets", tickets::check),
+    ("tickets looked up", tickets::look_ups::check),
     ("liveness", liveness::check),
 ];

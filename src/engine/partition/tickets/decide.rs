@@ -121,13 +121,17 @@ impl Partition {
         let (Some(record), Some(entry)) = (lives, self.store.get(parent)) else {
             return Submitted::Done(Err(parent_gone()));
         };
+        let live = entry.live.as_ref();
+        let idle_end = live.and_then(Live::idle_expires_at);
+        let above = record.sure_until.map(|at| entry.created_at.shifted(at));
         let reply = Reply::Registered {
             parent: ParentView {
                 name: record.name.clone(),
                 limited: record.limited(),
                 root: record.root,
                 anchor: record.anchor,
-                expires_at: entry.live.as_ref().and_then(|live| live.expires_at),
+                expires_at: live.and_then(|live| live.expires_at),
+                sure_until: [idle_end, above].into_iter().flatten().min(),
                 at: now,
             },
         };
@@ -452,6 +456,15 @@ impl Partition {
         }
         let work = self.store.tickets.work();
         self.chores_since.retain(|key, _| work.contains(key));
+    }
+
+    /// A ticket's time was over: what descends from it goes at once.
+    pub(in super::super) fn end_descendants(&mut self, key: &Blob, cx: &Cx<'_>) {
+        let active = self.lead.as_ref().is_some_and(|lead| lead.is_active());
+        let serves = active && !self.renounced && (cx.serving || self.local());
+        if serves && self.store.tickets.links(key).next().is_some() {
+            self.chores.push(key.clone());
+        }
     }
 
     /// Takes what is due.

@@ -2,6 +2,7 @@
 //! the time, without effects. The counterpart of `partition/evaluate.rs`.
 
 use super::super::evaluate::{Evaluated, Given, REMOVED, view};
+use crate::engine::planted::{self, Fault};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::ticket::record::between;
 use crate::types::ticket::{TicketOperation, TicketRecord};
@@ -11,6 +12,10 @@ use crate::types::{Blob, ClusterTime, Entry, Live, Reply};
 pub fn not_found() -> Error {
     Error::new(ErrorKind::NotFound, "there is no such ticket")
 }
+
+/// The reason of a refusal: what the ticket descends from may have been idle for too long, and must
+/// be asked first.
+pub const UNSURE: &str = "ASK_ABOVE";
 
 /// Carries an operation out on the state of a ticket.
 ///
@@ -26,6 +31,7 @@ pub fn evaluate(given: &Given<'_>, operation: &TicketOperation) -> Result<Evalua
             created_at,
             hard_expire_at,
             expires_by,
+            sure_until,
             not_after,
         } => {
             if not_after.is_some_and(|point| given.now > point) {
@@ -33,16 +39,24 @@ pub fn evaluate(given: &Given<'_>, operation: &TicketOperation) -> Result<Evalua
                             been deleted meanwhile; add it again";
                 return Err(Error::unavailable(late).not_applied());
             }
-            add(given, record, *created_at, *hard_expire_at, *expires_by)
+            let bounds = Bounds {
+                created_at: *created_at,
+                hard_expire_at: *hard_expire_at,
+                expires_by: *expires_by,
+                sure_until: *sure_until,
+            };
+            add(given, record, &bounds)
         }
-        TicketOperation::Get { kind } => get(given, kind),
+        TicketOperation::Get { kind, vouched } => get(given, kind, *vouched),
         TicketOperation::Update {
             record,
             hard_expire_at,
             keep_expiration,
             expected_version,
+            vouched,
         } => {
             let (entry, live, old) = ticket(given).ok_or_else(not_found)?;
+            must_be_sure(given, entry, &old, *vouched)?;
             right_kind(&record.kind, &old)?;
             if expected_version.is_some_and(|version| version != live.value_version) {
                 let other = "the ticket has another version: another update came first";
@@ -53,7 +67,15 @@ pub fn evaluate(given: &Given<'_>, operation: &TicketOperation) -> Result<Evalua
             let entry = stored(given, &new, entry.created_at, Some(entry), version)?;
             Ok(wrote(entry, version))
         }
-        TicketOperation::Use { kind } => use_once(given, kind),
+        TicketOperation::Use { kind, vouched } => use_once(given, kind, *vouched),
+        TicketOperation::Touch => {
+            let applied = ticket(given).is_some();
+            Ok(Evaluated {
+                reply: Reply::Touched { applied },
+                entry: None,
+                touched: applied,
+            })
+        }
     }
 }
 
@@ -63,6 +85,22 @@ fn ticket<'a>(given: &Given<'a>) -> Option<(&'a Entry, &'a Live, TicketRecord)> 
     let live = entry.live.as_ref()?;
     let record = TicketRecord::of(entry).filter(|record| !record.ending)?;
     Some((entry, live, record))
+}
+
+fn must_be_sure(
+    given: &Given<'_>,
+    entry: &Entry,
+    record: &TicketRecord,
+    vouched: bool,
+) -> Result<()> {
+    let trusted = vouched || planted::is(Fault::TrustAbove);
+    if trusted || !record.is_unsure(entry.created_at, given.now) {
+        return Ok(());
+    }
+    let context = "what the ticket descends from may have been idle for too long";
+    Err(Error::new(ErrorKind::Conflict, context)
+        .because(UNSURE)
+        .not_applied())
 }
 
 fn right_kind(kind: &Blob, record: &TicketRecord) -> Result<()> {
@@ -86,13 +124,15 @@ fn wrote(entry: Entry, version: u64) -> Evaluated {
     }
 }
 
-fn add(
-    given: &Given<'_>,
-    record: &TicketRecord,
+/// The points in time of a ticket that is added.
+struct Bounds {
     created_at: Option<ClusterTime>,
     hard_expire_at: Option<ClusterTime>,
     expires_by: Option<ClusterTime>,
-) -> Result<Evaluated> {
+    sure_until: Option<ClusterTime>,
+}
+
+fn add(given: &Given<'_>, record: &TicketRecord, bounds: &Bounds) -> Result<Evaluated> {
     let existing = given.entry.filter(|entry| entry.live.is_some());
     if existing.is_none() && given.entry.is_some_and(|entry| entry.removed_by_key) {
         let context = "a ticket of this id was deleted, and does not come back";
@@ -110,11 +150,13 @@ fn add(
         .created_after
         .map_or(given.now, |after| given.now.max(after.after(1)));
     let stored_at = existing.map_or(fresh, |entry| entry.created_at);
-    let created = created_at.map_or(given.now, |at| at.min(given.now));
+    let created = bounds.created_at.map_or(given.now, |at| at.min(given.now));
+    let from_there = |point: Option<ClusterTime>| point.map(|at| between(stored_at, at));
     let mut new = record.clone();
     new.created = between(stored_at, created);
-    new.hard_end = hard_expire_at.map(|at| between(stored_at, at));
-    new.horizon = expires_by.map(|at| between(stored_at, at));
+    new.hard_end = from_there(bounds.hard_expire_at);
+    new.horizon = from_there(bounds.expires_by);
+    new.sure_until = from_there(bounds.sure_until);
     new.uses = 0;
     new.ending = false;
     new.incarnation = lives.map_or(given.version.digest(), |(_, _, old)| old.incarnation);
@@ -174,9 +216,10 @@ fn stored(
     })
 }
 
-fn get(given: &Given<'_>, kind: &Blob) -> Result<Evaluated> {
+fn get(given: &Given<'_>, kind: &Blob, vouched: bool) -> Result<Evaluated> {
     let entry = match ticket(given) {
         Some((entry, _, record)) => {
+            must_be_sure(given, entry, &record, vouched)?;
             right_kind(kind, &record)?;
             view(given.key, entry, false)
         }
@@ -202,6 +245,8 @@ fn updated(
     new.service = record.service.clone();
     new.attributes = record.attributes.clone();
     new.payload = record.payload.clone();
+    // Sealed by the key of now, as the payload is.
+    new.name = record.name.clone();
     if !keep_expiration {
         new.time_to_live = record.time_to_live;
         new.time_to_idle = record.time_to_idle;
@@ -211,8 +256,9 @@ fn updated(
     new
 }
 
-fn use_once(given: &Given<'_>, kind: &Blob) -> Result<Evaluated> {
+fn use_once(given: &Given<'_>, kind: &Blob, vouched: bool) -> Result<Evaluated> {
     let (entry, live, mut record) = ticket(given).ok_or_else(not_found)?;
+    must_be_sure(given, entry, &record, vouched)?;
     right_kind(kind, &record)?;
     if record.max_uses.is_some_and(|most| record.uses >= most) {
         // An update lowered the limit below what was counted.

@@ -14,6 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// dropped within seconds, unless a server that held the partition is out.
 pub const ENDED_MAX: usize = 4096;
 
+/// Room for so many points is kept, however few there are.
+const POINTS_KEPT: usize = 16;
+
 const KIND: u8 = b'k';
 const PRINCIPAL: u8 = b'p';
 const SERVICE: u8 = b's';
@@ -182,6 +185,9 @@ impl Index {
         }
         if let Some(point) = self.points.remove(key) {
             self.due.remove(&(point, key.clone()));
+            if self.points.capacity() / 4 > self.points.len().max(POINTS_KEPT) {
+                self.points.shrink_to(2 * self.points.len());
+            }
         }
         let live = after.and_then(|after| after.live.as_ref());
         let ends = live.and_then(|live| {

@@ -8,6 +8,9 @@
 //! do**. The primary has its children deleted and drops it then, again and again until it is done
 //! (`Partition::take_chores`, carried out by `engine/errand.rs`).
 //!
+//! A ticket knows until when what it descends from lives for certain. Past that it refuses to say
+//! anything (`evaluate::UNSURE`) until whoever asks has asked there.
+//!
 //! Invariants: a child is stored only after its link is with every owner, and at most
 //! [`ADOPTION`](crate::types::ticket::note::ADOPTION) later; a ticket that is ending takes no child;
 //! the indexes are what a scan of the entries would give.

@@ -1,0 +1,222 @@
+//! One errand at a time, its steps answered by hand.
+
+use super::*;
+use crate::types::ticket::operation::ParentView;
+use crate::types::{EntryView, Request};
+
+const CACHE: CacheId = CacheId(7);
+
+fn errand(of: TicketErrand) -> Errand {
+    Errand::new(of, [1; 16], Partitions::from([(CACHE, 8)]))
+}
+
+/// The one step that is next.
+fn step(errand: &mut Errand) -> (u64, Request) {
+    let mut steps = errand.take_steps();
+    assert_eq!(steps.len(), 1, "{steps:?}");
+    steps.remove(0)
+}
+
+fn on_ticket(request: &Request) -> (&Blob, &TicketOperation) {
+    match &request.operation {
+        Operation::Key {
+            key,
+            operation: KeyOperation::Ticket(operation),
+        } => (key, operation),
+        other => panic!("{other:?} is on no ticket"),
+    }
+}
+
+fn link(key: &str) -> Link {
+    Link {
+        cache: CACHE,
+        key: key.into(),
+        name: Blob::default(),
+    }
+}
+
+fn got(record: &TicketRecord) -> Result<Reply> {
+    Ok(Reply::Got {
+        entry: Some(EntryView {
+            key: Blob::default(),
+            value: record.encode(),
+            flags: 0,
+            version: 1,
+            created_at: ClusterTime(1),
+            last_access_at: ClusterTime(1),
+            expires_at: None,
+            idle_expires_at: None,
+        }),
+    })
+}
+
+fn unsure() -> Result<Reply> {
+    Err(Error::new(ErrorKind::Conflict, "who knows").because(UNSURE))
+}
+
+fn looked_up(vouched: bool) -> TicketOperation {
+    TicketOperation::Get {
+        kind: Blob::default(),
+        vouched,
+    }
+}
+
+fn using(vouched: bool) -> TicketOperation {
+    TicketOperation::Use {
+        kind: "ST".into(),
+        vouched,
+    }
+}
+
+fn of_child() -> TicketRecord {
+    TicketRecord {
+        parent: Some(link("PGT-1")),
+        anchor: Some(link("PGT-1")),
+        root: Some(link("TGT-1")),
+        ..TicketRecord::default()
+    }
+}
+
+/// An errand that uses `ST-1`, which was not sure, up to the question whether `PGT-1` lives.
+fn climbing() -> (Errand, u64) {
+    let mut errand = errand(TicketErrand::One {
+        key: "ST-1".into(),
+        operation: using(false),
+        caches: vec![CACHE],
+    });
+    let (asked, request) = step(&mut errand);
+    assert_eq!(on_ticket(&request), (&"ST-1".into(), &using(false)));
+    assert!(errand.on_reply(asked, unsure()).is_none());
+    let (looked, request) = step(&mut errand);
+    assert_eq!(on_ticket(&request), (&"ST-1".into(), &looked_up(true)));
+    assert!(request.request_id.is_none());
+    assert!(errand.on_reply(looked, got(&of_child())).is_none());
+    let (climbed, request) = step(&mut errand);
+    assert_eq!(on_ticket(&request), (&"PGT-1".into(), &looked_up(false)));
+    (errand, climbed)
+}
+
+#[test]
+fn a_ticket_that_is_not_sure_is_used_when_all_above_it_live() {
+    let (mut errand, climbed) = climbing();
+    // It is not sure itself: on to the session.
+    assert!(errand.on_reply(climbed, unsure()).is_none());
+    let (looked, request) = step(&mut errand);
+    assert_eq!(on_ticket(&request), (&"PGT-1".into(), &looked_up(true)));
+    let above = TicketRecord {
+        parent: Some(link("TGT-1")),
+        ..TicketRecord::default()
+    };
+    assert!(errand.on_reply(looked, got(&above)).is_none());
+    let (climbed, request) = step(&mut errand);
+    assert_eq!(on_ticket(&request), (&"TGT-1".into(), &looked_up(false)));
+    let session = TicketRecord::default();
+    assert!(errand.on_reply(climbed, got(&session)).is_none());
+    let (used, request) = step(&mut errand);
+    assert_eq!(on_ticket(&request), (&"ST-1".into(), &using(true)));
+    let answer = errand.on_reply(used, got(&of_child()));
+    assert!(matches!(answer, Some(Ok(Reply::Got { entry: Some(_) }))));
+    // A doubled answer finds nobody who waits, and the session is touched.
+    assert!(errand.on_reply(used, unsure()).is_none());
+    let (touched, request) = step(&mut errand);
+    assert_eq!(
+        on_ticket(&request),
+        (&"TGT-1".into(), &TicketOperation::Touch)
+    );
+    let applied = true;
+    assert!(
+        errand
+            .on_reply(touched, Ok(Reply::Touched { applied }))
+            .is_none()
+    );
+    assert!(errand.is_over());
+}
+
+#[test]
+fn a_ticket_whose_session_is_gone_is_not_used() {
+    for gone in [Ok(Reply::Got { entry: None }), Err(not_found())] {
+        let (mut errand, climbed) = climbing();
+        let answer = errand.on_reply(climbed, gone);
+        let refused = answer.expect("an answer").expect_err("it is gone");
+        assert_eq!(refused.kind, ErrorKind::NotFound);
+        assert!(errand.is_over());
+    }
+}
+
+fn added(parent: &str) -> Errand {
+    errand(TicketErrand::AddChild {
+        cache: CACHE,
+        key: "PGT-1".into(),
+        add: TicketOperation::Add {
+            record: Box::default(),
+            created_at: None,
+            hard_expire_at: None,
+            expires_by: Some(ClusterTime(900)),
+            sure_until: None,
+            not_after: None,
+        },
+        parent: parent.into(),
+        parent_caches: vec![CACHE],
+        until: None,
+    })
+}
+
+/// The bounds with which the ticket is stored: its end, and until when it is sure.
+fn bounds(errand: &mut Errand) -> (Option<ClusterTime>, Option<ClusterTime>) {
+    match on_ticket(&step(errand).1).1 {
+        TicketOperation::Add {
+            expires_by,
+            sure_until,
+            ..
+        } => (*expires_by, *sure_until),
+        other => panic!("{other:?} stores nothing"),
+    }
+}
+
+#[test]
+fn a_child_ends_with_its_parent_and_what_a_spent_one_granted_with_the_session() {
+    let at = |point| Some(ClusterTime(point));
+    let session = ParentView {
+        expires_at: at(800),
+        sure_until: at(300),
+        ..ParentView::default()
+    };
+    let registered = |parent: &ParentView| Reply::Registered {
+        parent: parent.clone(),
+    };
+    let mut of_session = added("TGT-1");
+    let (register, _) = step(&mut of_session);
+    assert!(
+        of_session
+            .on_reply(register, Ok(registered(&session)))
+            .is_none()
+    );
+    assert_eq!(bounds(&mut of_session), (at(800), at(300)));
+
+    // A service ticket lives for seconds, and is spent then.
+    let service = ParentView {
+        limited: true,
+        anchor: Some(link("TGT-1")),
+        expires_at: at(10),
+        ..ParentView::default()
+    };
+    let mut of_service = added("ST-1");
+    let (register, _) = step(&mut of_service);
+    assert!(
+        of_service
+            .on_reply(register, Ok(registered(&service)))
+            .is_none()
+    );
+    let (anchored, request) = step(&mut of_service);
+    let of = |request: &Request| match &request.operation {
+        Operation::Tickets(TicketsOperation::Register { parent, .. }) => parent.clone(),
+        other => panic!("{other:?} registers nothing"),
+    };
+    assert_eq!(of(&request), "TGT-1".into());
+    assert!(
+        of_service
+            .on_reply(anchored, Ok(registered(&session)))
+            .is_none()
+    );
+    assert_eq!(bounds(&mut of_service), (at(800), at(300)));
+}

@@ -1,0 +1,123 @@
+//! Which cache holds a kind of tickets, and that it is there.
+
+use super::Tickets;
+use crate::config::tickets::{TicketKind, default_cache};
+use crate::error::{Error, ErrorKind, Result};
+use crate::types::{CacheId, CacheSettings};
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+impl Tickets {
+    pub(super) fn kinds(&self) -> &BTreeMap<String, TicketKind> {
+        &self.handle.core.ticket_kinds
+    }
+
+    /// The kinds that a cache holds.
+    pub fn kinds_in(&self, cache: &str) -> Vec<String> {
+        let kinds = self.kinds().iter().filter(|(_, kind)| kind.cache == cache);
+        kinds.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// A kind by its name.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` (UNKNOWN_KIND), naming those that there are.
+    pub fn kind(&self, name: &str) -> Result<&TicketKind> {
+        self.kinds().get(name).ok_or_else(|| {
+            let names: Vec<&str> = self.kinds().keys().map(String::as_str).collect();
+            Error::invalid(format!(
+                "there is no kind {name:?} of tickets here; [tickets] kinds has {}",
+                names.join(", ")
+            ))
+            .because("UNKNOWN_KIND")
+        })
+    }
+
+    /// The caches of tickets that exist, that of `kind` first.
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` for a kind that is not known; `Unavailable` before the node has joined.
+    pub fn caches(&self, kind: &str) -> Result<Vec<CacheSettings>> {
+        let first = if kind.is_empty() {
+            None
+        } else {
+            Some(self.kind(kind)?.cache.as_str())
+        };
+        let view = self.handle.view();
+        if view.version.number == 0 {
+            return Err(Error::unavailable(
+                "this node has not joined its cluster yet",
+            ));
+        }
+        let mut names: Vec<&str> = self
+            .kinds()
+            .values()
+            .map(|kind| kind.cache.as_str())
+            .collect();
+        names.sort_unstable_by_key(|name| (Some(*name) != first, *name));
+        names.dedup();
+        let known = names.into_iter().filter_map(|name| view.cache_named(name));
+        Ok(known.map(|cache| cache.settings.clone()).collect())
+    }
+
+    pub(super) fn cache_ids(&self, kind: &str) -> Result<Vec<CacheId>> {
+        let caches = self.caches(kind)?;
+        Ok(caches.iter().map(CacheSettings::id).collect())
+    }
+
+    /// The cache of a kind, which is created where nobody has named it yet.
+    pub(super) async fn cache_of(&self, kind: &str, deadline: Instant) -> Result<CacheSettings> {
+        let name = self.kind(kind)?.cache.as_str();
+        let wanted = default_cache(name);
+        loop {
+            let known = self.caches(kind)?.into_iter();
+            if let Some(found) = known.into_iter().find(|cache| cache.name == name) {
+                if found.removes_are_final {
+                    return Ok(found);
+                }
+                let context = format!(
+                    "cache {name:?} was not made for tickets: in it, what was removed may come \
+                     back; name another one in [tickets] kinds"
+                );
+                return Err(
+                    Error::new(ErrorKind::FailedPrecondition, context).because("NOT_FOR_TICKETS")
+                );
+            }
+            match self.handle.create_cache(wanted.clone(), deadline).await {
+                Err(error) if error.kind == ErrorKind::AlreadyExists => {}
+                other => other?,
+            }
+            // The answer may be a moment ahead of the view.
+            let mut views = self.handle.views();
+            let seen = views.wait_for(|view| view.cache_named(name).is_some());
+            if tokio::time::timeout_at(deadline.into(), seen)
+                .await
+                .is_err()
+            {
+                let late = "the cache of tickets was not seen within the deadline";
+                return Err(Error::new(ErrorKind::DeadlineExceeded, late).not_applied());
+            }
+        }
+    }
+
+    /// Sees to it that every cache of tickets exists.
+    ///
+    /// # Errors
+    ///
+    /// As of creating a cache.
+    pub async fn open_caches(&self, kind: &str, deadline: Instant) -> Result<Vec<CacheSettings>> {
+        if !kind.is_empty() {
+            return Ok(vec![self.cache_of(kind, deadline).await?]);
+        }
+        let mut opened: BTreeMap<String, CacheSettings> = BTreeMap::new();
+        for (name, kind) in self.kinds() {
+            if !opened.contains_key(&kind.cache) {
+                let cache = self.cache_of(name, deadline).await?;
+                opened.insert(cache.name.clone(), cache);
+            }
+        }
+        Ok(opened.into_values().collect())
+    }
+}
