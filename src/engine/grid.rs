@@ -7,16 +7,20 @@
 mod due;
 mod requests;
 mod topology;
+mod transactions;
 
 use super::forwarding::Forwards;
 use super::membership::Membership;
 use super::options::GridOptions;
+use super::partition::held::Inquiry;
 use super::partition::{Ask, Asker, Cx, Partition, Report};
 use super::planted::{self, Fault};
 use super::shell::{Notice, ProbeOutcome, Shell};
+use super::transaction::Transactions;
+use crate::error::Result;
 use crate::types::message::{Control, Data, Message, ViewChange, WatchPosition};
 use crate::types::{
-    Blob, CacheId, CacheSettings, ClusterTime, Entry, Member, Monotonic, NodeInfo, Now, View,
+    Blob, CacheId, CacheSettings, ClusterTime, Entry, Member, Monotonic, NodeInfo, Now, Reply, View,
 };
 use arc_swap::ArcSwap;
 use due::{Alarm, Timed, Timers};
@@ -77,6 +81,17 @@ pub struct Grid {
     /// Something is in `reports`; set under its lock.
     reported: AtomicBool,
     early: Mutex<VecDeque<(Member, Data)>>,
+    transactions: Timed<Transactions>,
+    /// What goes on for transactions once no lock is held.
+    stirs: Mutex<VecDeque<Stir>>,
+    /// Something is in `stirs`; set under its lock.
+    stirred: AtomicBool,
+}
+
+/// Something for a transaction that came up under the lock of a partition.
+enum Stir {
+    Answer(Asker, Result<Reply>),
+    Inquire(CacheId, u32, Inquiry),
 }
 
 impl Grid {
@@ -107,6 +122,9 @@ impl Grid {
             reports: Mutex::default(),
             reported: AtomicBool::new(false),
             early: Mutex::default(),
+            transactions: Timed::default(),
+            stirs: Mutex::default(),
+            stirred: AtomicBool::new(false),
         }
     }
 
@@ -158,6 +176,7 @@ impl Grid {
             membership.on_link_down(peer, refused, mono)
         });
         self.lose_ways(|to| to == peer, mono);
+        self.run_stirs(mono);
     }
 
     /// A message came from a peer.
@@ -178,6 +197,7 @@ impl Grid {
             Message::Forward(forward) => self.on_forward(from, forward, mono),
             Message::ForwardReply(reply) => self.on_forward_reply(from, reply, mono),
         }
+        self.run_stirs(mono);
     }
 
     fn on_data(&self, from: Member, data: Data, mono: Monotonic) {
@@ -233,7 +253,16 @@ impl Grid {
         }
         let redirected = slot.partition.take_redirected();
         let reports = slot.partition.take_reports();
+        let steps = slot.partition.take_steps();
+        let inquiries = slot.partition.take_inquiries();
         drop(slot);
+        if !steps.is_empty() || !inquiries.is_empty() {
+            let answers = steps.into_iter();
+            let answers = answers.map(|(asker, result)| Stir::Answer(asker, result));
+            let inquiries = inquiries.into_iter();
+            let inquiries = inquiries.map(|inquiry| Stir::Inquire(cache.id, index, inquiry));
+            self.stir(answers.chain(inquiries));
+        }
         for (ask, asker) in redirected {
             self.route(cache, index, ask, asker, mono);
         }
@@ -250,6 +279,8 @@ impl Grid {
         input(&mut membership);
         self.do_actions(&mut membership, mono);
         self.publish(&membership, mono);
+        drop(membership);
+        self.run_stirs(mono);
     }
 
     fn publish(&self, membership: &Membership, mono: Monotonic) {
@@ -384,6 +415,8 @@ impl Grid {
             self.ring(alarm, mono);
         }
         self.forward_timeout(mono);
+        self.transactions_timeout(mono);
+        self.run_stirs(mono);
         self.flush_reports(mono);
     }
 
@@ -406,10 +439,15 @@ impl Grid {
     pub fn next_timeout(&self) -> Option<Monotonic> {
         let membership = Monotonic(self.membership_due.load(Ordering::Relaxed));
         let (partition, forward) = (self.timers.due(), self.forwards.due());
-        [Some(membership), partition, forward]
-            .into_iter()
-            .flatten()
-            .min()
+        [
+            Some(membership),
+            partition,
+            forward,
+            self.transactions.due(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// The committed view; number 0 before the first.

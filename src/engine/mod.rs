@@ -11,6 +11,7 @@ pub mod partition;
 pub mod partition_map;
 pub mod planted;
 pub mod shell;
+pub mod transaction;
 
 pub use grid::Grid;
 pub use options::GridOptions;

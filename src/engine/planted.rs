@@ -38,6 +38,10 @@ pub enum Fault {
     WatchGap,
     /// A near copy outlives a write.
     KeepNear,
+    /// Reads do not wait for what is prepared.
+    ReadPrepared,
+    /// A participant that has lost its initiator rolls back without asking.
+    DecideAlone,
 }
 
 #[cfg(debug_assertions)]

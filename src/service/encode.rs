@@ -63,6 +63,8 @@ pub fn mismatch(reply: &Reply) -> Error {
         Reply::Scanned { .. } => "scan",
         Reply::Size { .. } => "size",
         Reply::Cleared { .. } => "clear",
+        Reply::Executed { .. } => "execute",
+        Reply::Step(_) => "a step of a transaction",
     };
     let error = Error::new(
         ErrorKind::Internal,

@@ -9,6 +9,7 @@ pub mod message;
 pub mod node;
 pub mod operation;
 pub mod time;
+pub mod transaction;
 pub mod version;
 pub mod view;
 
@@ -22,5 +23,6 @@ pub use operation::{
     Change, Condition, EntryView, Expiry, KeyOperation, Operation, Reply, Request, RequestId,
 };
 pub use time::{ClusterTime, Micros, Monotonic, Now};
+pub use transaction::{Decision, Execute, KeyPlace, PartitionId, Step, StepReply, TransactionId};
 pub use version::{EntryVersion, TopologyVersion};
 pub use view::{PartitionOwners, Table, View};

@@ -3,6 +3,7 @@
 use super::blob::Blob;
 use super::cache::CacheId;
 use super::time::{ClusterTime, Micros};
+use super::transaction::{Step, StepReply, TransactionId};
 
 /// The id of a request that may be repeated: applied once within its window.
 pub type RequestId = [u8; 16];
@@ -129,6 +130,8 @@ pub enum Operation {
     Size,
     /// Removes all that lives, by a range tombstone.
     Clear,
+    /// One step of a transaction.
+    Transaction { id: TransactionId, step: Step },
 }
 
 impl Operation {
@@ -137,7 +140,17 @@ impl Operation {
         match self {
             Self::Key { operation, .. } => operation.is_read(),
             Self::Scan { .. } | Self::Size => true,
+            Self::Transaction { step, .. } => matches!(step, Step::Look { .. }),
             Self::Clear => false,
+        }
+    }
+
+    /// Whether it changes nothing the second time, also without a request id: the steps of a
+    /// transaction are known by its id.
+    pub fn is_idempotent(&self) -> bool {
+        match self {
+            Self::Transaction { step, .. } => !matches!(step, Step::Alone(_)),
+            _ => self.is_read(),
         }
     }
 }
@@ -200,4 +213,11 @@ pub enum Reply {
     Cleared {
         removed: u64,
     },
+    /// To a whole transaction: whether its conditions held, and the answers of that branch.
+    Executed {
+        held: bool,
+        replies: Vec<Reply>,
+    },
+    /// To one step of a transaction.
+    Step(Box<StepReply>),
 }

@@ -18,6 +18,8 @@ pub enum Use {
     Idle,
     /// Keys that never return after a remove.
     Final,
+    /// Accounts of the bank, and nothing else.
+    Bank,
 }
 
 pub const TTL: Time = 3 * SECOND;
@@ -37,6 +39,10 @@ pub fn all(partitions: u32) -> Vec<(Use, CacheSettings)> {
     };
     let replicated = cache("replicated", CacheMode::Replicated, FullSync);
     let partitioned = cache("partitioned", CacheMode::Partitioned, FullSync);
+    let bank = |settings: CacheSettings| {
+        let name = format!("bank-{}", settings.name);
+        (Use::Bank, CacheSettings { name, ..settings })
+    };
     vec![
         (Use::Registers, replicated.clone()),
         (Use::Registers, partitioned.clone()),
@@ -82,8 +88,18 @@ pub fn all(partitions: u32) -> Vec<(Use, CacheSettings)> {
             CacheSettings {
                 name: "near".to_owned(),
                 near_bytes_max: 1 << 20,
-                ..partitioned
+                ..partitioned.clone()
             },
         ),
+        bank(cache("replicated", CacheMode::Replicated, FullSync)),
+        bank(CacheSettings {
+            near_bytes_max: 1 << 20,
+            ..partitioned
+        }),
+        bank(CacheSettings {
+            read_from: embergrid::types::ReadFrom::Primary,
+            ..cache("primary-sync", CacheMode::Partitioned, PrimarySync)
+        }),
+        bank(cache("full-async", CacheMode::Replicated, FullAsync)),
     ]
 }

@@ -217,6 +217,9 @@ impl World {
             8,
             format_args!("answers {token}: {result:?}"),
         );
+        if self.bank_completed(token, &result) {
+            return;
+        }
         let Some(attempt) = self.clients.attempts.remove(&token) else {
             return;
         };
@@ -318,6 +321,7 @@ impl World {
             }
         }
         self.write_everywhere();
+        self.audit();
     }
 
     /// The last word: every node can still write to every cache.

@@ -91,7 +91,11 @@ pub fn applied(reply: &Reply) -> bool {
         | Reply::Touched { applied }
         | Reply::Modified { applied, .. } => *applied,
         Reply::Cleared { .. } => true,
-        Reply::Got { .. } | Reply::Scanned { .. } | Reply::Size { .. } => false,
+        Reply::Got { .. }
+        | Reply::Scanned { .. }
+        | Reply::Size { .. }
+        | Reply::Executed { .. }
+        | Reply::Step(_) => false,
     }
 }
 

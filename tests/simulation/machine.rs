@@ -5,7 +5,9 @@ use crate::clock::{Clock, Time};
 use crate::shell::Recorder;
 use embergrid::engine::{Grid, GridOptions, ProbeOutcome};
 use embergrid::types::message::{Message, ViewChange};
-use embergrid::types::{CacheId, Incarnation, Member, NodeId, NodeInfo, Request, View};
+use embergrid::types::{
+    CacheId, Execute, Incarnation, KeyPlace, Member, NodeId, NodeInfo, Request, RequestId, View,
+};
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -21,6 +23,18 @@ pub enum Input {
     Submit {
         attempt: u64,
         request: Request,
+        deadline: Time,
+    },
+    /// A transaction of a teller.
+    Execute {
+        token: u64,
+        execute: Execute,
+        id: Option<RequestId>,
+        deadline: Time,
+    },
+    Look {
+        token: u64,
+        keys: Vec<KeyPlace>,
         deadline: Time,
     },
     ChangeView {

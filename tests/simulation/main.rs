@@ -4,10 +4,12 @@
 //! `cargo test --test simulation` runs a sample; `EMBERGRID_SEEDS=2000` runs that many seeds;
 //! `EMBERGRID_SEED=17` replays one of them with every event printed.
 
+mod bank;
 mod caches;
 mod checkers;
 mod clients;
 mod clock;
+mod crash_points;
 mod cuts;
 mod faults;
 mod history;

@@ -170,5 +170,6 @@ faults! {
     ignored_strangers: IgnoreStrangers, split, 0, ["12 "];
     ignored_strangers_at_the_start: IgnoreStrangers, meeting, 0, ["13 "];
     a_kept_near_copy: KeepNear, slow, 0, ["7 "];
+    a_read_of_what_is_prepared: ReadPrepared, slow, 0, ["24 "];
     a_gap_for_watchers: WatchGap, crashes, 0, ["17 "];
 }

@@ -66,6 +66,8 @@ pub struct Record {
     pub client_nodes: usize,
     pub settings: Vec<CacheSettings>,
     pub history: History,
+    /// What tellers did.
+    pub deals: Vec<crate::bank::Deal>,
     pub lives: Vec<Life>,
     pub views: Vec<(Time, usize, Arc<View>)>,
     pub notices: Vec<(Time, usize, Notice)>,
@@ -95,6 +97,8 @@ pub struct Record {
     pub unanswered: Vec<(usize, usize, Time)>,
     pub cache_acts: Vec<CacheAct>,
     pub messages: u64,
+    /// Those of them that are neither heartbeats nor membership.
+    pub data_messages: u64,
     pub events: u64,
     pub hash: u64,
 }

@@ -84,6 +84,7 @@ fn name(call: &crate::history::Call) -> &'static str {
         Operation::Scan { .. } => "scan",
         Operation::Size => "size",
         Operation::Clear => "clear",
+        Operation::Transaction { .. } => "step of a transaction",
         Operation::Key { operation, .. } => match operation {
             KeyOperation::Get { .. } => "get",
             KeyOperation::Put {

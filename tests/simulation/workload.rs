@@ -59,7 +59,7 @@ impl Workload {
         let settings = &plan.caches[cache];
         let (key, operation) = match plan.uses[cache] {
             Use::Ttl | Use::Idle => self.once(cache, rng),
-            Use::Weak => self.weak(cache, rng),
+            Use::Weak | Use::Bank => self.weak(cache, rng),
             Use::Final => self.final_key(rng, cache),
             Use::Registers | Use::Local => {
                 if rng.ppm(12_000) {

@@ -2,7 +2,7 @@
 
 use super::{Ask, Asker, Cache, Caches, Grid};
 use crate::engine::forwarding::{Forwarded, Forwards};
-use crate::engine::partition::{Caller, Submitted, answer};
+use crate::engine::partition::{Caller, Submitted};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::message::{Forward, ForwardReply, Message};
 use crate::types::time::MILLISECOND;
@@ -45,6 +45,7 @@ impl Grid {
         let submitted =
             self.at_partition(cache, request.partition, ask, Caller::Local(token), mono);
         self.flush_reports(mono);
+        self.run_stirs(mono);
         match submitted {
             Submitted::Done(result) => Some(result),
             Submitted::Pending => None,
@@ -65,7 +66,12 @@ impl Grid {
         }
     }
 
-    fn target<'a>(&self, caches: &'a Caches, id: CacheId, partition: u32) -> Result<&'a Cache> {
+    pub(super) fn target<'a>(
+        &self,
+        caches: &'a Caches,
+        id: CacheId,
+        partition: u32,
+    ) -> Result<&'a Cache> {
         let Some(cache) = caches.get(&id) else {
             if self.view.load().version.number == 0 {
                 let context = "this node has not found its cluster yet";
@@ -208,23 +214,19 @@ impl Grid {
     ) {
         if let Asker::Remote { .. } = asker {
             let error = Error::new(ErrorKind::WrongOwner, "the primary changed");
-            answer(asker, Err(error), &*self.shell);
+            self.answer(asker, Err(error));
             return;
         }
         if mono >= ask.deadline {
-            answer(
-                asker,
-                Err(super::super::partition::late(&ask)),
-                &*self.shell,
-            );
+            self.answer(asker, Err(super::super::partition::late(&ask)));
             return;
         }
         match self.at_partition(cache, partition, ask, Caller::Known(asker), mono) {
-            Submitted::Done(result) => answer(asker, result, &*self.shell),
+            Submitted::Done(result) => self.answer(asker, result),
             Submitted::Pending => {}
             Submitted::Forward(to, ask) => match self.may_forward(to) {
                 Ok(()) => self.forward(cache.id, partition, to, ask, asker, mono),
-                Err(error) => answer(asker, Err(error), &*self.shell),
+                Err(error) => self.answer(asker, Err(error)),
             },
         }
     }
@@ -242,7 +244,7 @@ impl Grid {
             return;
         }
         let asker = Asker::Remote { node: from, id };
-        let repeatable = request.operation.is_read() || request.request_id.is_some();
+        let repeatable = request.operation.is_idempotent() || request.request_id.is_some();
         if !repeatable && !self.forwards.with(|forwards| forwards.arrives(from, id)) {
             return;
         }
@@ -258,13 +260,13 @@ impl Grid {
             self.at_partition(cache, request.partition, ask, Caller::Known(asker), mono)
         });
         match result {
-            Ok(Submitted::Done(result)) => answer(asker, result, &*self.shell),
+            Ok(Submitted::Done(result)) => self.answer(asker, result),
             Ok(Submitted::Pending) => {}
             Ok(Submitted::Forward(..)) => {
                 let error = Error::new(ErrorKind::WrongOwner, "this node is not the primary");
-                answer(asker, Err(error), &*self.shell);
+                self.answer(asker, Err(error));
             }
-            Err(error) => answer(asker, Err(error), &*self.shell),
+            Err(error) => self.answer(asker, Err(error)),
         }
         self.flush_reports(mono);
     }
@@ -283,7 +285,7 @@ impl Grid {
         if again && mono < forwarded.ask.deadline {
             self.pause(forwarded, mono);
         } else {
-            answer(forwarded.asker, reply.result, &*self.shell);
+            self.answer(forwarded.asker, reply.result);
         }
     }
 
@@ -303,7 +305,7 @@ impl Grid {
                 self.pause(forwarded, mono);
             } else {
                 let context = "the way to the primary was lost while the write was under way";
-                answer(forwarded.asker, Err(Error::unknown(context)), &*self.shell);
+                self.answer(forwarded.asker, Err(Error::unknown(context)));
             }
         }
     }
@@ -325,13 +327,13 @@ impl Grid {
             if mono >= ask.deadline {
                 let context = "no answer from the primary within the deadline";
                 let error = Error::new(ErrorKind::DeadlineExceeded, context);
-                answer(asker, Err(error), &*self.shell);
+                self.answer(asker, Err(error));
                 continue;
             }
             let caches = self.caches.load();
             match self.target(&caches, cache, partition) {
                 Ok(cache) => self.route(cache, partition, ask, asker, mono),
-                Err(error) => answer(asker, Err(error), &*self.shell),
+                Err(error) => self.answer(asker, Err(error)),
             }
         }
     }

@@ -237,6 +237,8 @@ impl Grid {
             }
             let mut slot = slot.lock();
             slot.partition.on_view(place, &cx);
+            slot.partition
+                .initiators_gone(|initiator| !view.contains(initiator), &cx);
             self.settle(cache, index, slot, mono);
         }
     }

@@ -18,6 +18,7 @@ mod backup;
 pub mod evaluate;
 mod expiry;
 mod feed;
+pub mod held;
 mod lead;
 mod log;
 mod merging;
@@ -25,6 +26,7 @@ pub mod near;
 mod primary;
 mod remembered;
 mod roles;
+pub mod steps;
 pub mod store;
 mod transfer;
 
@@ -34,7 +36,7 @@ use crate::error::{Applied, Error, ErrorKind, Result};
 use crate::types::message::{Body, Data, Message};
 use crate::types::{
     CacheId, CacheMode, CacheSettings, ClusterTime, Member, Micros, Monotonic, Now, Operation,
-    ReadFrom, Reply, RequestId, TopologyVersion,
+    PartitionId, ReadFrom, Reply, RequestId, TopologyVersion, TransactionId,
 };
 use log::Log;
 use std::collections::{BTreeMap, VecDeque};
@@ -74,6 +76,16 @@ pub enum Asker {
     Remote {
         node: Member,
         id: u64,
+    },
+    /// A transaction of this node, about one of its participants.
+    Step {
+        id: TransactionId,
+        partition: PartitionId,
+    },
+    /// A partition of this node that has something prepared.
+    Inquiry {
+        id: TransactionId,
+        partition: PartitionId,
     },
 }
 
@@ -177,6 +189,10 @@ pub struct Partition {
     copies: near::Copies,
     /// A backup whose tail does not settle asks again at this moment.
     settle_at: Option<Monotonic>,
+    /// What is kept of transactions; absent where that is nothing.
+    held: Option<Box<held::Held>>,
+    /// Answers to transactions of this node, which take them when no lock is held.
+    steps: Vec<(Asker, Result<Reply>)>,
 }
 
 impl Partition {
@@ -211,6 +227,8 @@ impl Partition {
             feed: feed::Feed::default(),
             copies: near::Copies::sharing(near),
             settle_at: None,
+            held: None,
+            steps: Vec::new(),
         }
     }
 
@@ -295,8 +313,9 @@ impl Partition {
                         || !self.log.is_pending(key)
                         || planted::is(Fault::ServePending);
                     let held = self.settings.touch_on_read && self.touch_must_be_held(key, cx);
-                    visible && !idle(key) && !held
+                    visible && !idle(key) && !held && !self.is_locked(key)
                 }
+                Operation::Scan { prefix, .. } if self.is_locked_under(prefix) => false,
                 _ => !self.settings.full_sync() || self.log.is_settled(),
             }
     }
@@ -350,8 +369,16 @@ impl Partition {
         std::mem::take(&mut self.reports)
     }
 
-    fn answer(&self, asker: Asker, result: Result<Reply>, cx: &Cx<'_>) {
-        answer(asker, result, cx.shell);
+    fn answer(&mut self, asker: Asker, result: Result<Reply>, cx: &Cx<'_>) {
+        match asker {
+            Asker::Step { .. } | Asker::Inquiry { .. } => self.steps.push((asker, result)),
+            Asker::Local { .. } | Asker::Remote { .. } => answer(asker, result, cx.shell),
+        }
+    }
+
+    /// Answers to transactions of this node.
+    pub fn take_steps(&mut self) -> Vec<(Asker, Result<Reply>)> {
+        std::mem::take(&mut self.steps)
     }
 
     fn send(&self, to: Member, body: Body, cx: &Cx<'_>) {
@@ -419,6 +446,7 @@ impl Partition {
         self.on_expiry_timeout(cx);
         self.on_feed_timeout(cx);
         self.on_near_timeout(cx);
+        self.on_held_timeout(cx);
     }
 
     /// When `on_timeout` wants to be called.
@@ -437,6 +465,7 @@ impl Partition {
             self.expiry.next(now, self.is_primary()),
             self.feed.next(),
             self.next_near(now),
+            self.next_held(now),
         ]
         .into_iter()
         .flatten()
@@ -498,6 +527,8 @@ pub fn answer(asker: Asker, result: Result<Reply>, shell: &dyn Shell) {
             let reply = crate::types::message::ForwardReply { id, result };
             shell.send(node, Message::ForwardReply(reply));
         }
+        // Nobody outside of this node waits for these.
+        Asker::Step { .. } | Asker::Inquiry { .. } => {}
     }
 }
 

@@ -9,8 +9,8 @@ use crate::types::message::{
     Body, Event, EventKind, Replicate, RequestRecord, Reset, Update, UpdateEffect, WatchPosition,
 };
 use crate::types::{
-    Blob, ClusterTime, Entry, EntryVersion, KeyOperation, Member, Monotonic, Operation, Reply,
-    RequestId, TopologyVersion,
+    Blob, ClusterTime, Entry, EntryVersion, EntryView, KeyOperation, Member, Monotonic, Operation,
+    Reply, RequestId, TopologyVersion,
 };
 
 /// The most updates in one message that repeats them.
@@ -28,8 +28,11 @@ pub struct Waiter {
     pub deadline: Monotonic,
 }
 
+/// An event for watchers: its kind, the entry, and what it replaced.
+type Told = (EventKind, Option<EntryView>, Option<EntryView>);
+
 /// The same entry, accessed now.
-fn touched_at(entry: &Entry, now: ClusterTime) -> Entry {
+pub(super) fn touched_at(entry: &Entry, now: ClusterTime) -> Entry {
     let mut touched = entry.clone();
     if let Some(live) = &mut touched.live {
         live.last_access = live.last_access.max(now);
@@ -50,19 +53,23 @@ impl Partition {
                 let pending = self.settings.full_sync() && self.log.is_pending(key);
                 let twice = planted::is(Fault::TakeTwice)
                     && matches!(operation, KeyOperation::Remove { .. });
-                if pending && !twice && (unsettled || !operation.is_read()) {
+                let waits = pending && !twice && (unsettled || !operation.is_read());
+                if waits || self.is_locked(key) {
                     return self.park(ask, caller, cx);
                 }
                 self.decide_key(ask, caller, cx)
             }
             Operation::Clear => {
-                if !self.log.is_settled() {
+                if !self.log.is_settled() || self.is_locked_under(&[]) {
                     return self.park(ask, caller, cx);
                 }
                 self.decide_clear(&ask, caller, cx)
             }
+            Operation::Transaction { .. } => self.decide_step(ask, caller, cx),
             operation => {
-                if unsettled && self.settings.full_sync() {
+                let locked = matches!(operation, Operation::Scan { prefix, .. }
+                    if self.is_locked_under(prefix));
+                if locked || (unsettled && self.settings.full_sync()) {
                     return self.park(ask, caller, cx);
                 }
                 let missed = || Err(Error::unavailable("the partition cannot be read"));
@@ -95,7 +102,7 @@ impl Partition {
         Some(Submitted::Pending)
     }
 
-    fn wait_for(&mut self, counter: u64, waiter: Waiter) {
+    pub(super) fn wait_for(&mut self, counter: u64, waiter: Waiter) {
         let until = self
             .waiters_until
             .map_or(waiter.deadline, |until| until.min(waiter.deadline));
@@ -188,14 +195,19 @@ impl Partition {
             })
     }
 
-    fn evaluate_key(
+    pub(super) fn evaluate_key(
         &self,
         key: &Blob,
         operation: &KeyOperation,
         ended: bool,
         cx: &Cx<'_>,
     ) -> Result<Evaluated> {
-        let given = Given {
+        evaluate(&self.given(key, ended, cx), operation)
+    }
+
+    /// What there is to evaluate an operation on.
+    pub(super) fn given<'a>(&'a self, key: &'a Blob, ended: bool, cx: &Cx<'_>) -> Given<'a> {
+        Given {
             settings: &self.settings,
             key,
             entry: self
@@ -205,8 +217,7 @@ impl Partition {
             now: cx.now.cluster,
             version: self.next_version(),
             created_after: self.store.cleared_at,
-        };
-        evaluate(&given, operation)
+        }
     }
 
     fn next_version(&self) -> EntryVersion {
@@ -272,7 +283,7 @@ impl Partition {
     }
 
     /// Whether a write finds room wherever it needs it.
-    fn room(&self, with_id: bool, cx: &Cx<'_>) -> Result<()> {
+    pub(super) fn room(&self, with_id: bool, cx: &Cx<'_>) -> Result<()> {
         if self.log.is_full() {
             return Err(Error::overloaded(
                 "too many writes of the partition wait for owners",
@@ -430,24 +441,19 @@ impl Partition {
         match effect {
             UpdateEffect::Nothing => {}
             UpdateEffect::Set { key, entry } => {
-                self.expiry.note(&entry);
-                let dead = entry.live.is_none();
-                let (changed, before) = self.store.set(&key, entry);
-                if planted::is(Fault::ForgetTombstones) && dead {
-                    self.store.take(&key);
+                if let Some((kind, entry, previous)) = self.apply_set(&key, entry) {
+                    event(kind, entry, previous);
                 }
-                if changed {
-                    let before = before.as_ref().and_then(|before| view(&key, before, false));
-                    let after = self.store.get(&key);
-                    let after = after.and_then(|after| view(&key, after, false));
-                    match (before, after) {
-                        // Only the last access moved, which is no change of the entry.
-                        (Some(old), Some(new)) if old.version == new.version => {}
-                        (Some(gone), None) => event(EventKind::Removed, Some(gone), None),
-                        (None, after) => event(EventKind::Created, after, None),
-                        (before, after) => event(EventKind::Updated, after, before),
+            }
+            UpdateEffect::Prepare(prepared) => self.apply_prepare(*prepared),
+            UpdateEffect::Status(status) => self.apply_status(status),
+            UpdateEffect::Finish { id, until, writes } => {
+                for (key, entry) in writes {
+                    if let Some((kind, entry, previous)) = self.apply_set(&key, entry) {
+                        event(kind, entry, previous);
                     }
                 }
+                self.apply_finish(id, until);
             }
             UpdateEffect::Expire {
                 key,
@@ -472,6 +478,29 @@ impl Partition {
             self.store.requests.insert(id, record);
         }
         self.publish(WatchPosition { counter, topology }, events, cx);
+    }
+
+    /// Merges a state in; what that is to watchers, if it is something.
+    fn apply_set(&mut self, key: &Blob, entry: Entry) -> Option<Told> {
+        self.expiry.note(&entry);
+        let dead = entry.live.is_none();
+        let (changed, before) = self.store.set(key, entry);
+        if planted::is(Fault::ForgetTombstones) && dead {
+            self.store.take(key);
+        }
+        if !changed {
+            return None;
+        }
+        let before = before.as_ref().and_then(|before| view(key, before, false));
+        let after = self.store.get(key);
+        let after = after.and_then(|after| view(key, after, false));
+        match (before, after) {
+            // Only the last access moved, which is no change of the entry.
+            (Some(old), Some(new)) if old.version == new.version => None,
+            (Some(gone), None) => Some((EventKind::Removed, Some(gone), None)),
+            (None, after) => Some((EventKind::Created, after, None)),
+            (before, after) => Some((EventKind::Updated, after, before)),
+        }
     }
 
     fn apply_expire(
@@ -548,7 +577,7 @@ impl Partition {
                     .count();
                 Some(Reply::Size { live: live as u64 })
             }
-            Operation::Clear => None,
+            Operation::Clear | Operation::Transaction { .. } => None,
         }
     }
 

@@ -65,6 +65,7 @@ impl Partition {
             floor: self.store.floor,
             seen: self.store.seen,
             cleared_at: self.store.cleared_at,
+            transactions: self.transaction_states(),
         };
         Outgoing {
             kind,
@@ -102,6 +103,7 @@ impl Partition {
             return;
         };
         // What waited for owners of the old view may have been answered to somebody: it goes too.
+        self.take_back_decisions();
         let applied = self.log.applied;
         self.commit_to(applied, cx);
         let mut outgoing = self.outgoing(TransferKind::Merge, primary);
@@ -185,6 +187,7 @@ impl Partition {
             self.store.raise_floor(header.floor);
             self.store.see(header.seen);
             self.store.cleared_at = header.cleared_at;
+            self.begin_with(header.transactions.clone());
             self.incoming = Some(Incoming {
                 session,
                 ..Incoming::default()
@@ -279,6 +282,7 @@ impl Partition {
         self.outgoing = None;
         self.agreed = EntryVersion::default();
         self.settle_at = None;
+        self.held = None;
     }
 
     /// Sends again what was not acknowledged in time.

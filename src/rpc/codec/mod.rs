@@ -15,6 +15,7 @@ pub mod operation;
 pub mod partition;
 pub mod reply;
 pub mod settings;
+pub mod transaction;
 pub mod transfer;
 pub mod update;
 pub mod version;

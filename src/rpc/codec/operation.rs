@@ -1,6 +1,6 @@
 //! Requests that are carried to the primary.
 
-use super::{blob, condition, limits, required, version};
+use super::{blob, condition, limits, required, transaction, version};
 use crate::error::{Error, Result};
 use crate::rpc::proto::{
     self,
@@ -54,6 +54,10 @@ pub fn encode(request: &Request) -> proto::Request {
         }
         Operation::Size => (Bytes::new(), Sent::Size(wire::Size {})),
         Operation::Clear => (Bytes::new(), Sent::Clear(wire::Clear {})),
+        Operation::Transaction { id, step } => {
+            let step = transaction::encode(id, step);
+            (Bytes::new(), Sent::Transaction(step))
+        }
     };
     proto::Request {
         cache: request.cache.0,
@@ -82,6 +86,10 @@ pub fn decode(sent: proto::Request) -> Result<Request> {
         },
         Sent::Size(wire::Size {}) => Operation::Size,
         Sent::Clear(wire::Clear {}) => Operation::Clear,
+        Sent::Transaction(step) => {
+            let (id, step) = transaction::decode(step)?;
+            Operation::Transaction { id, step }
+        }
         on_key => Operation::Key {
             key: blob::key(&sent.key, "key")?,
             operation: decode_key(on_key)?,
@@ -93,6 +101,25 @@ pub fn decode(sent: proto::Request) -> Result<Request> {
         operation,
         request_id: blob::request_id(&sent.request_id)?,
     })
+}
+
+/// An operation on one key, as a part of a transaction.
+pub fn encode_on_key(key: &Blob, operation: &KeyOperation) -> proto::Request {
+    proto::Request {
+        key: blob::encode(key),
+        operation: Some(encode_key(operation)),
+        ..proto::Request::default()
+    }
+}
+
+/// An operation on one key, as a part of a transaction.
+///
+/// # Errors
+///
+/// `InvalidArgument`, naming what is missing, too long or not known.
+pub fn on_key(sent: proto::Request) -> Result<(Blob, KeyOperation)> {
+    let operation = required(sent.operation, "operation of a known kind")?;
+    Ok((blob::key(&sent.key, "key")?, decode_key(operation)?))
 }
 
 /// The number of a partition, below what any cache may have.
@@ -176,7 +203,7 @@ fn decode_key(sent: Sent) -> Result<KeyOperation> {
             expiry: decode_expiry(required(modify.expiry, "expiry")?)?,
             condition: condition::decode(modify.condition.as_ref())?,
         },
-        Sent::Scan(_) | Sent::Size(_) | Sent::Clear(_) => {
+        Sent::Scan(_) | Sent::Size(_) | Sent::Clear(_) | Sent::Transaction(_) => {
             return Err(Error::invalid("operation: not one on a key"));
         }
     })

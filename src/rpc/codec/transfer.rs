@@ -1,10 +1,11 @@
 //! Transfers of a partition's contents.
 
-use super::{entry, list, update, version};
+use super::{entry, list, transaction, update, version};
 use crate::error::{Error, Result};
 use crate::rpc::proto::{self, chunk as wire};
 use crate::types::ClusterTime;
 use crate::types::message::{Chunk, TransferHeader, TransferKind};
+use crate::types::transaction::TransactionStates;
 
 /// A piece of a partition's contents.
 pub fn encode(chunk: &Chunk) -> proto::Chunk {
@@ -38,7 +39,7 @@ pub fn decode(sent: proto::Chunk) -> Result<Chunk> {
         session: sent.session,
         seq: sent.seq,
         last: sent.last,
-        header: sent.header.map(|sent| Box::new(header(sent))),
+        header: sent.header.map(header).transpose()?.map(Box::new),
         entries: list(sent.entries, "entries", entry::key_state)?,
         requests: list(sent.requests, "requests", update::record)?,
     })
@@ -75,16 +76,30 @@ fn encode_header(header: &TransferHeader) -> wire::Header {
         floor: version::some_entry(header.floor),
         seen: version::some_entry(header.seen),
         cleared_at: header.cleared_at.map(|point| point.0),
+        prepared: {
+            let prepared = header.transactions.prepared.iter();
+            prepared.map(transaction::encode_prepared).collect()
+        },
+        statuses: {
+            let statuses = header.transactions.statuses.iter();
+            statuses.map(transaction::encode_status).collect()
+        },
+        finished: transaction::encode_finished(&header.transactions),
     }
 }
 
-fn header(sent: wire::Header) -> TransferHeader {
-    TransferHeader {
+fn header(sent: wire::Header) -> Result<TransferHeader> {
+    Ok(TransferHeader {
         stream: version::topology(sent.stream),
         position: sent.position.map(version::position).unwrap_or_default(),
         agreed: version::entry(sent.agreed),
         floor: version::entry(sent.floor),
         seen: version::entry(sent.seen),
         cleared_at: sent.cleared_at.map(ClusterTime),
-    }
+        transactions: TransactionStates {
+            prepared: list(sent.prepared, "prepared", transaction::prepared)?,
+            statuses: list(sent.statuses, "statuses", transaction::status)?,
+            finished: list(sent.finished, "finished", transaction::finished)?,
+        },
+    })
 }

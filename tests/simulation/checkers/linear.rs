@@ -242,7 +242,11 @@ fn told(reply: &Reply, operation: &KeyOperation, values: &mut Values) -> Told {
             before: None,
             after: applied.then(|| values.of(value)),
         },
-        Reply::Scanned { .. } | Reply::Size { .. } | Reply::Cleared { .. } => Told::default(),
+        Reply::Scanned { .. }
+        | Reply::Size { .. }
+        | Reply::Cleared { .. }
+        | Reply::Executed { .. }
+        | Reply::Step(_) => Told::default(),
     }
 }
 

@@ -2,6 +2,7 @@
 //! was broken; its header names the promise's line and when it applies.
 
 pub mod acknowledged;
+pub mod bank;
 pub mod bounded_loss;
 pub mod equal_copies;
 pub mod expiry;
@@ -59,5 +60,6 @@ pub const ALL: &[(&str, Check)] = &[
     ("12 one view", one_view::check),
     ("13 starts", starts::check),
     ("17 watch", watch::check),
+    ("24 bank", bank::check),
     ("liveness", liveness::check),
 ];
