@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `cache/` | `CacheService`: keys and values |
 //! | `cluster/` | `ClusterService`: looking at and running the cluster |
+//! | `transactions/` | `TransactionService`: several keys at once |
 //! | `health.rs` | `grpc.health.v1` |
 //! | `decode.rs`, `encode.rs` | messages ⇄ vocabulary, checked |
 //! | `echo.rs` | the floor of the load generator |
@@ -29,6 +30,7 @@ pub mod peer;
 pub mod server;
 pub mod streams;
 pub mod token;
+pub mod transactions;
 
 use crate::config::LimitSettings;
 use crate::error::{Error, ErrorKind, Result};
@@ -36,6 +38,7 @@ use crate::node::Handle;
 use crate::rpc::proto;
 use crate::rpc::proto::cache_service_server::CacheServiceServer;
 use crate::rpc::proto::cluster_service_server::ClusterServiceServer;
+use crate::rpc::proto::transaction_service_server::TransactionServiceServer;
 use cache::CacheFront;
 use cluster::ClusterFront;
 use deadline::CallTime;
@@ -46,6 +49,7 @@ use std::sync::Arc;
 use std::time::Instant;
 use streams::{Answers, Out};
 use tonic::service::Routes;
+use transactions::TransactionFront;
 
 /// What the public services share.
 #[derive(Clone)]
@@ -102,6 +106,8 @@ pub fn routes(handle: Handle, cluster_name: &str, limits: &LimitSettings) -> Res
     };
     let cache = CacheServiceServer::new(CacheFront::new(front.clone()))
         .max_decoding_message_size(message_bytes_max);
+    let transactions = TransactionServiceServer::new(TransactionFront::new(front.clone()))
+        .max_decoding_message_size(message_bytes_max);
     let cluster = ClusterServiceServer::new(ClusterFront::new(front))
         .max_decoding_message_size(message_bytes_max);
     let reflection = tonic_reflection::server::Builder::configure()
@@ -110,6 +116,7 @@ pub fn routes(handle: Handle, cluster_name: &str, limits: &LimitSettings) -> Res
         .build_v1()
         .map_err(|error| Error::new(ErrorKind::Internal, format!("reflection: {error}")))?;
     Ok(Routes::new(Guarded::new(cache, calls.clone()))
+        .add_service(Guarded::new(transactions, calls.clone()))
         .add_service(Guarded::new(cluster, calls))
         .add_service(health.into_server())
         .add_service(reflection)

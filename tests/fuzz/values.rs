@@ -1,6 +1,7 @@
 //! Random values of the vocabulary.
 
 use crate::random::Random;
+use crate::transactions;
 use embergrid::error::{Applied, Error, ErrorKind};
 use embergrid::types::{
     AtomicityMode, Blob, CacheId, CacheMode, CacheSettings, Change, ClusterTime, Condition, Entry,
@@ -206,7 +207,11 @@ pub fn key_operation(random: &mut Random) -> KeyOperation {
 }
 
 pub fn request(random: &mut Random) -> Request {
-    let operation = match random.below(6) {
+    let operation = match random.below(8) {
+        3 | 4 => Operation::Transaction {
+            id: transactions::id(random),
+            step: transactions::step(random),
+        },
         0 => Operation::Scan {
             prefix: value(random),
             after: random.maybe(key),
@@ -230,7 +235,9 @@ pub fn request(random: &mut Random) -> Request {
 
 pub fn reply(random: &mut Random) -> Reply {
     let (applied, version) = (random.coin(), random.number());
-    match random.below(8) {
+    match random.below(10) {
+        7 => transactions::executed(random),
+        8 => transactions::step_reply(random),
         0 => Reply::Got {
             entry: random.maybe(view_of_entry),
         },
