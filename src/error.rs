@@ -64,6 +64,8 @@ pub struct Error {
     pub context: Cow<'static, str>,
     /// A machine-readable reason in upper snake case.
     pub reason: Cow<'static, str>,
+    /// What the reason is about, for programs: the true kind of a ticket of the wrong kind.
+    pub detail: Option<Box<str>>,
     /// Whether a write was applied.
     pub applied: Applied,
 }
@@ -84,6 +86,7 @@ impl Error {
             kind,
             context: context.into(),
             reason: Cow::Borrowed(kind.reason()),
+            detail: None,
             applied,
         }
     }
@@ -92,6 +95,13 @@ impl Error {
     #[must_use]
     pub fn because(mut self, reason: impl Into<Cow<'static, str>>) -> Self {
         self.reason = reason.into();
+        self
+    }
+
+    /// The same error about this.
+    #[must_use]
+    pub fn with_detail(mut self, detail: &str) -> Self {
+        self.detail = Some(detail.into());
         self
     }
 

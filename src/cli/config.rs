@@ -2,14 +2,14 @@
 
 use super::outcome::{Answer, Failure, Outcome};
 use super::output::{self, Output};
-use super::overrides::Overrides;
+use super::overrides::NodeOverrides;
+use super::settings::{self, User};
 use crate::config::catalogue::{self, Known, SECTIONS, SETTINGS};
-use crate::config::{self, Checked, Origin, Problem, Settings};
-use crate::rpc::tls;
+use crate::config::{Checked, Origin, Problem, Settings};
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Check a settings file, or say what the settings are
 #[derive(Debug, Args)]
@@ -36,7 +36,7 @@ struct Check {
     /// The file: .toml, .yaml or .properties
     file: PathBuf,
     #[command(flatten)]
-    overrides: Overrides,
+    overrides: NodeOverrides,
     /// What is printed
     #[arg(long, value_enum, default_value_t, env = "EMBERGRID_OUTPUT")]
     output: Output,
@@ -85,11 +85,9 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
 impl Check {
     fn run(self) -> Outcome {
         let flags = self.overrides.flags();
-        let mut checked = Settings::check(&self.file, config::environment(), flags);
-        open_stores(&mut checked, &self.file);
         let Checked {
             settings, problems, ..
-        } = checked;
+        } = settings::examine(Some(&self.file), flags, User::Node);
         match self.output {
             Output::Json => {
                 output::json(&found_as_json(&settings, &problems));
@@ -114,46 +112,6 @@ impl Check {
                 output::line(format_args!("{file}: no problem, {warnings}"));
                 Ok(Answer::Yes)
             }
-        }
-    }
-}
-
-/// What is inside of key and trust stores is known only once they are opened.
-fn open_stores(checked: &mut Checked, file: &Path) {
-    let tls = &checked.settings.tls;
-    let stores = [
-        ("key-store", &tls.key_store),
-        ("trust-store", &tls.trust_store),
-        ("client-trust-store", &tls.client_trust_store),
-    ];
-    if tls.key_store.is_none() || tls.trust_store.is_none() {
-        // Said already.
-        return;
-    }
-    for error in tls::problems(tls) {
-        let about = stores.iter().find(|(_, store)| {
-            let path = store.as_ref().map(|store| store.path.display().to_string());
-            path.is_some_and(|path| error.context.starts_with(&path))
-        });
-        let name = about.map_or("key-store", |(name, _)| name);
-        let path = format!("{name}-file-path");
-        let whole_file = Origin::File {
-            path: file.to_path_buf(),
-            line: 0,
-        };
-        let origin = checked.tls_origins.get(&path).cloned();
-        let problem = Problem {
-            origin: origin.unwrap_or(whole_file),
-            setting: format!("tls.{path}"),
-            what: error.context.to_string(),
-            cure: format!(
-                "mend the file, name another one, or give the {name}-password that opens it"
-            ),
-        };
-        // A file that is not there was found before.
-        let known = |other: &Problem| other.setting == problem.setting;
-        if !checked.problems.iter().any(known) {
-            checked.problems.push(problem);
         }
     }
 }

@@ -2,8 +2,9 @@
 
 use super::outcome::Failure;
 use super::output::Output;
+use super::settings::{self, User};
 use crate::client::{Client, Options};
-use crate::config::{self, Settings};
+use crate::config::{Checked, Settings};
 use clap::Args;
 use std::path::PathBuf;
 
@@ -55,8 +56,12 @@ impl Connection {
             self.key_store.as_ref(),
             self.trust_store.as_ref(),
         ));
-        let settings = Settings::load(self.config.as_deref(), config::environment(), flags)
-            .map_err(|problems| Failure::settings(&problems))?;
+        let Checked {
+            settings, problems, ..
+        } = settings::examine(self.config.as_deref(), flags, User::Client);
+        if !problems.is_empty() {
+            return Err(Failure::settings(&problems));
+        }
         connect(&settings, options).await
     }
 }

@@ -11,10 +11,12 @@ mod config;
 mod connection;
 pub mod demo;
 mod drain;
+mod force_primary;
 mod forget;
 mod get;
 mod key;
 mod live;
+mod logout;
 mod modify;
 mod node;
 pub mod outcome;
@@ -26,9 +28,13 @@ mod put;
 mod remove;
 mod safe_to_stop;
 mod scan;
+mod sessions;
+mod settings;
 mod stats;
+mod ticket;
 mod topology;
 mod touch;
+mod verify;
 mod watch;
 
 use clap::error::ErrorKind;
@@ -65,15 +71,20 @@ enum Command {
     Scan(scan::Arguments),
     Watch(watch::Arguments),
     Cache(cache::Arguments),
+    Ticket(ticket::Arguments),
+    Sessions(sessions::Arguments),
+    Logout(logout::Arguments),
     Topology(topology::Arguments),
     Bench(bench::Arguments),
     #[command(hide = true)]
     BenchFloor(bench::floor::Arguments),
     Partitions(partitions::Arguments),
     Stats(stats::Arguments),
+    Verify(verify::Arguments),
     SafeToStop(safe_to_stop::Arguments),
     Drain(drain::Arguments),
     Forget(forget::Arguments),
+    ForcePrimary(force_primary::Arguments),
     Completions(completions::Arguments),
 }
 
@@ -110,14 +121,19 @@ fn carry_out(command: Command) -> Outcome {
         Command::Scan(arguments) => wait_for(scan::run(arguments)),
         Command::Watch(arguments) => wait_for(watch::run(arguments)),
         Command::Cache(arguments) => wait_for(cache::run(arguments)),
+        Command::Ticket(arguments) => wait_for(ticket::run(arguments)),
+        Command::Sessions(arguments) => wait_for(sessions::run(arguments)),
+        Command::Logout(arguments) => wait_for(logout::run(arguments)),
         Command::Topology(arguments) => wait_for(topology::run(arguments)),
         Command::Bench(arguments) => bench::run(arguments),
         Command::BenchFloor(arguments) => bench::floor::run(&arguments),
         Command::Partitions(arguments) => wait_for(partitions::run(arguments)),
         Command::Stats(arguments) => wait_for(stats::run(arguments)),
+        Command::Verify(arguments) => wait_for(verify::run(arguments)),
         Command::SafeToStop(arguments) => wait_for(safe_to_stop::run(arguments)),
         Command::Drain(arguments) => wait_for(drain::run(arguments)),
         Command::Forget(arguments) => wait_for(forget::run(arguments)),
+        Command::ForcePrimary(arguments) => wait_for(force_primary::run(arguments)),
         Command::Completions(arguments) => completions::run(&arguments, CommandLine::command()),
     }
 }
@@ -156,16 +172,17 @@ mod tests {
         let mut command = CommandLine::command();
         command.clone().debug_assert();
         command.build();
-        for subcommand in command
-            .get_subcommands_mut()
-            .filter(|found| found.get_name() != "help")
-        {
+        assert_has_examples(&mut command);
+    }
+
+    /// Of every subcommand, and of those below it.
+    fn assert_has_examples(command: &mut clap::Command) {
+        let others = |found: &&mut clap::Command| found.get_name() != "help";
+        for subcommand in command.get_subcommands_mut().filter(others) {
             let help = subcommand.render_long_help().to_string();
-            assert!(
-                help.contains("Example"),
-                "{} has no example",
-                subcommand.get_name()
-            );
+            let name = subcommand.get_name().to_owned();
+            assert!(help.contains("Example"), "{name} has no example");
+            assert_has_examples(subcommand);
         }
     }
 

@@ -2,8 +2,9 @@
 
 use super::outcome::{Answer, Failure, Outcome};
 use super::output;
-use super::overrides::Overrides;
-use crate::config::{self, Settings};
+use super::overrides::NodeOverrides;
+use super::settings::{self, User};
+use crate::config::{Checked, Settings};
 use crate::node::Handle;
 use crate::service::server::ServingNode;
 use crate::types::{CacheSettings, View};
@@ -33,39 +34,30 @@ pub struct Arguments {
     /// Settings file; flags and EMBERGRID_SECTION__NAME variables override it
     #[arg(long, env = "EMBERGRID_CONFIG")]
     config: Option<PathBuf>,
-    /// Address list, the same on all nodes: host, host:port or host:port1..port2, with commas
-    #[arg(long, value_name = "LIST")]
-    addresses: Option<String>,
-    /// Where this node listens and what it tells peers
-    #[arg(long, value_name = "HOST")]
-    local_address: Option<String>,
-    /// First port to try; -1: the default range, 0: the system chooses
-    #[arg(long, value_name = "PORT", allow_negative_numbers = true)]
-    local_port: Option<i32>,
-    /// The name that stays the same across restarts
-    #[arg(long, value_name = "NAME")]
-    node_name: Option<String>,
-    /// Nodes of a cluster with another name are refused
-    #[arg(long, value_name = "NAME")]
-    cluster_name: Option<String>,
-    /// How long to look for a cluster before forming one, such as 1s; 0s: for ever
-    #[arg(long, value_name = "DURATION")]
-    join_timeout: Option<String>,
     #[command(flatten)]
-    overrides: Overrides,
+    overrides: NodeOverrides,
+    /// Speak this version of the protocol between nodes: for tests of nodes of two versions
+    #[arg(long, hide = true, value_name = "VERSION")]
+    protocol: Option<u32>,
     /// Stop when standard input ends: a parent that dies takes the node with it
     #[arg(long, hide = true)]
     stop_with_stdin: bool,
 }
 
 pub(super) fn run(arguments: Arguments) -> Outcome {
-    let settings = Settings::load(
-        arguments.config.as_deref(),
-        config::environment(),
-        flags(&arguments),
-    )
-    .map_err(|problems| Failure::settings(&problems))?;
+    let flags = arguments.overrides.flags();
+    let Checked {
+        mut settings,
+        problems,
+        ..
+    } = settings::examine(arguments.config.as_deref(), flags, User::Node);
+    if !problems.is_empty() {
+        return Err(Failure::settings(&problems));
+    }
+    settings.cluster.protocol = arguments.protocol;
     log_to_standard_error()?;
+    #[cfg(debug_assertions)]
+    plant_fault()?;
     for warning in &settings.warnings {
         tracing::warn!("{warning}");
     }
@@ -83,26 +75,6 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
         .block_on(serve(&settings, arguments.stop_with_stdin))
 }
 
-fn flags(arguments: &Arguments) -> Vec<(String, String)> {
-    let given = [
-        ("discovery.addresses", arguments.addresses.clone()),
-        ("discovery.local-address", arguments.local_address.clone()),
-        (
-            "discovery.local-port",
-            arguments.local_port.map(|port| port.to_string()),
-        ),
-        ("discovery.join-timeout", arguments.join_timeout.clone()),
-        ("cluster.node-name", arguments.node_name.clone()),
-        ("cluster.name", arguments.cluster_name.clone()),
-    ];
-    let mut flags: Vec<(String, String)> = given
-        .into_iter()
-        .filter_map(|(name, value)| Some((name.to_owned(), value?)))
-        .collect();
-    flags.extend(arguments.overrides.flags());
-    flags
-}
-
 fn log_to_standard_error() -> Result<(), Failure> {
     let filter = match std::env::var(LOG_VARIABLE) {
         Ok(text) => EnvFilter::try_new(text)
@@ -114,6 +86,24 @@ fn log_to_standard_error() -> Result<(), Failure> {
         .with_writer(std::io::stderr)
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .init();
+    Ok(())
+}
+
+/// The variable by which a test of the checkers names a fault of the engine. In debug builds
+/// only: no other has the faults.
+#[cfg(debug_assertions)]
+const PLANTED_VARIABLE: &str = "EMBERGRID_PLANTED";
+
+#[cfg(debug_assertions)]
+fn plant_fault() -> Result<(), Failure> {
+    let Ok(name) = std::env::var(PLANTED_VARIABLE) else {
+        return Ok(());
+    };
+    if !crate::node::plant_everywhere(&name) {
+        let text = format!("{PLANTED_VARIABLE}: no fault is called {name:?}");
+        return Err(Failure::usage(text));
+    }
+    tracing::warn!(name, "a fault is planted: this node breaks promises");
     Ok(())
 }
 

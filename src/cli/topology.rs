@@ -72,8 +72,11 @@ fn as_tables(topology: &TopologyResponse, caches: &[Cache]) -> String {
         .as_ref()
         .map_or(0, |version| version.number);
     let mut text = format!(
-        "cluster {}, topology version {number}, coordinator {}, asked {}\n",
-        topology.cluster_name, topology.coordinator, topology.self_
+        "cluster {}, topology version {number}{}, coordinator {}, asked {}\n",
+        topology.cluster_name,
+        primary(topology),
+        topology.coordinator,
+        topology.self_
     );
     let mut nodes = output::table(&[
         "node",
@@ -113,6 +116,15 @@ fn as_tables(topology: &TopologyResponse, caches: &[Cache]) -> String {
         let _ = write!(text, "\n{table}");
     }
     text
+}
+
+/// A word where caches that stop in a minority have stopped.
+pub(super) fn primary(topology: &TopologyResponse) -> &'static str {
+    if topology.primary {
+        ""
+    } else {
+        " (not primary: caches that stop in a minority have stopped)"
+    }
 }
 
 fn as_json(topology: &TopologyResponse, caches: &[Cache]) -> Value {

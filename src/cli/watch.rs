@@ -44,20 +44,32 @@ pub struct Arguments {
     /// Go on where another watch ended (the token that it printed)
     #[arg(long, value_name = "HEX", value_parser = output::from_hex)]
     resume: Option<Bytes>,
-    /// End after so many events
-    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
-    limit: Option<u64>,
-    /// End after so long, such as 30s
-    #[arg(long = "for", value_name = "DURATION", value_parser = crate::config::duration::parse)]
-    duration: Option<Duration>,
+    #[command(flatten)]
+    ends: Ends,
     #[command(flatten)]
     connection: Connection,
 }
 
+/// When a watch ends, unless it is interrupted before.
+#[derive(Clone, Copy, Debug, Args)]
+pub struct Ends {
+    /// End after so many events
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u64).range(1..))]
+    pub limit: Option<u64>,
+    /// End after so long, such as 30s
+    #[arg(long = "for", value_name = "DURATION", value_parser = crate::config::duration::parse)]
+    duration: Option<Duration>,
+}
+
 pub(super) async fn run(arguments: Arguments) -> Outcome {
     let client = arguments.connection.client().await?;
+    until(&arguments.ends, follow(&client, &arguments)).await
+}
+
+/// Watches until the time is over or the user has seen enough.
+pub async fn until(ends: &Ends, watching: impl Future<Output = Outcome>) -> Outcome {
     let end = async {
-        match arguments.duration {
+        match ends.duration {
             Some(duration) => tokio::time::sleep(duration).await,
             None => std::future::pending().await,
         }
@@ -69,7 +81,7 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
         }
     };
     tokio::select! {
-        outcome = follow(&client, &arguments) => outcome,
+        outcome = watching => outcome,
         () = end => Ok(Answer::Yes),
         () = interrupted => Ok(Answer::Yes),
     }
@@ -100,7 +112,7 @@ async fn follow(client: &Client, arguments: &Arguments) -> Outcome {
     };
     output::aside(format_args!("watching {}", arguments.cache));
     let mut count = 0;
-    while arguments.limit.is_none_or(|limit| count < limit) {
+    while arguments.ends.limit.is_none_or(|limit| count < limit) {
         let read_on = match teller.watch.next().await {
             Ok(event) => {
                 count += 1;

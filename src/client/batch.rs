@@ -13,7 +13,7 @@
 use super::cache::identified;
 use super::nodes::Address;
 use super::retry::{Effect, backoff, jitter};
-use super::routes::Keyed;
+use super::routes::{Keyed, Place};
 use super::{Client, cache_service};
 use crate::error::{Applied, Error, Result};
 use crate::rpc::proto as pb;
@@ -204,12 +204,14 @@ macro_rules! batch {
     ($($request:ident => $call:ident, $reply:ident, $module:ident::$kind:ident as $answer:ty,
        $answer_of:path; $keys:ident: $one:ty, $key_of:path; $effect:path)*) => {$(
         impl Keyed for $request {
-            fn place(&self) -> Option<(&str, &[u8])> {
+            fn place(&self) -> Place<'_> {
                 if !self.affinity_key.is_empty() {
-                    return Some((&self.cache, &self.affinity_key));
+                    return Place::Key(&self.cache, &self.affinity_key);
                 }
-                let first = self.$keys.first().map($key_of)?;
-                Some((&self.cache, first))
+                match self.$keys.first().map($key_of) {
+                    Some(first) => Place::Key(&self.cache, first),
+                    None => Place::Anywhere,
+                }
             }
         }
 

@@ -5,6 +5,7 @@
 //! node's, as nodes verify each other: what a node is told by has not to be what it is reached by.
 
 use super::nodes::Address;
+use crate::rpc::gather::Gathered;
 use crate::rpc::tls::node_server_name;
 use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
@@ -101,7 +102,7 @@ async fn dial(
     tls: Option<Arc<rustls::ClientConfig>>,
     told: bool,
     limit: Duration,
-) -> io::Result<TokioIo<Box<dyn Stream>>> {
+) -> io::Result<TokioIo<Gathered<Box<dyn Stream>>>> {
     let late = || {
         io::Error::new(
             io::ErrorKind::TimedOut,
@@ -130,7 +131,7 @@ async fn dial(
     tokio::time::timeout(limit, stream)
         .await
         .map_err(|_| late())?
-        .map(TokioIo::new)
+        .map(|stream| TokioIo::new(Gathered::on(stream)))
 }
 
 /// The innermost cause: what the system or TLS said.

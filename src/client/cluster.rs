@@ -5,9 +5,10 @@ use super::{Client, cluster_service, request_id};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::proto::{
     CacheDescription, CacheSettings, CreateCacheRequest, DescribeCacheRequest, DrainRequest,
-    DropCacheRequest, ForgetNodeRequest, ListCachesRequest, NodeStatsRequest, NodeStatsResponse,
-    PartitionTableRequest, PartitionTableResponse, ResetLostPartitionsRequest, SafeToStopRequest,
-    SafeToStopResponse, TopologyRequest, TopologyResponse,
+    DropCacheRequest, ForcePrimaryRequest, ForgetNodeRequest, ListCachesRequest, NodeStatsRequest,
+    NodeStatsResponse, PartitionTableRequest, PartitionTableResponse, ResetLostPartitionsRequest,
+    SafeToStopRequest, SafeToStopResponse, TopologyRequest, TopologyResponse, VerifyRequest,
+    VerifyResponse,
 };
 
 impl Client {
@@ -273,6 +274,34 @@ impl Client {
         Ok(reply.partitions)
     }
 
+    /// Compares all copies of a cache, and repairs what differs where that is asked. A call that is
+    /// repeated compares again.
+    ///
+    /// # Errors
+    ///
+    /// As any call; NOT_FOUND where the cache does not exist. A partition that cannot be compared is
+    /// told in the answer.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// let answer = client.verify("sessions", false).await?;
+    /// for difference in &answer.keys {
+    ///     println!("{:?} differs at {} owners", difference.key, difference.copies.len());
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn verify(&self, cache: &str, repair: bool) -> Result<VerifyResponse> {
+        let request = VerifyRequest {
+            cache: cache.to_owned(),
+            repair,
+        };
+        let send = async |channel, message| cluster_service(channel).verify(message).await;
+        self.call(Effect::Read, request, send).await
+    }
+
     /// Gives up waiting for a server, by its name, that is out and may return with data.
     ///
     /// # Errors
@@ -295,6 +324,31 @@ impl Client {
         let send = async |channel, message| cluster_service(channel).forget_node(message).await;
         self.call(Effect::Write, request, send).await?;
         Ok(())
+    }
+
+    /// Makes the servers of the view that is asked primary: a majority that is lost for good is
+    /// given up, with what it acknowledged without them. Returns the number of the view.
+    ///
+    /// # Errors
+    ///
+    /// `FailedPrecondition` where the view is primary already (reason `PRIMARY`) or the cluster has
+    /// no `quorum-of` (reason `NO_QUORUM_OF`).
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// let number = client.force_primary().await?;
+    /// println!("topology version {number} is primary");
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn force_primary(&self) -> Result<u64> {
+        let send = async |channel, message| cluster_service(channel).force_primary(message).await;
+        let forced = self
+            .call(Effect::Write, ForcePrimaryRequest {}, send)
+            .await?;
+        Ok(forced.version.map_or(0, |version| version.number))
     }
 }
 

@@ -77,6 +77,12 @@ async fn watch(client: &Weak<Connections>) -> Result<()> {
 async fn refresh(client: &Client) -> bool {
     let connections = &client.connections;
     let mut complete = true;
+    if connections.routes.wants_kinds() {
+        match client.list_caches().await {
+            Ok(caches) => connections.routes.learn_kinds(&caches),
+            Err(_) => complete = false,
+        }
+    }
     for cache in connections.routes.kept() {
         let answer = match client.partition_table(&cache).await {
             Ok(answer) => Some(answer),

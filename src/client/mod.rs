@@ -11,7 +11,9 @@
 //! | `nodes.rs`, `channel.rs` | nodes and connections; dialling one |
 //! | `pipeline.rs` | the stream that calls share |
 //! | `batch.rs` | many keys in one call, parted by owner |
-//! | `scan.rs`, `watch.rs`, `topology.rs`, `stream.rs` | streams, and how they go on when they are lost |
+//! | `scan.rs`, `watch.rs`, `topology.rs` | streams |
+//! | `listing.rs`, `watcher.rs`, `stream.rs` | how they go on when they are lost |
+//! | `tickets/` | the ticket registry: its calls, errors, lists and events |
 //!
 //! # Example
 //!
@@ -43,6 +45,7 @@ mod cache;
 mod channel;
 mod cluster;
 mod follow;
+mod listing;
 mod nodes;
 mod pipeline;
 mod request_id;
@@ -50,12 +53,15 @@ mod retry;
 mod routes;
 mod scan;
 mod stream;
+mod tickets;
 mod topology;
 mod watch;
+mod watcher;
 
 pub use channel::Options;
 pub use request_id::{random_bytes, request_id};
 pub use scan::Scan;
+pub use tickets::{TicketError, TicketList, TicketWatch, Tickets};
 pub use topology::TopologyWatch;
 pub use watch::Watch;
 
@@ -65,6 +71,7 @@ use crate::rpc::proto;
 use nodes::Connections;
 use proto::cache_service_client::CacheServiceClient;
 use proto::cluster_service_client::ClusterServiceClient;
+use proto::ticket_service_client::TicketServiceClient;
 use std::sync::Arc;
 use tonic::transport::Channel;
 
@@ -153,6 +160,12 @@ const MESSAGE_BYTES_MAX: usize = 20 << 20;
 
 fn cache_service(channel: Channel) -> CacheServiceClient<Channel> {
     CacheServiceClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+fn ticket_service(channel: Channel) -> TicketServiceClient<Channel> {
+    TicketServiceClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }

@@ -8,7 +8,7 @@ use super::Client;
 use super::channel::Options;
 use super::nodes::{Address, Connection};
 use super::pipeline::{NO_ANSWER, Single};
-use super::routes::Keyed;
+use super::routes::{Keyed, Place};
 use crate::error::{Applied, Error, ErrorKind, Result};
 use crate::rpc::status::{from_status, never_connected};
 use std::sync::Arc;
@@ -59,6 +59,7 @@ impl Client {
             let error = match self.begin(&mut attempts, &request).await {
                 Ok(connection) => {
                     let limit = attempts.limit();
+                    let _under_way = connection.begin();
                     let sent = unary(&connection, &request, limit, effect, &send);
                     match attempts.within(limit, sent).await {
                         Ok(reply) => return Ok(reply),
@@ -121,16 +122,10 @@ impl Client {
         request: &impl Keyed,
     ) -> Result<Arc<Connection>> {
         let connections = &self.connections;
-        let owners = match request.place() {
-            Some((cache, by)) if attempts.options.routing => {
-                let owners = connections.routes.owners(cache, by);
-                if owners.is_none() {
-                    let follow = || super::follow::start(connections);
-                    connections.routes.want(cache, follow);
-                }
-                owners
-            }
-            _ => None,
+        let owners = if attempts.options.routing {
+            self.owners(request.place())
+        } else {
+            None
         };
         let owners = owners.as_deref().unwrap_or_default();
         let at_hand = if attempts.avoided.is_empty() {
@@ -149,6 +144,31 @@ impl Client {
         };
         attempts.address = Some(connection.address.clone());
         Ok(connection)
+    }
+
+    /// The owners of what a call is about, as far as they are known; what is not is asked for.
+    fn owners(&self, place: Place<'_>) -> Option<Arc<[Address]>> {
+        let connections = &self.connections;
+        let routes = &connections.routes;
+        let follow = || super::follow::start(connections);
+        let of = |cache: &str, by: &[u8]| {
+            let owners = routes.owners(cache, by);
+            if owners.is_none() {
+                routes.want(cache, follow);
+            }
+            owners
+        };
+        match place {
+            Place::Anywhere => None,
+            Place::Key(cache, by) => of(cache, by),
+            Place::Ticket(kind, id) => match routes.ticket_cache(kind) {
+                Some(cache) => of(&cache, id),
+                None => {
+                    routes.want_kinds(follow);
+                    None
+                }
+            },
+        }
     }
 
     fn note(&self, connection: &Arc<Connection>, failed: Failed) -> Error {

@@ -4,7 +4,7 @@
 use super::nodes::Address;
 use crate::rpc::proto as pb;
 use crate::types::cache::partition_of;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -14,25 +14,46 @@ use tokio::task::AbortHandle;
 /// How many caches are routed; calls on any further one go to any node.
 const CACHES_MAX: usize = 1_024;
 
+/// Where a call belongs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Place<'a> {
+    /// To no single key: any node.
+    Anywhere,
+    /// To a key of a cache, by the bytes that its partition is chosen by.
+    Key(&'a str, &'a [u8]),
+    /// To a ticket, of a kind (empty: not known) and an id.
+    Ticket(&'a str, &'a [u8]),
+}
+
 /// What a call is about.
 pub(super) trait Keyed: Clone {
-    /// The cache and the bytes that its partition is chosen by; none where the call belongs to no
-    /// single key.
-    fn place(&self) -> Option<(&str, &[u8])> {
-        None
+    /// Where it belongs.
+    fn place(&self) -> Place<'_> {
+        Place::Anywhere
     }
 }
 
 macro_rules! keyed {
     ($($request:ident),* $(,)?) => {$(
         impl Keyed for pb::$request {
-            fn place(&self) -> Option<(&str, &[u8])> {
+            fn place(&self) -> Place<'_> {
                 let by = if self.affinity_key.is_empty() {
                     &self.key
                 } else {
                     &self.affinity_key
                 };
-                Some((&self.cache, by))
+                Place::Key(&self.cache, by)
+            }
+        }
+    )*};
+}
+
+macro_rules! ticket {
+    ($($request:ident: $kind_and_id:expr),* $(,)?) => {$(
+        impl Keyed for pb::$request {
+            fn place(&self) -> Place<'_> {
+                let of: fn(&Self) -> Option<(&str, &[u8])> = $kind_and_id;
+                of(self).map_or(Place::Anywhere, |(kind, id)| Place::Ticket(kind, id))
             }
         }
     )*};
@@ -73,6 +94,20 @@ anywhere!(
     ResetLostPartitionsRequest,
     ForgetNodeRequest,
     ForcePrimaryRequest,
+    AddTicketsRequest,
+    DeleteAllTicketsRequest,
+    DeleteForPrincipalRequest,
+    ListTicketsRequest,
+    CountTicketsRequest,
+    WatchTicketsRequest,
+);
+
+ticket!(
+    AddTicketRequest: |add| add.ticket.as_ref().map(|ticket| (&*ticket.kind, &*ticket.id)),
+    UpdateTicketRequest: |update| update.ticket.as_ref().map(|ticket| (&*ticket.kind, &*ticket.id)),
+    GetTicketRequest: |get| Some((&get.kind, &get.id)),
+    UseTicketRequest: |one| Some((&one.kind, &one.id)),
+    DeleteTicketRequest: |delete| Some(("", &delete.id)),
 );
 
 /// The owners of one partition, the primary first.
@@ -87,11 +122,21 @@ struct CacheTable {
     atomic: bool,
 }
 
+/// In which caches the tickets of which kinds are.
+#[derive(Debug, Default)]
+struct Kinds {
+    caches: HashMap<String, Arc<str>>,
+    /// The one cache that has all of them.
+    only: Option<Arc<str>>,
+}
+
 /// The table and what is wanted of it.
 #[derive(Debug, Default)]
 pub(super) struct Routes {
     tables: ArcSwap<HashMap<String, CacheTable>>,
     nodes: ArcSwap<Vec<Address>>,
+    /// Absent until it was asked for.
+    kinds: ArcSwapOption<Kinds>,
     wanted: Mutex<Wanted>,
     /// Told when another cache is wanted.
     pub(super) more_wanted: Arc<Notify>,
@@ -103,6 +148,10 @@ struct Wanted {
     called: HashSet<String>,
     /// Caches whose tables are kept.
     kept: HashSet<String>,
+    /// Whether a ticket was called once whose cache is not known.
+    ticket_called: bool,
+    /// Whether the caches of tickets are kept.
+    kinds: bool,
     follower: Option<AbortHandle>,
 }
 
@@ -144,6 +193,63 @@ impl Routes {
         } else if wanted.called.len() < CACHES_MAX {
             wanted.called.insert(cache.to_owned());
         }
+    }
+
+    /// The cache of tickets of a kind, where that is known; of any, where the kind is empty and all
+    /// are in one.
+    pub(super) fn ticket_cache(&self, kind: &str) -> Option<Arc<str>> {
+        let kinds = self.kinds.load();
+        let kinds = kinds.as_ref()?;
+        let own = kinds.caches.get(kind);
+        own.or(kinds.only.as_ref().filter(|_| kind.is_empty()))
+            .cloned()
+    }
+
+    /// Notes a call on a ticket without a known cache. From the second one on, the caches of all
+    /// kinds are kept by the task that `follow` starts.
+    pub(super) fn want_kinds(&self, follow: impl FnOnce() -> AbortHandle) {
+        if self.kinds.load().is_some() {
+            return;
+        }
+        let mut wanted = self.wanted.lock();
+        if !wanted.ticket_called {
+            wanted.ticket_called = true;
+        } else if !wanted.kinds {
+            wanted.kinds = true;
+            self.more_wanted.notify_one();
+            if wanted.follower.is_none() {
+                wanted.follower = Some(follow());
+            }
+        }
+    }
+
+    /// Whether the caches of tickets are to be kept.
+    pub(super) fn wants_kinds(&self) -> bool {
+        self.wanted.lock().kinds
+    }
+
+    /// Learns in which caches tickets are.
+    pub(super) fn learn_kinds(&self, caches: &[pb::CacheDescription]) {
+        let mut kinds = Kinds::default();
+        let mut names = HashSet::new();
+        for cache in caches.iter().filter(|cache| !cache.ticket_kinds.is_empty()) {
+            let Some(settings) = &cache.settings else {
+                continue;
+            };
+            let name: Arc<str> = settings.name.as_str().into();
+            names.insert(Arc::clone(&name));
+            // Under a digest the partition cannot be told from the id: any node is asked.
+            if !cache.ticket_ids_digested {
+                let kinds_of = cache.ticket_kinds.iter().cloned();
+                kinds
+                    .caches
+                    .extend(kinds_of.map(|kind| (kind, Arc::clone(&name))));
+            }
+        }
+        if names.len() == 1 && !kinds.caches.is_empty() {
+            kinds.only = names.into_iter().next();
+        }
+        self.kinds.store(Some(Arc::new(kinds)));
     }
 
     /// The caches whose tables are kept.
@@ -281,7 +387,52 @@ mod tests {
             affinity_key: "a".into(),
             ..pb::GetRequest::default()
         };
-        assert_eq!(request.place(), Some(("c", &b"a"[..])));
+        assert_eq!(request.place(), Place::Key("c", b"a"));
+    }
+
+    #[test]
+    fn a_ticket_is_in_the_cache_of_its_kind() {
+        let cache = |name: &str, kinds: &[&str], digested| pb::CacheDescription {
+            settings: Some(pb::CacheSettings {
+                name: name.to_owned(),
+                ..pb::CacheSettings::default()
+            }),
+            ticket_kinds: kinds.iter().copied().map(str::to_owned).collect(),
+            ticket_ids_digested: digested,
+            ..pb::CacheDescription::default()
+        };
+        let routes = Routes::default();
+        assert_eq!(routes.ticket_cache("TGT"), None, "nothing is known yet");
+        let plain = cache("pages", &[], false);
+        let sessions = cache("sessions", &["TGT", "PGT"], false);
+        routes.learn_kinds(&[plain.clone(), sessions.clone()]);
+        assert_eq!(routes.ticket_cache("PGT").as_deref(), Some("sessions"));
+        assert_eq!(routes.ticket_cache("").as_deref(), Some("sessions"));
+        assert_eq!(routes.ticket_cache("ST"), None);
+        routes.learn_kinds(&[plain.clone(), sessions, cache("single", &["ST"], false)]);
+        assert_eq!(routes.ticket_cache("ST").as_deref(), Some("single"));
+        assert_eq!(routes.ticket_cache(""), None, "it may be in either");
+        routes.learn_kinds(&[plain, cache("tickets", &["TGT", "ST"], true)]);
+        assert_eq!(
+            routes.ticket_cache("TGT"),
+            None,
+            "a digest tells no partition"
+        );
+        assert_eq!(routes.ticket_cache(""), None);
+    }
+
+    #[tokio::test]
+    async fn the_caches_of_tickets_are_asked_for_once() {
+        let routes = Routes::default();
+        let started = std::cell::Cell::new(0);
+        for calls in 1..5 {
+            routes.want_kinds(|| {
+                started.set(started.get() + 1);
+                tokio::spawn(async {}).abort_handle()
+            });
+            assert_eq!(routes.wants_kinds(), calls > 1);
+        }
+        assert_eq!(started.get(), 1);
     }
 
     #[tokio::test]

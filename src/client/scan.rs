@@ -1,13 +1,12 @@
-//! Scans: the entries of a cache as a stream that goes on behind its last cursor when the
-//! connection is lost.
+//! Scans: the entries of a cache, one after another.
 
-use super::retry::Effect;
-use super::stream::{Heard, Losses, hear};
+use super::listing::{Listing, Paged};
 use super::{Client, cache_service};
 use crate::error::Result;
 use crate::rpc::proto::{ScanRequest, ScanResponse};
 use bytes::Bytes;
-use tonic::{Request, Streaming};
+use tonic::transport::Channel;
+use tonic::{Response, Status, Streaming};
 
 /// The entries of a cache, one after another. See [`Client::scan`].
 ///
@@ -32,15 +31,7 @@ use tonic::{Request, Streaming};
 /// # }
 /// ```
 #[derive(Debug)]
-pub struct Scan {
-    client: Client,
-    /// What is still to come: its cursor and limit move with every entry.
-    request: ScanRequest,
-    limited: bool,
-    stream: Option<Streaming<ScanResponse>>,
-    losses: Losses,
-    done: bool,
-}
+pub struct Scan(Listing<ScanRequest>);
 
 impl Client {
     /// Begins a scan; nothing is asked before the first [`Scan::next`].
@@ -69,14 +60,7 @@ impl Client {
     /// # }
     /// ```
     pub fn scan(&self, request: ScanRequest) -> Scan {
-        Scan {
-            client: self.clone(),
-            limited: request.limit > 0,
-            request,
-            stream: None,
-            losses: Losses::new(self.connections.options.timeout),
-            done: false,
-        }
+        Scan(Listing::new(self.clone(), request))
     }
 }
 
@@ -104,29 +88,7 @@ impl Scan {
     /// # }
     /// ```
     pub async fn next(&mut self) -> Result<Option<ScanResponse>> {
-        while !self.done {
-            let Some(stream) = &mut self.stream else {
-                self.stream = Some(self.open().await?);
-                continue;
-            };
-            match hear(stream, None).await {
-                Heard::Message(found) => {
-                    self.losses.forget();
-                    self.note(&found);
-                    return Ok(Some(found));
-                }
-                Heard::End => self.done = true,
-                Heard::Lost(error) => {
-                    self.stream = None;
-                    self.losses.note(error).await?;
-                }
-                Heard::Refused(error) => {
-                    self.stream = None;
-                    return Err(error);
-                }
-            }
-        }
-        Ok(None)
+        self.0.next().await
     }
 
     /// Where the scan stands: behind the last entry that was told. Another scan with the same
@@ -143,24 +105,22 @@ impl Scan {
     /// # }
     /// ```
     pub fn cursor(&self) -> &Bytes {
-        &self.request.cursor
+        &self.0.request.cursor
+    }
+}
+
+impl Paged for ScanRequest {
+    type Item = ScanResponse;
+
+    fn cursor_of(item: &ScanResponse) -> &Bytes {
+        &item.cursor
     }
 
-    fn note(&mut self, found: &ScanResponse) {
-        self.request.cursor = found.cursor.clone();
-        if self.limited {
-            self.request.limit = self.request.limit.saturating_sub(1);
-            self.done = self.request.limit == 0;
-        }
+    fn place_mut(&mut self) -> (&mut Bytes, &mut u64) {
+        (&mut self.cursor, &mut self.limit)
     }
 
-    async fn open(&self) -> Result<Streaming<ScanResponse>> {
-        // Without the attempt's deadline, which would end the stream: what bounds it is the end of
-        // the cache.
-        let send = async |channel, message: Request<ScanRequest>| {
-            cache_service(channel).scan(message.into_inner()).await
-        };
-        let request = self.request.clone();
-        self.client.call(Effect::Read, request, send).await
+    async fn open(self, channel: Channel) -> Result<Response<Streaming<ScanResponse>>, Status> {
+        cache_service(channel).scan(self).await
     }
 }

@@ -244,6 +244,12 @@ impl Address {
                 "take out the comma or name a host",
             )));
         }
+        if entry.contains(',') {
+            return Err(refuse((
+                "a comma inside an entry".into(),
+                "write each address as an entry of its own",
+            )));
+        }
         if entry.chars().any(char::is_whitespace) {
             return Err(refuse((
                 "a blank inside an entry".into(),

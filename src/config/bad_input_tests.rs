@@ -142,7 +142,8 @@ fn unknown_keys() {
 
 #[test]
 fn durations() {
-    const FORM: &str = "write a number with its unit, such as \"2s\", \"500ms\" or \"PT2S\"";
+    const FORM: &str = "write a number with its unit, such as \"2s\", \"500ms\" or \"PT2S\", from \
+                        20ms to 1h";
     for (value, what) in [
         ("2", "a bare number, which says no unit"),
         ("\"2\"", "a bare number, which says no unit"),

@@ -2,10 +2,12 @@
 //! to, whether they come from a file or from a call.
 
 use super::given::{Reader, Report};
-use super::problem::{Origin, Problem};
+use super::problem::Origin;
 use super::source::GivenCache;
+use super::tickets::{TicketSettings, check_cache};
 use crate::types::{
-    AtomicityMode, CacheMode, CacheSettings, Micros, ReadFrom, WriteSynchronizationMode,
+    AtomicityMode, CacheMode, CacheSettings, Micros, PartitionLoss, ReadFrom, WhenSplit,
+    WriteSynchronizationMode,
 };
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
@@ -18,7 +20,7 @@ pub const PARTITIONS: RangeInclusive<u32> = 1..=65_536;
 /// The most copies beside the primary.
 pub const BACKUPS_MAX: u32 = 63;
 /// The largest `near-cache-max-size`, in bytes.
-const NEAR_BYTES_MAX: u64 = 1 << 40;
+pub const NEAR_BYTES_MAX: u64 = 1 << 40;
 /// The bounds of `entry-max-size`, in bytes.
 pub const ENTRY_BYTES: RangeInclusive<u64> = 1..=16 << 20;
 /// The bounds of `request-id-window`.
@@ -83,6 +85,12 @@ pub fn faults(settings: &CacheSettings) -> Vec<Fault> {
         "write 1 byte to 16MiB".to_owned(),
     );
     expect(
+        settings.near_bytes_max <= NEAR_BYTES_MAX,
+        "near-cache-max-size",
+        "out of bounds",
+        "write 1TiB at most".to_owned(),
+    );
+    expect(
         settings.node_filter.len() <= FILTER_MAX,
         "node-filter",
         "too many attributes",
@@ -140,7 +148,7 @@ pub fn warnings(settings: &CacheSettings) -> Vec<Fault> {
         warn(
             "backups",
             "with no backups, the crash of a node loses every entry whose primary it is",
-            "write backups = 1 or more, unless the entries can be made again",
+            "give it 1 backup or more, unless the entries can be made again",
         );
     }
     if settings.write_synchronization == WriteSynchronizationMode::PrimarySync && !partitioned {
@@ -158,15 +166,20 @@ pub fn warnings(settings: &CacheSettings) -> Vec<Fault> {
 pub(super) fn read_all(
     given: &[GivenCache],
     endpoints: usize,
+    quorum_of: Option<u32>,
+    tickets: &TicketSettings,
     report: &mut Report,
 ) -> Vec<CacheSettings> {
     let mut ids: BTreeMap<i32, (String, Origin)> = BTreeMap::new();
     let mut caches = Vec::with_capacity(given.len());
     for cache in given {
         let mut reader = Reader::new(cache.label.as_str(), &cache.table, report);
-        let Some(settings) = read(&mut reader, &cache.origin, endpoints) else {
+        let Some(mut settings) = read(&mut reader, &cache.origin, endpoints, quorum_of) else {
             continue;
         };
+        if tickets.caches().contains(settings.name.as_str()) {
+            check_cache(&mut reader, &mut settings);
+        }
         let name_origin = reader.origin("name");
         if let Some((other, place)) = ids.get(&settings.id().0) {
             let what = if *other == settings.name {
@@ -186,7 +199,12 @@ pub(super) fn read_all(
     caches
 }
 
-fn read(reader: &mut Reader<'_>, origin: &Origin, endpoints: usize) -> Option<CacheSettings> {
+fn read(
+    reader: &mut Reader<'_>,
+    origin: &Origin,
+    endpoints: usize,
+    quorum_of: Option<u32>,
+) -> Option<CacheSettings> {
     let name = reader.text("name", 1..=NAME_BYTES_MAX);
     if !reader.has("name") {
         let cure = "give each cache a name";
@@ -194,7 +212,7 @@ fn read(reader: &mut Reader<'_>, origin: &Origin, endpoints: usize) -> Option<Ca
     }
     // The rest is read all the same, so that all problems come at once.
     let mut settings = CacheSettings::named(name.as_deref().unwrap_or("-"));
-    read_modes(reader, &mut settings);
+    let mode_misread = read_modes(reader, &mut settings);
     read_times(reader, &mut settings);
     if let Some(partitions) = reader.count("partitions", PARTITIONS) {
         settings.partitions = partitions;
@@ -212,7 +230,7 @@ fn read(reader: &mut Reader<'_>, origin: &Origin, endpoints: usize) -> Option<Ca
         settings.node_filter = filter;
     }
     settings.backup_zone = reader.text("backup-zone", 1..=255);
-    refuse_what_is_to_come(reader);
+    read_losses(reader, &mut settings, quorum_of);
     for fault in warnings(&settings) {
         reader.warning(fault.setting, fault.what, fault.cure);
     }
@@ -224,14 +242,8 @@ fn read(reader: &mut Reader<'_>, origin: &Origin, endpoints: usize) -> Option<Ca
             "write fewer backups, or more addresses",
         );
     }
-    warn_of_no_effect(reader, &settings);
-    if !partitioned && reader.has("backups") {
-        let what = "backups have no meaning outside of PARTITIONED";
-        reader.warning(
-            "backups",
-            what,
-            "take it out, or write cache-mode = \"PARTITIONED\"",
-        );
+    if !mode_misread {
+        warn_of_no_effect(reader, &settings);
     }
     name.map(|_| settings)
 }
@@ -253,22 +265,35 @@ fn warn_of_no_effect(reader: &mut Reader<'_>, settings: &CacheSettings) {
             "take it out, or take time-to-idle out",
         );
     }
+    let partitioned = reader.assignment("cache-mode", "PARTITIONED");
+    let cure = format!("take it out, or write {partitioned}");
     if settings.backup_zone.is_some() && settings.mode != CacheMode::Partitioned {
-        reader.warning(
-            "backup-zone",
-            "no meaning outside of PARTITIONED: copies are not chosen",
-            "take it out, or write cache-mode = \"PARTITIONED\"",
-        );
+        let what = "no meaning outside of PARTITIONED: copies are not chosen";
+        reader.warning("backup-zone", what, cure.as_str());
+    }
+    if reader.has("backups") && settings.mode != CacheMode::Partitioned {
+        let what = "backups have no meaning outside of PARTITIONED";
+        reader.warning("backups", what, cure);
+    }
+    if settings.mode == CacheMode::Local {
+        for name in ["node-filter", "read-from", "write-synchronization-mode"] {
+            if reader.has(name) {
+                let what = "no meaning in a LOCAL cache, which is where it is asked";
+                reader.warning(name, what, "take it out");
+            }
+        }
     }
 }
 
-fn read_modes(reader: &mut Reader<'_>, settings: &mut CacheSettings) {
+/// Whether the mode was given and is none.
+fn read_modes(reader: &mut Reader<'_>, settings: &mut CacheSettings) -> bool {
     let modes = [
         ("LOCAL", CacheMode::Local),
         ("REPLICATED", CacheMode::Replicated),
         ("PARTITIONED", CacheMode::Partitioned),
     ];
-    settings.mode = reader.choice("cache-mode", &modes).unwrap_or_default();
+    let mode = reader.choice("cache-mode", &modes);
+    settings.mode = mode.unwrap_or_default();
     let atomicity = [
         ("ATOMIC", AtomicityMode::Atomic),
         ("TRANSACTIONAL", AtomicityMode::Transactional),
@@ -295,6 +320,7 @@ fn read_modes(reader: &mut Reader<'_>, settings: &mut CacheSettings) {
     {
         settings.backups = backups;
     }
+    reader.misread("cache-mode", &mode)
 }
 
 fn read_times(reader: &mut Reader<'_>, settings: &mut CacheSettings) {
@@ -311,41 +337,46 @@ fn read_times(reader: &mut Reader<'_>, settings: &mut CacheSettings) {
     }
 }
 
-fn refuse_what_is_to_come(reader: &mut Reader<'_>) {
+fn read_losses(reader: &mut Reader<'_>, settings: &mut CacheSettings, quorum_of: Option<u32>) {
     let splits = [
-        ("allow-read-writes", true),
-        ("allow-reads", false),
-        ("deny-read-writes", false),
+        ("allow-read-writes", WhenSplit::AllowReadWrites),
+        ("allow-reads", WhenSplit::AllowReads),
+        ("deny-read-writes", WhenSplit::DenyReadWrites),
     ];
-    if reader.choice("when-split", &splits) == Some(false) {
-        reader.not_yet(
-            "when-split",
-            "caches that stop in a minority are",
-            "take it out; every cache goes on in both halves of a split",
-        );
+    settings.when_split = reader.choice("when-split", &splits).unwrap_or_default();
+    let losses = [
+        ("reject", PartitionLoss::Reject),
+        ("reset", PartitionLoss::Reset),
+    ];
+    settings.partition_loss = reader.choice("partition-loss", &losses).unwrap_or_default();
+    if !settings.stops() {
+        return;
     }
-    if reader.choice("partition-loss", &[("reject", true), ("reset", false)]) == Some(false) {
-        reader.not_yet(
-            "partition-loss",
-            "lost partitions that reset themselves are",
-            "take it out; requests to a lost partition are refused",
+    if settings.mode == CacheMode::Local {
+        reader.problem(
+            "when-split",
+            "no meaning in a LOCAL cache, which is never split",
+            "take it out, or write cache-mode = \"REPLICATED\" or \"PARTITIONED\"",
         );
+        return;
+    }
+    match quorum_of {
+        None => reader.problem(
+            "when-split",
+            "a cache that stops in a minority needs to know how many servers there are",
+            "write quorum-of, the number of servers, into [cluster]",
+        ),
+        Some(1 | 2) => reader.warning(
+            "when-split",
+            "with fewer than three servers, the loss of the oldest stops the cache until \
+             somebody calls force-primary",
+            "start three servers or more, and write their number as quorum-of",
+        ),
+        Some(_) => {}
     }
 }
 
 /// Every duration that is read is below a hundred years, which fits.
 fn micros(duration: Duration) -> Micros {
     Micros::try_from(duration.as_micros()).unwrap_or(Micros::MAX)
-}
-
-impl Fault {
-    /// The same as a problem with a cache that is not from the settings.
-    pub fn into_problem(self, cache: &str) -> Problem {
-        Problem {
-            origin: Origin::Default,
-            setting: format!("{cache}.{}", self.setting),
-            what: self.what,
-            cure: self.cure,
-        }
-    }
 }

@@ -148,7 +148,7 @@ pub fn suggest_flat(name: &str) -> String {
         flat().flat_map(|known| std::iter::once(known.name).chain(known.aliases.iter().copied()));
     match nearest(&wanted, names) {
         Some(name) => format!("the nearest known name is `{name}`"),
-        None => "take it out".to_owned(),
+        None => "take it out, or see `embergrid config defaults`".to_owned(),
     }
 }
 
@@ -174,7 +174,7 @@ pub fn suggest(section: &str, name: &str) -> String {
         .flat_map(|known| std::iter::once(known.name).chain(known.aliases.iter().copied()));
     match nearest(&wanted, names) {
         Some(name) => format!("the nearest known name is `{name}`"),
-        None => "take it out".to_owned(),
+        None => "take it out, or see `embergrid config defaults`".to_owned(),
     }
 }
 
@@ -198,7 +198,7 @@ pub fn suggest_section(name: &str) -> String {
     }
     match nearest(&wanted, SECTIONS.into_iter()) {
         Some(name) => format!("the nearest known section is `{name}`"),
-        None => "take it out".to_owned(),
+        None => "take it out, or see `embergrid config defaults`".to_owned(),
     }
 }
 
@@ -211,7 +211,10 @@ fn of_section(section: &str) -> impl Iterator<Item = &'static Known> {
 fn nearest(wanted: &str, names: impl Iterator<Item = &'static str>) -> Option<&'static str> {
     // The distance grows with the product of both lengths; nobody types a name of this length.
     let wanted: String = wanted.chars().take(64).collect();
-    names.min_by_key(|name| strsim::damerau_levenshtein(&wanted, name))
+    let distance = |name: &&str| strsim::damerau_levenshtein(&wanted, name);
+    let nearest = names.min_by_key(distance)?;
+    // What has little in common with any known name is no misspelling of one.
+    (distance(&nearest) <= wanted.chars().count().div_ceil(3)).then_some(nearest)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use super::given::Reader;
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
 /// The section `[cluster]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,6 +13,11 @@ pub struct ClusterSettings {
     pub node_name: Option<String>,
     /// Told to peers, for node filters and backup zones; 64 of them at most.
     pub attributes: BTreeMap<String, String>,
+    /// The number of servers; required by caches that stop in a minority.
+    pub quorum_of: Option<u32>,
+    /// The version of the protocol between nodes, where it is not to be the newest: for tests of
+    /// nodes of two versions. No file and no variable sets it.
+    pub protocol: Option<u32>,
 }
 
 impl Default for ClusterSettings {
@@ -20,10 +26,14 @@ impl Default for ClusterSettings {
             name: "embergrid".to_owned(),
             node_name: None,
             attributes: BTreeMap::new(),
+            quorum_of: None,
+            protocol: None,
         }
     }
 }
 
+/// The bounds of `quorum-of`.
+pub const QUORUM_OF: RangeInclusive<u32> = 1..=1024;
 /// The most attributes that a node may carry.
 pub const ATTRIBUTES_MAX: usize = 64;
 
@@ -38,13 +48,7 @@ impl ClusterSettings {
         if let Some(attributes) = reader.pairs("attributes", ATTRIBUTES_MAX) {
             settings.attributes = attributes;
         }
-        if reader.has("quorum-of") {
-            reader.not_yet(
-                "quorum-of",
-                "caches that stop in a minority are",
-                "take it out; every cache goes on in both halves of a split",
-            );
-        }
+        settings.quorum_of = reader.count("quorum-of", QUORUM_OF);
         settings
     }
 }

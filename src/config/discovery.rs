@@ -165,6 +165,14 @@ impl DiscoverySettings {
                 *place = timeout;
             }
         }
+        let given = ["network-timeout", "ack-timeout"];
+        if self.network_timeout < self.ack_timeout
+            && let Some(name) = given.into_iter().find(|name| reader.has(name))
+        {
+            let what = "network-timeout is below ack-timeout: what waits for a silent peer gives up \
+                        before that one is suspected";
+            reader.warning(name, what, "make network-timeout the larger one");
+        }
         let error = Duration::from_millis(1)..=Duration::from_secs(10);
         if let Some(error) = reader.duration("clock-error-max", error) {
             self.clock_error_max = error;

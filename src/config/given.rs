@@ -1,6 +1,7 @@
 //! What was given, before it means anything: values with their origin, by section and name, and
 //! the reader that turns them into numbers, durations and choices and reports what does not fit.
 
+use super::formats::Format;
 use super::problem::{Origin, Problem};
 use super::{duration, size};
 use std::collections::BTreeMap;
@@ -114,6 +115,21 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A reader of something inside of the section.
+    pub fn inner<'b>(&'b mut self, section: String, given: &'b Table) -> Reader<'b> {
+        Reader {
+            section,
+            given,
+            report: self.report,
+        }
+    }
+
+    /// Whether a setting is this word.
+    pub fn is_word(&self, name: &str, word: &str) -> bool {
+        let given = self.given.get(name).and_then(|given| given.value.text());
+        given.is_some_and(|text| text.trim().eq_ignore_ascii_case(word))
+    }
+
     /// Whether the setting was given at all.
     pub fn has(&self, name: &str) -> bool {
         self.given.contains_key(name)
@@ -125,6 +141,25 @@ impl<'a> Reader<'a> {
             .get(name)
             .map(|given| given.origin.clone())
             .unwrap_or_default()
+    }
+
+    /// How a setting of this section is written in the file that gives most of it, such as
+    /// `cache-mode = "LOCAL"` in TOML.
+    pub fn assignment(&self, name: &str, value: &str) -> String {
+        let file = self.given.values().find_map(|given| match &given.origin {
+            Origin::File { path, .. } => Format::of(path).ok(),
+            _ => None,
+        });
+        match file {
+            Some(Format::Toml) => format!("{name} = \"{value}\""),
+            Some(Format::Yaml) => format!("{name}: {value}"),
+            Some(Format::Properties) | None => format!("{name}={value}"),
+        }
+    }
+
+    /// Whether the setting was given and could not be read as what it is.
+    pub fn misread<T>(&self, name: &str, read: &Option<T>) -> bool {
+        read.is_none() && self.has(name)
     }
 
     /// Reports a problem with a setting.
@@ -267,9 +302,14 @@ impl<'a> Reader<'a> {
     /// A duration within bounds.
     pub fn duration(&mut self, name: &str, bounds: RangeInclusive<Duration>) -> Option<Duration> {
         let given = self.given.get(name)?;
+        let (least, most) = (
+            duration::show(*bounds.start()),
+            duration::show(*bounds.end()),
+        );
         let form = given
             .value
             .form("a number with its unit", &["2s", "500ms", "PT2S"]);
+        let form = format!("{form}, from {least} to {most}");
         let text = match &given.value {
             Value::Property(text) => milliseconds(text),
             Value::Integer(number) => number.to_string(),
@@ -278,20 +318,16 @@ impl<'a> Reader<'a> {
                 None => return self.mismatch(name, given, "a duration", &form),
             },
         };
+        let (least, most) = (
+            duration::show(*bounds.start()),
+            duration::show(*bounds.end()),
+        );
         match duration::parse(&text) {
             Err(what) => self.problem(name, what, form),
             Ok(found) if bounds.contains(&found) => return Some(found),
             Ok(found) => {
-                let cure = format!(
-                    "write {} to {}",
-                    duration::show(*bounds.start()),
-                    duration::show(*bounds.end())
-                );
-                self.problem(
-                    name,
-                    format!("{} is out of bounds", duration::show(found)),
-                    cure,
-                );
+                let what = format!("{} is out of bounds", duration::show(found));
+                self.problem(name, what, format!("write {least} to {most}"));
             }
         }
         None
@@ -300,7 +336,9 @@ impl<'a> Reader<'a> {
     /// A size in bytes within bounds.
     pub fn size(&mut self, name: &str, bounds: RangeInclusive<u64>) -> Option<u64> {
         let given = self.given.get(name)?;
+        let (least, most) = (size::show(*bounds.start()), size::show(*bounds.end()));
         let form = given.value.form("a whole number with its unit", &["64MiB"]);
+        let form = format!("{form}, from {least} to {most}");
         let bytes = match &given.value {
             Value::Integer(number) => {
                 u64::try_from(*number).map_err(|_| "a negative size".to_owned())
@@ -314,16 +352,8 @@ impl<'a> Reader<'a> {
             Err(what) => self.problem(name, what, form),
             Ok(bytes) if bounds.contains(&bytes) => return Some(bytes),
             Ok(bytes) => {
-                let cure = format!(
-                    "write {} to {}",
-                    size::show(*bounds.start()),
-                    size::show(*bounds.end())
-                );
-                self.problem(
-                    name,
-                    format!("{} is out of bounds", size::show(bytes)),
-                    cure,
-                );
+                let what = format!("{} is out of bounds", size::show(bytes));
+                self.problem(name, what, format!("write {least} to {most}"));
             }
         }
         None

@@ -13,6 +13,8 @@ pub mod cluster;
 pub mod discovery;
 pub mod duration;
 #[cfg(test)]
+mod every_setting_tests;
+#[cfg(test)]
 mod format_tests;
 pub mod formats;
 pub mod given;
@@ -26,6 +28,7 @@ pub mod storage;
 pub mod stores;
 #[cfg(test)]
 mod tests;
+pub mod tickets;
 pub mod tls;
 
 pub use addresses::AddressList;
@@ -35,10 +38,11 @@ pub use limits::LimitSettings;
 pub use problem::{Origin, Problem};
 pub use storage::StorageSettings;
 pub use stores::{Password, Store, StoreType};
+pub use tickets::{TicketKind, TicketSettings};
 pub use tls::{TlsProtocol, TlsSettings};
 
 use crate::types::CacheSettings;
-use given::{Reader, Table};
+use given::Reader;
 use source::Gathered;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -59,6 +63,8 @@ pub struct Settings {
     pub storage: StorageSettings,
     /// The caches that exist from the start.
     pub caches: Vec<CacheSettings>,
+    /// The kinds of tickets, and what protects them.
+    pub tickets: TicketSettings,
     /// Bounds on what clients and peers may ask for.
     pub limits: LimitSettings,
     /// What is allowed and yet worth a word: print or log each of them once at start.
@@ -105,12 +111,12 @@ impl Settings {
     /// The same as [`Settings::load`], for whoever wants to see all that can be said of them,
     /// warnings included, also where something is wrong.
     pub fn check(
-        path: &Path,
+        path: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
         flags: impl IntoIterator<Item = (String, String)>,
     ) -> Checked {
         Self::examine(Self::lay(
-            |gathered| gathered.add_file(path),
+            |gathered| path.into_iter().for_each(|p| gathered.add_file(p)),
             environment,
             flags,
         ))
@@ -136,13 +142,19 @@ impl Settings {
         flags: impl IntoIterator<Item = (String, String)>,
     ) -> Gathered {
         let environment: Vec<_> = environment.into_iter().collect();
-        let skip = |(name, value): &(String, String)| {
-            name == SKIP_VALIDATION && value.trim().eq_ignore_ascii_case("true")
-        };
-        let mut gathered = Gathered {
-            skip_validation: environment.iter().any(skip),
-            ..Gathered::default()
-        };
+        let mut gathered = Gathered::default();
+        if let Some((name, value)) = environment.iter().find(|(name, _)| name == SKIP_VALIDATION) {
+            match value.trim().to_ascii_lowercase().as_str() {
+                "true" => gathered.skip_validation = true,
+                "false" | "" => {}
+                _ => gathered.report.problems.push(Problem {
+                    origin: Origin::Environment(name.clone()),
+                    setting: String::new(),
+                    what: "neither true nor false".to_owned(),
+                    cure: "write true to have unknown names as warnings, or take it out".to_owned(),
+                }),
+            }
+        }
         file(&mut gathered);
         gathered.add_environment(environment);
         gathered.add_flags(flags);
@@ -182,9 +194,14 @@ impl Settings {
         );
         let storage = StorageSettings::read(&mut Reader::new("storage", &storage, &mut report));
         let limits = LimitSettings::read(&mut Reader::new("limits", &limits, &mut report));
-        refuse_tickets(&tickets, &mut Reader::new("tickets", &tickets, &mut report));
+        let tickets_given = !tickets.is_empty();
+        let tickets =
+            TicketSettings::read(&tickets, &mut Reader::new("tickets", &tickets, &mut report));
         let endpoints = discovery.addresses.endpoints().len();
-        let caches = caches::read_all(&gathered.caches, endpoints, &mut report);
+        let quorum_of = cluster.quorum_of;
+        let given = &gathered.caches;
+        let mut caches = caches::read_all(given, endpoints, quorum_of, &tickets, &mut report);
+        tickets::add_caches(&mut caches, &tickets, tickets_given);
         // In the order of the file, whatever the order of the checks.
         report
             .problems
@@ -198,6 +215,7 @@ impl Settings {
             tls,
             storage,
             caches,
+            tickets,
             limits,
             warnings: report.warnings,
             ignored,
@@ -219,16 +237,6 @@ pub struct Checked {
     pub problems: Vec<Problem>,
     /// Where each setting of `[tls]` was given.
     pub tls_origins: BTreeMap<String, Origin>,
-}
-
-fn refuse_tickets(given: &Table, reader: &mut Reader<'_>) {
-    for name in given.keys() {
-        reader.not_yet(
-            name,
-            "ticket services are",
-            "take it out, and keep tickets in caches",
-        );
-    }
 }
 
 /// The variables of this process, without those that are not text.

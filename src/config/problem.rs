@@ -50,7 +50,8 @@ impl fmt::Display for Origin {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: ", self.origin)?;
-        if !self.setting.is_empty() {
+        let told = matches!(&self.origin, Origin::Flag(flag) if *flag == self.setting);
+        if !self.setting.is_empty() && !told {
             write!(f, "{}: ", self.setting)?;
         }
         write!(f, "{}; {}", self.what, self.cure)

@@ -37,7 +37,7 @@ impl Gathered {
     pub(super) fn add_properties(&mut self, path: &Path, text: &str) {
         let properties = match properties_file::read(path, text) {
             Ok(properties) => properties,
-            Err(problem) => return self.report.problems.push(problem),
+            Err(problem) => return self.fail([problem]),
         };
         self.ignored += properties.ignored;
         let whole_file = Origin::File {
@@ -235,8 +235,8 @@ impl Gathered {
     }
 }
 
-/// What was said about the encryption of tickets, which is not in this version: it may be named
-/// where it is not turned on.
+/// What was said about the encryption of tickets under the names of another registry, whose keys
+/// have another form: it may be named where it is not turned on.
 #[derive(Default)]
 struct Crypto {
     /// A name, and where it stands.
@@ -248,7 +248,8 @@ impl Crypto {
     /// Never keeps a value, which may be a secret.
     fn note(&mut self, name: &str, value: &str, origin: Origin) {
         if catalogue::kebab(name) == "crypto.enabled" {
-            if value.trim().eq_ignore_ascii_case("true") {
+            // Whatever is not a clear no: an operator must not believe that tickets are encrypted.
+            if !value.trim().eq_ignore_ascii_case("false") {
                 self.enabled = Some((name.to_owned(), origin));
             }
         } else if self.first.is_none() && !value.trim().is_empty() {
@@ -258,15 +259,16 @@ impl Crypto {
 
     fn report(self, gathered: &mut Gathered) {
         if let Some((name, origin)) = self.enabled {
-            let what = "encryption of tickets is not in this version";
-            let cure = "write crypto.enabled=false, and encrypt tickets before they are stored";
+            let what = "the keys of tickets have other names and another form here";
+            let cure =
+                "write tickets.encryption-key and tickets.digest-key, and crypto.enabled=false";
             gathered.problem(origin, &name, what, cure);
         } else if let Some((name, origin)) = self.first {
             gathered.report.warnings.push(Problem {
                 origin,
                 setting: name,
                 what: "without effect, since crypto.enabled is not true".to_owned(),
-                cure: "take the crypto settings out, or leave them for a later version".to_owned(),
+                cure: "take the crypto settings out; tickets.encryption-key and tickets.digest-key encrypt".to_owned(),
             });
         }
     }

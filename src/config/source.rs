@@ -57,7 +57,7 @@ impl Gathered {
         }
     }
 
-    fn fail(&mut self, problems: impl IntoIterator<Item = Problem>) {
+    pub(super) fn fail(&mut self, problems: impl IntoIterator<Item = Problem>) {
         self.unread = true;
         self.report.problems.extend(problems);
     }
@@ -70,14 +70,19 @@ impl Gathered {
             Ok(format) => format,
             Err(problem) => return self.fail([*problem]),
         };
-        let document = match format {
-            Format::Toml => toml_file::read(path, text),
-            Format::Yaml => yaml_file::read(path, text),
-            Format::Properties => return self.add_properties(path, text),
-        };
-        match document {
-            Ok(document) => self.add_document(document, format),
-            Err(problems) => self.fail(problems),
+        match format {
+            Format::Toml => match toml_file::read(path, text) {
+                Ok(document) => self.add_document(document, format),
+                Err(problems) => self.fail(problems),
+            },
+            Format::Yaml => match yaml_file::read(path, text) {
+                Ok((document, twice)) => {
+                    self.report.problems.extend(twice);
+                    self.add_document(document, format);
+                }
+                Err(problem) => self.fail([*problem]),
+            },
+            Format::Properties => self.add_properties(path, text),
         }
     }
 

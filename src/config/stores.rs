@@ -133,19 +133,19 @@ impl Store {
         self
     }
 
-    /// Reads the settings of one store, named by their common beginning; `key_password` names
+    /// Reads the settings of one store, named by their common beginning; `key_password_name` names
     /// those of the key in it.
     pub(super) fn read(
         reader: &mut Reader<'_>,
         store: &str,
-        key_password: Option<&str>,
+        key_password_name: Option<&str>,
         make_one: &str,
     ) -> Option<Self> {
         let name = |end: &str| format!("{store}-{end}");
         let (path_name, type_name) = (name("file-path"), name("type"));
         let form = reader.choice(&type_name, &STORE_TYPES);
         let password = read_password(reader, &name("password"));
-        let key_password = key_password.and_then(|name| read_password(reader, name));
+        let key_password = key_password_name.and_then(|name| read_password(reader, name));
         let Some(path) = reader.text(&path_name, 1..=4096) else {
             let lonely = [type_name, name("password"), name("password-file")];
             if let Some(lonely) = lonely.iter().find(|name| reader.has(name))
@@ -166,18 +166,24 @@ impl Store {
                     found.word(),
                     said.word()
                 );
-                let cure = format!("write {type_name} = \"{}\"", found.word());
+                let cure = format!("write {}", reader.assignment(&type_name, found.word()));
                 reader.warning(&path_name, what, cure);
             }
             Ok(_) => {}
             Err(what) => {
                 let what = format!("{}: {what}", path.display());
-                let cure = format!(
-                    "name a file in the form {} that this node may read",
-                    said.word()
-                );
+                let cure = "name a file in the form JKS, PKCS12 or PEM that this node may read";
                 reader.problem(&path_name, what, cure);
             }
+        }
+        if let Some(named) = key_password_name
+            && let Some(given) = [named.to_owned(), format!("{named}-file")]
+                .iter()
+                .find(|name| reader.has(name))
+            && look_at(&path) == Ok(StoreType::Pkcs12)
+        {
+            let what = "without effect: one password opens all of a PKCS12 file";
+            reader.warning(given, what, "take it out, and give key-store-password");
         }
         Some(Self {
             path,
@@ -208,7 +214,7 @@ fn read_password(reader: &mut Reader<'_>, name: &str) -> Option<Password> {
 }
 
 /// Files named in a settings file are looked for beside it.
-fn resolve(origin: &Origin, path: &Path) -> PathBuf {
+pub(super) fn resolve(origin: &Origin, path: &Path) -> PathBuf {
     match origin {
         Origin::File { path: settings, .. } => settings
             .parent()

@@ -235,7 +235,7 @@ fn bad_files_are_refused() {
         ),
         ("[cluster]\nname = \"\"", "empty"),
         ("[cluster]\nname = 5", "a number where a text belongs"),
-        ("[cluster]\nquorum-of = 3", "not in this version"),
+        ("[cluster]\nquorum-of = 0", "out of bounds"),
         (
             "[cluster]\nattributes = { a = 1 }",
             "a number where a text belongs",
@@ -288,7 +288,20 @@ fn bad_addresses_and_what_is_to_come_are_refused() {
             "[storage]\ndefault-region-max-size = \"-1MiB\"",
             "a negative size",
         ),
-        ("[tickets]\nkinds = {}", "not in this version"),
+        ("[tickets.kinds.TGT]\nmax-uses = 0", "out of bounds"),
+        ("[tickets.kinds.TGT]\nlives = \"2s\"", "unknown name"),
+        (
+            "[tickets]\nencryption-key = [\"short\"]",
+            "one that is too short",
+        ),
+        (
+            "[tickets]\ndigest-key = \"0123456789abcdef0123456789abcdef\"",
+            "there is no encryption-key",
+        ),
+        (
+            "[[caches]]\nname = \"tickets\"\nremoves-are-final = false",
+            "deleted tickets do not come back",
+        ),
         (
             "[limits]\ntransaction-timeout = \"5s\"",
             "not in this version",
@@ -311,11 +324,12 @@ fn bad_tls_and_caches_are_refused() {
         ),
         (
             "[[caches]]\nname = \"a\"\nwhen-split = \"allow-reads\"",
-            "not in this version",
+            "write quorum-of, the number of servers, into [cluster]",
         ),
         (
-            "[[caches]]\nname = \"a\"\npartition-loss = \"reset\"",
-            "not in this version",
+            "[cluster]\nquorum-of = 3\n\
+             [[caches]]\nname = \"a\"\ncache-mode = \"LOCAL\"\nwhen-split = \"deny-read-writes\"",
+            "never split",
         ),
         (
             "[[caches]]\nname = \"a\"\ntime-to-live = \"0s\"",
@@ -501,6 +515,7 @@ fn the_examples_are_right() {
         ("one-node.toml", 1, 0, &[][..]),
         ("three-nodes.toml", 3, 0, &flags[..]),
         ("two-zones.yaml", 3, 0, &flags[..]),
+        ("kinds-of-tickets.toml", 2, 0, &flags[..]),
         ("registry.properties", 1, 0, &[][..]),
     ] {
         let name = format!("examples/{name}");

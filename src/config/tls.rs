@@ -67,7 +67,9 @@ impl TlsSettings {
         settings.key_store = Store::read(reader, "key-store", Some("key-password"), MAKE_ONE);
         settings.trust_store = Store::read(reader, "trust-store", None, MAKE_ONE);
         settings.client_trust_store = Store::read(reader, "client-trust-store", None, MAKE_ONE);
-        if settings.enabled {
+        if reader.misread("enabled", &given) {
+            // Nobody knows whether stores are wanted.
+        } else if settings.enabled {
             for (name, what) in [
                 (
                     "key-store-file-path",
@@ -99,6 +101,12 @@ impl TlsSettings {
                     "the key and trust stores are not used while TLS is off",
                     "take out `enabled = false` to use them",
                 );
+            }
+            for name in ["client-trust-store-file-path", "peer-names", "protocol"] {
+                if reader.has(name) {
+                    let cure = "take it out, or turn TLS on";
+                    reader.warning(name, "without effect while TLS is off", cure);
+                }
             }
         }
         let protocols = [

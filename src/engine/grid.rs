@@ -5,6 +5,7 @@
 //! under way, timers, reports), each for a moment. The shell is called under them.
 
 mod due;
+mod errands;
 mod requests;
 mod topology;
 mod transactions;
@@ -16,18 +17,22 @@ use super::partition::held::Inquiry;
 use super::partition::{Ask, Asker, Cx, Partition, Report};
 use super::planted::{self, Fault};
 use super::shell::{Notice, ProbeOutcome, Shell};
+use super::tally::{Pace, Tally};
 use super::transaction::Transactions;
-use crate::error::Result;
 use crate::types::message::{Control, Data, Message, ViewChange, WatchPosition};
 use crate::types::{
-    Blob, CacheId, CacheSettings, ClusterTime, Entry, Member, Monotonic, NodeInfo, Now, Reply, View,
+    Blob, CacheId, CacheSettings, ClusterTime, Entry, Member, Micros, Monotonic, NodeInfo, Now,
+    PartitionId, PrimaryView, View,
 };
 use arc_swap::ArcSwap;
 use due::{Alarm, Timed, Timers};
+use errands::{Errands, Inward};
+
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use transactions::Asked;
 
 /// The most messages of a view that is not installed yet which are kept for it.
 const EARLY_MAX: usize = 16_384;
@@ -54,13 +59,15 @@ pub struct Sizes {
     /// Live entries, those past their point but not yet removed included.
     pub entries: u64,
     pub tombstones: u64,
+    /// What both take in memory: keys, values, and a fixed amount for each.
+    pub entry_bytes: u64,
     /// Updates that wait for owners.
     pub waiting: u64,
 }
 
 /// The engine of one node.
 pub struct Grid {
-    shell: Arc<dyn Shell>,
+    shell: Arc<Inward>,
     options: GridOptions,
     membership: Mutex<Membership>,
     view: ArcSwap<View>,
@@ -70,10 +77,21 @@ pub struct Grid {
     /// Until when this node may serve.
     lease_until: AtomicU64,
     served: AtomicBool,
+    /// The same for caches that stop in a minority: from when on, and until when.
+    primary_from: AtomicU64,
+    primary_until: AtomicU64,
+    served_primary: AtomicBool,
+    /// Something waits for the one lease, or for the other.
+    waits_for_lease: AtomicBool,
+    waits_for_primary: AtomicBool,
     /// This node has said that it leaves: who waits here must ask elsewhere.
     leaving: AtomicBool,
     /// When the last server left that may return with data; 0: none is out.
     departed: AtomicU64,
+    /// Every server of the view understands transactions.
+    knows_transactions: AtomicBool,
+    /// By how much this node's clock is known to be apart from its peers'; 0: it is not.
+    clock_apart: AtomicU64,
     membership_due: AtomicU64,
     forwards: Timed<Forwards>,
     timers: Timed<Timers>,
@@ -81,17 +99,24 @@ pub struct Grid {
     /// Something is in `reports`; set under its lock.
     reported: AtomicBool,
     early: Mutex<VecDeque<(Member, Data)>>,
+    pace: Pace,
+    tally: Tally,
+    errands: Mutex<Errands>,
     transactions: Timed<Transactions>,
-    /// What goes on for transactions once no lock is held.
-    stirs: Mutex<VecDeque<Stir>>,
-    /// Something is in `stirs`; set under its lock.
-    stirred: AtomicBool,
+    /// What transactions and their participants wait for.
+    asked: Mutex<Asked>,
+    /// What partitions found to do elsewhere.
+    chores: Mutex<Vec<Chore>>,
+    /// Something is in `chores`; set under its lock.
+    has_chores: AtomicBool,
 }
 
-/// Something for a transaction that came up under the lock of a partition.
-enum Stir {
-    Answer(Asker, Result<Reply>),
-    Inquire(CacheId, u32, Inquiry),
+/// What a partition found to do elsewhere.
+enum Chore {
+    /// Descendants of tickets that do not live, in this cache.
+    Descendants(CacheId, Vec<Blob>),
+    /// Something prepared there whose decision must be asked for.
+    Decision(PartitionId, Inquiry),
 }
 
 impl Grid {
@@ -106,7 +131,7 @@ impl Grid {
     ) -> Self {
         let membership = Membership::new(options.clone(), seed, mono, wall);
         Self {
-            shell,
+            shell: Arc::new(Inward::new(shell)),
             view: ArcSwap::new(membership.view().clone()),
             offset: AtomicI64::new(membership.clock_offset()),
             membership: Mutex::new(membership),
@@ -114,17 +139,28 @@ impl Grid {
             caches: ArcSwap::default(),
             lease_until: AtomicU64::new(0),
             served: AtomicBool::new(false),
+            primary_from: AtomicU64::new(0),
+            primary_until: AtomicU64::new(0),
+            served_primary: AtomicBool::new(false),
+            waits_for_lease: AtomicBool::new(false),
+            waits_for_primary: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             departed: AtomicU64::new(0),
+            knows_transactions: AtomicBool::new(false),
+            clock_apart: AtomicU64::new(0),
             membership_due: AtomicU64::new(mono.0),
             forwards: Timed::default(),
             timers: Timed::default(),
             reports: Mutex::default(),
             reported: AtomicBool::new(false),
             early: Mutex::default(),
+            pace: Pace::default(),
+            tally: Tally::default(),
+            errands: Mutex::default(),
             transactions: Timed::default(),
-            stirs: Mutex::default(),
-            stirred: AtomicBool::new(false),
+            asked: Mutex::default(),
+            chores: Mutex::default(),
+            has_chores: AtomicBool::new(false),
         }
     }
 
@@ -142,12 +178,17 @@ impl Grid {
         Cx {
             now: self.now(mono),
             serving: self.serving(mono),
+            serving_primary: self.serving_primary(mono),
             leaving: self.leaving.load(Ordering::Relaxed),
             shell: &*self.shell,
             departed: (departed > 0).then_some(ClusterTime(departed)),
+            transactions: self.knows_transactions.load(Ordering::Relaxed),
             resend: self.options.heartbeat_interval / 2,
             network_timeout: self.options.network_timeout,
             clock_error_max: self.options.clock_error_max,
+            compare_interval: self.options.compare_interval,
+            pace: &self.pace,
+            tally: &self.tally,
         }
     }
 
@@ -156,6 +197,19 @@ impl Grid {
         let until = self.lease_until.load(Ordering::Acquire);
         mono.0 < until
             || (planted::is(Fault::ServeWithoutLease) && self.view.load().version.number > 0)
+    }
+
+    /// Whether it also serves caches that stop in a minority.
+    pub fn serving_primary(&self, mono: Monotonic) -> bool {
+        let until = self.primary_until.load(Ordering::Acquire);
+        let from = self.primary_from.load(Ordering::Acquire);
+        mono.0 < until && mono.0 >= from
+    }
+
+    /// By how much this node's cluster time is known to differ from that of its peers, where that
+    /// is more than `clock_error_max`; else 0.
+    pub fn clock_apart(&self) -> Micros {
+        self.clock_apart.load(Ordering::Relaxed)
     }
 
     /// An endpoint of the address list was probed.
@@ -176,7 +230,7 @@ impl Grid {
             membership.on_link_down(peer, refused, mono)
         });
         self.lose_ways(|to| to == peer, mono);
-        self.run_stirs(mono);
+        self.go_on_with_errands(mono);
     }
 
     /// A message came from a peer.
@@ -197,7 +251,7 @@ impl Grid {
             Message::Forward(forward) => self.on_forward(from, forward, mono),
             Message::ForwardReply(reply) => self.on_forward_reply(from, reply, mono),
         }
-        self.run_stirs(mono);
+        self.go_on_with_errands(mono);
     }
 
     fn on_data(&self, from: Member, data: Data, mono: Monotonic) {
@@ -251,17 +305,26 @@ impl Grid {
             });
             slot.armed = Some(next);
         }
+        if slot.partition.take_waits_for_lease() {
+            let waits = match cache.settings.stops() {
+                true => &self.waits_for_primary,
+                false => &self.waits_for_lease,
+            };
+            waits.store(true, Ordering::Release);
+        }
         let redirected = slot.partition.take_redirected();
         let reports = slot.partition.take_reports();
-        let steps = slot.partition.take_steps();
-        let inquiries = slot.partition.take_inquiries();
+        let mut chores = Vec::new();
+        let tickets = slot.partition.take_chores();
+        if !tickets.is_empty() {
+            chores.push(Chore::Descendants(cache.id, tickets));
+        }
+        let inquiries = slot.partition.take_inquiries().into_iter();
+        chores.extend(inquiries.map(|asks| Chore::Decision((cache.id, index), asks)));
         drop(slot);
-        if !steps.is_empty() || !inquiries.is_empty() {
-            let answers = steps.into_iter();
-            let answers = answers.map(|(asker, result)| Stir::Answer(asker, result));
-            let inquiries = inquiries.into_iter();
-            let inquiries = inquiries.map(|inquiry| Stir::Inquire(cache.id, index, inquiry));
-            self.stir(answers.chain(inquiries));
+        if !chores.is_empty() {
+            self.chores.lock().extend(chores);
+            self.has_chores.store(true, Ordering::Release);
         }
         for (ask, asker) in redirected {
             self.route(cache, index, ask, asker, mono);
@@ -279,8 +342,6 @@ impl Grid {
         input(&mut membership);
         self.do_actions(&mut membership, mono);
         self.publish(&membership, mono);
-        drop(membership);
-        self.run_stirs(mono);
     }
 
     fn publish(&self, membership: &Membership, mono: Monotonic) {
@@ -291,13 +352,30 @@ impl Grid {
             .store(membership.clock_offset(), Ordering::Relaxed);
         self.lease_until
             .store(membership.lease_until().0, Ordering::Release);
+        self.primary_from
+            .store(membership.opens_at().0, Ordering::Release);
+        self.primary_until
+            .store(membership.primary_until().0, Ordering::Release);
         self.membership_due
             .store(membership.next_timeout().0, Ordering::Relaxed);
+        let apart = membership.clock_apart();
+        let before = self.clock_apart.swap(apart, Ordering::Relaxed);
+        if (apart > 0) != (before > 0) {
+            self.shell.notice(Notice::ClockApart { by: apart });
+        }
         let leaves = membership.leaves();
         if leaves && !self.leaving.swap(true, Ordering::Relaxed) {
             self.for_each_partition(mono, |partition, cx| partition.unpark(cx));
         }
-        let serves = self.serving(mono);
+        let (serves, primary) = (self.serving(mono), self.serving_primary(mono));
+        let opened = !self.served_primary.swap(primary, Ordering::Relaxed) && primary;
+        // A lease may have lapsed and been renewed with nobody looking in between.
+        let waited = serves && self.waits_for_lease.swap(false, Ordering::AcqRel);
+        let suffices = primary || (serves && !self.view.load().primary);
+        let waited = waited || (suffices && self.waits_for_primary.swap(false, Ordering::AcqRel));
+        if opened || waited {
+            self.for_each_partition(mono, Partition::on_lease);
+        }
         if serves != self.served.swap(serves, Ordering::Relaxed) {
             self.shell.notice(if serves {
                 Notice::Unfenced
@@ -305,7 +383,7 @@ impl Grid {
                 Notice::Fenced
             });
             if serves {
-                self.for_each_partition(mono, |partition, cx| partition.unpark(cx));
+                self.for_each_partition(mono, Partition::on_lease);
             }
         }
     }
@@ -416,8 +494,8 @@ impl Grid {
         }
         self.forward_timeout(mono);
         self.transactions_timeout(mono);
-        self.run_stirs(mono);
         self.flush_reports(mono);
+        self.go_on_with_errands(mono);
     }
 
     /// A timer of a partition is due, and has been taken out.
@@ -439,20 +517,24 @@ impl Grid {
     pub fn next_timeout(&self) -> Option<Monotonic> {
         let membership = Monotonic(self.membership_due.load(Ordering::Relaxed));
         let (partition, forward) = (self.timers.due(), self.forwards.due());
-        [
-            Some(membership),
-            partition,
-            forward,
-            self.transactions.due(),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        let transaction = self.transactions.due();
+        // What was left over by an input that could not go on with it.
+        let errand = self.shell.has_answers() || self.has_chores.load(Ordering::Acquire);
+        let errand = errand.then_some(Monotonic::default());
+        [Some(membership), partition, forward, transaction, errand]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// The committed view; number 0 before the first.
     pub fn view(&self) -> Arc<View> {
         self.view.load_full()
+    }
+
+    /// Every view that this node knows to be primary, or to become so perhaps.
+    pub fn primary_views(&self) -> Vec<PrimaryView> {
+        self.membership.lock().primary_views()
     }
 
     /// Who this node is.
@@ -474,12 +556,24 @@ impl Grid {
     pub fn sizes(&self, cache: CacheId) -> Sizes {
         let mut sizes = Sizes::default();
         for slot in self.cache(cache).iter().flat_map(|cache| &cache.slots) {
-            let (entries, tombstones, waiting) = slot.lock().partition.sizes();
+            let slot = slot.lock();
+            let (entries, tombstones, waiting) = slot.partition.sizes();
+            sizes.entry_bytes += slot.partition.entry_bytes();
             sizes.entries += (entries - tombstones) as u64;
             sizes.tombstones += tombstones as u64;
             sizes.waiting += waiting as u64;
         }
         sizes
+    }
+
+    /// What the partitions of this node have counted.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
+    }
+
+    /// Bytes of transfers that this node has sent and that are not acknowledged.
+    pub fn transfer_bytes(&self) -> usize {
+        self.pace.transfer_bytes()
     }
 
     /// How many near copies this node keeps of a cache.

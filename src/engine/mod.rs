@@ -3,6 +3,7 @@
 
 pub mod affinity;
 pub mod clique;
+pub mod errand;
 pub mod forwarding;
 pub mod grid;
 pub mod membership;
@@ -11,6 +12,7 @@ pub mod partition;
 pub mod partition_map;
 pub mod planted;
 pub mod shell;
+pub mod tally;
 pub mod transaction;
 
 pub use grid::Grid;

@@ -4,11 +4,15 @@
 //! complete ones of another version are another history and become sources of a merge. What
 //! affinity wants beyond the owners loads, and owners change to what it wants only when all of it
 //! is complete: so a primary that lives changes only by handing over.
+//!
+//! In a cache that stops in a minority there is one history: membership's `quorum` says which copies
+//! are of it.
 
 use super::affinity;
 use crate::types::message::Holdings;
 use crate::types::{
-    CacheId, CacheMode, CacheSettings, Member, NodeInfo, PartitionOwners, Table, TopologyVersion,
+    CacheId, CacheMode, CacheSettings, Member, NodeInfo, PartitionOwners, PrimaryView, Table,
+    TopologyVersion,
 };
 use std::collections::BTreeSet;
 
@@ -27,26 +31,78 @@ pub struct CacheInput<'a> {
     /// The cache is created in this view, so that nobody holds anything and nothing is lost, or an
     /// operator gave up what is lost: partitions that nobody holds begin empty.
     pub fresh: bool,
+    /// Which copies count.
+    pub copies: Copies<'a>,
 }
 
-/// Copies by partition: (holder, complete as of).
-type Copies = Vec<Vec<(u16, TopologyVersion)>>;
+/// Which copies of a cache count in a view.
+#[derive(Clone, Copy)]
+pub enum Copies<'a> {
+    /// All; those of another history are merged.
+    All,
+    /// All, and nothing moves: the view is not primary, and the cache stops in such.
+    Resting,
+    /// Those that are not behind a primary view which may be in force. Others are loaded anew.
+    OfPrimaryViews {
+        in_force: &'a [PrimaryView],
+        /// Nobody else may hold more: where a partition has no such copy, any other counts.
+        last_resort: bool,
+    },
+}
 
-fn copies(input: &CacheInput<'_>) -> Copies {
-    let mut copies: Copies = vec![Vec::new(); input.settings.partitions as usize];
+/// Copies by partition: (holder, complete as of, not behind).
+type Held = Vec<Vec<(u16, TopologyVersion, bool)>>;
+
+fn held(input: &CacheInput<'_>) -> Held {
+    let mut copies: Held = vec![Vec::new(); input.settings.partitions as usize];
     for (place, holdings) in (0u16..).zip(input.holdings) {
+        let holder = input.nodes.get(usize::from(place)).map(|node| node.member);
         let own = holdings
             .iter()
             .filter(|holdings| holdings.cache == input.id);
-        for (first, count, version) in own.flat_map(|holdings| &holdings.complete) {
+        let runs = own.flat_map(|own| own.complete.iter().map(move |run| (own, run)));
+        for (own, (first, count, version)) in runs {
             let from = (*first as usize).min(copies.len());
             let to = from.saturating_add(*count as usize).min(copies.len());
-            for partition in &mut copies[from..to] {
-                partition.push((place, *version));
+            // Who was left out of a later primary view does not know what was written there.
+            let left_out = |view: &PrimaryView| {
+                *version < view.version
+                    && !holder.is_some_and(|holder| view.servers.contains(&holder))
+            };
+            let behind = match input.copies {
+                Copies::OfPrimaryViews { in_force, .. } => in_force.iter().any(left_out),
+                Copies::All | Copies::Resting => false,
+            };
+            for (index, partition) in (*first..).zip(&mut copies[from..to]) {
+                let sound = !behind && !own.retired.contains(&index);
+                partition.push((place, *version, sound));
             }
         }
     }
     copies
+}
+
+/// The copies that count: (the greatest version's, those of other histories).
+fn counted(held: &[(u16, TopologyVersion, bool)], copies: Copies<'_>) -> (Vec<u16>, Vec<u16>) {
+    let any = held.iter().any(|(.., sound)| *sound);
+    let counts = |sound: bool| match copies {
+        Copies::All | Copies::Resting => true,
+        Copies::OfPrimaryViews { last_resort, .. } => sound || (last_resort && !any),
+    };
+    let counting = || held.iter().filter(|(.., sound)| counts(*sound));
+    let newest = counting().map(|(_, version, _)| *version).max();
+    let (mut owners, mut others) = (Vec::new(), Vec::new());
+    for (holder, version, _) in counting() {
+        if Some(*version) == newest {
+            owners.push(*holder);
+        } else {
+            others.push(*holder);
+        }
+    }
+    if !matches!(copies, Copies::All) {
+        others.clear();
+    }
+    (owners, others)
 }
 
 /// The table of one cache in the new view.
@@ -54,24 +110,23 @@ pub fn next(input: &CacheInput<'_>) -> Table {
     if input.settings.mode == CacheMode::Local {
         return Table::new();
     }
-    let copies = copies(input);
+    let copies = held(input);
     let eligible = affinity::eligible(input.settings, input.nodes, input.draining);
     let mut present = Vec::with_capacity(copies.len());
     let mut sources = Vec::with_capacity(copies.len());
     for (partition, held) in copies.iter().enumerate() {
-        let newest = held.iter().map(|(_, version)| *version).max();
-        let (mut owners, mut others) = (Vec::new(), Vec::new());
-        for (holder, version) in held {
-            if Some(*version) == newest {
-                owners.push(*holder)
-            } else {
-                others.push(*holder)
-            }
-        }
+        let (mut owners, others) = counted(held, input.copies);
         let primary = input.primaries.get(partition).copied().flatten();
         owners.sort_by_key(|owner| (Some(*owner) != primary, !eligible.contains(owner), *owner));
         present.push(owners);
         sources.push(others);
+    }
+    if matches!(input.copies, Copies::Resting) {
+        let resting = |owners| PartitionOwners {
+            owners,
+            ..PartitionOwners::default()
+        };
+        return present.into_iter().map(resting).collect();
     }
     let wanted = affinity::assign(input.settings, input.nodes, &eligible, &present);
     let parts = present.into_iter().zip(sources).zip(wanted);
@@ -117,5 +172,42 @@ fn place(
         owners: present,
         loading,
         sources,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(number: u64) -> TopologyVersion {
+        TopologyVersion {
+            number,
+            ..TopologyVersion::default()
+        }
+    }
+
+    #[test]
+    fn a_copy_that_may_be_behind_counts_as_a_last_resort_only() {
+        let primary = |last_resort| Copies::OfPrimaryViews {
+            in_force: &[],
+            last_resort,
+        };
+        let behind = [(4, version(7), false)];
+        assert_eq!(counted(&behind, primary(false)), (vec![], vec![]));
+        assert_eq!(counted(&behind, primary(true)), (vec![4], vec![]));
+        let both = [(1, version(3), true), (4, version(7), false)];
+        assert_eq!(counted(&both, primary(true)), (vec![1], vec![]));
+        assert_eq!(counted(&both, Copies::All), (vec![4], vec![1]));
+    }
+
+    #[test]
+    fn in_a_cache_that_stops_older_copies_are_no_sources() {
+        let held = [(1, version(3), true), (2, version(7), true)];
+        let copies = Copies::OfPrimaryViews {
+            in_force: &[],
+            last_resort: false,
+        };
+        assert_eq!(counted(&held, copies), (vec![2], vec![]));
+        assert_eq!(counted(&held, Copies::Resting), (vec![2], vec![]));
     }
 }

@@ -1,5 +1,6 @@
 //! Faults that a test plants in the engine, to see a checker catch them. They are chosen for one
-//! thread, exist in debug builds only, and nothing but a test plants one.
+//! thread or, in a node that is a process of its own, for all of them; exist in debug builds only;
+//! and nothing but a test plants one.
 
 /// A fault, and what it breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +43,62 @@ pub enum Fault {
     ReadPrepared,
     /// A participant that has lost its initiator rolls back without asking.
     DecideAlone,
+    /// Caches that stop in a minority open without waiting for the lease of who is left out.
+    OpenAtOnce,
+    /// They go on in every view.
+    MinorityGoesOn,
+    /// Half of the last primary view is enough, whoever is its oldest.
+    HalfIsEnough,
+    /// A view that was acknowledged and not heard of again is forgotten.
+    ForgetPrepared,
+    /// Moved partitions come without the requests that were answered.
+    MoveWithoutRequests,
+    /// A merge ends nothing here that was removed there so long ago that it is forgotten.
+    MergeOneWay,
+    /// A use does not wait for a pending one.
+    SpendTwice,
+    /// A parent does not note its children.
+    OrphanChildren,
+    /// Indexes keep terms that a ticket no longer has.
+    StaleIndex,
+    /// The end of a principal ends nothing.
+    ForgetEnded,
 }
+
+/// All of them.
+#[cfg(debug_assertions)]
+const ALL: &[Fault] = &[
+    Fault::AckBeforeReplicas,
+    Fault::ServeWithoutLease,
+    Fault::ServePending,
+    Fault::ForgetTombstones,
+    Fault::UpdateBeatsRemove,
+    Fault::SkipRequestIds,
+    Fault::ServeExpired,
+    Fault::ClockAstray,
+    Fault::ForgetTouches,
+    Fault::TakeTwice,
+    Fault::DropTail,
+    Fault::SilentLoss,
+    Fault::SkipUpdates,
+    Fault::TwoPrimaries,
+    Fault::IgnoreStrangers,
+    Fault::WatchGap,
+    Fault::KeepNear,
+    Fault::OpenAtOnce,
+    Fault::MinorityGoesOn,
+    Fault::HalfIsEnough,
+    Fault::ForgetPrepared,
+    Fault::MoveWithoutRequests,
+    Fault::MergeOneWay,
+    Fault::SpendTwice,
+    Fault::OrphanChildren,
+    Fault::StaleIndex,
+    Fault::ForgetEnded,
+];
+
+#[cfg(debug_assertions)]
+static EVERYWHERE: std::sync::OnceLock<Fault> = std::sync::OnceLock::new();
 
 #[cfg(debug_assertions)]
 thread_local! {
@@ -57,11 +113,20 @@ pub fn plant(fault: Option<Fault>) {
     let _ = fault;
 }
 
+/// Plants the fault of this name on all threads of this process, for as long as it lives. False:
+/// there is none of the name, or another one is planted.
+#[cfg(debug_assertions)]
+pub fn plant_everywhere(name: &str) -> bool {
+    let mut all = ALL.iter();
+    all.find(|fault| format!("{fault:?}") == name)
+        .is_some_and(|fault| EVERYWHERE.set(*fault).is_ok())
+}
+
 /// Whether a fault is planted on this thread.
 #[inline]
 pub(super) fn is(fault: Fault) -> bool {
     #[cfg(debug_assertions)]
-    return PLANTED.get() == Some(fault);
+    return PLANTED.get() == Some(fault) || EVERYWHERE.get() == Some(&fault);
     #[cfg(not(debug_assertions))]
     {
         let _ = fault;

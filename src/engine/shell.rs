@@ -15,13 +15,18 @@
 use crate::error::{Error, Result};
 use crate::types::message::{Event, Message, WatchPosition};
 use crate::types::view::View;
-use crate::types::{CacheId, Member, NodeInfo, Reply, TopologyVersion};
+use crate::types::{CacheId, Member, Micros, NodeInfo, Reply, TopologyVersion};
 use std::sync::Arc;
 
 /// What whoever runs the engine does for it.
 pub trait Shell: Send + Sync {
     /// Queues a message for a peer.
     fn send(&self, to: Member, message: Message);
+    /// Queues a message that nobody waits for: it may go along with the next one to the peer about
+    /// any partition, in order with those about its own.
+    fn send_along(&self, to: Member, message: Message) {
+        self.send(to, message);
+    }
     /// Whether the queue to a peer has room for what a write needs.
     fn has_room(&self, to: Member) -> bool;
     /// A request that was pending is answered. Called once for each token.
@@ -61,6 +66,8 @@ pub enum Notice {
     Fenced,
     /// It serves again.
     Unfenced,
+    /// Lost partitions of a cache began anew by themselves.
+    Reset { cache: CacheId, partitions: u64 },
     /// Writes of a cache that does not wait for every owner may have been lost: at most so many.
     WritesLost {
         cache: CacheId,
@@ -73,6 +80,17 @@ pub enum Notice {
         partition: u32,
         topology: TopologyVersion,
     },
+    /// Copies of a partition differed, and some keys were sent to where they were missing or old.
+    CopiesDiffered {
+        cache: CacheId,
+        partition: u32,
+        owner: Member,
+        keys: u64,
+        repaired: u64,
+    },
+    /// Cluster time here differs by so much from that of the peers, which is more than
+    /// `clock_error_max`; 0: not any longer.
+    ClockApart { by: Micros },
     /// This node has left the cluster and may stop.
     Left,
 }

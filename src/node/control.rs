@@ -44,7 +44,6 @@ pub(super) fn start(duties: Duties) -> Result<(Runtime, JoinHandle<()>)> {
     };
     let runtime = Builder::new_current_thread()
         .enable_all()
-        .max_blocking_threads(8)
         .build()
         .map_err(failed)?;
     let handle = runtime.handle().clone();

@@ -3,9 +3,11 @@
 use super::clock::Clock;
 use super::outside::Outside;
 use super::probes::Report;
+use super::sealing::Sealing;
 use super::sessions::Sessions;
 use super::stats::Stats;
 use super::timer::Timer;
+use crate::config::TicketKind;
 use crate::engine::Grid;
 use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::connector::Connector;
@@ -14,6 +16,7 @@ use crate::rpc::renewal::Renewal;
 use crate::types::NodeInfo;
 use crate::types::hello::{Hello, NAME_TAKEN};
 use parking_lot::Mutex;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// What every part of a running node shares.
@@ -37,6 +40,10 @@ pub(super) struct Core {
     pub(super) watching: Mutex<()>,
     /// How many events wait for one watcher.
     pub(super) watch_queue_max: usize,
+    /// The kinds of tickets, by name.
+    pub(super) ticket_kinds: BTreeMap<String, TicketKind>,
+    /// What encrypts tickets; absent: they are stored as they come.
+    pub(super) sealing: Option<Sealing>,
     /// The memory for entries.
     pub(super) region_bytes_max: u64,
 }
@@ -80,14 +87,29 @@ impl Core {
     }
 
     pub(super) fn stats(&self) -> Stats {
-        let caches = self.grid.view();
-        let entries = caches
-            .caches
-            .keys()
-            .map(|cache| self.grid.sizes(*cache).entries);
+        let view = self.grid.view();
+        let (mut entries, mut tombstones, mut entry_bytes) = (0, 0, 0);
+        for cache in view.caches.keys() {
+            let sizes = self.grid.sizes(*cache);
+            entries += sizes.entries;
+            tombstones += sizes.tombstones;
+            entry_bytes += sizes.entry_bytes;
+        }
+        let tally = self.grid.tally();
         let resident = memory_stats::memory_stats().map_or(0, |stats| stats.physical_mem);
         Stats {
-            entries: entries.sum(),
+            entries,
+            tombstones,
+            entry_bytes,
+            clock_apart: self.grid.clock_apart(),
+            copies_compared: tally.compared.get(),
+            keys_differed: tally.differed.get(),
+            keys_repaired: tally.repaired.get(),
+            tombstones_dropped: tally.tombstones_dropped.get(),
+            stale_dropped: tally.stale_dropped.get(),
+            pieces_sent: tally.pieces.get(),
+            pieces_repeated: tally.pieces_repeated.get(),
+            pieces_bytes: self.grid.transfer_bytes() as u64,
             resident_bytes: resident as u64,
             region_bytes_max: self.region_bytes_max,
             requests_waiting: self.outside.replies.waiting() as u64,

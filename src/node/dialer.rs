@@ -59,23 +59,23 @@ impl Dialer {
     }
 
     /// Finds out who listens at an endpoint of the address list, and links to it if it is a peer.
-    pub(super) async fn probe(self: &Arc<Self>, host: &str, port: u16) -> (ProbeOutcome, String) {
-        match self.greet_at(host, port).await {
-            Ok(greeting) => {
-                let peer = greeting.peer().clone();
-                if peer.member == self.core.grid.me().member {
-                    return (ProbeOutcome::Myself, "this node itself".to_owned());
-                }
-                if let Err(error) = self.link(greeting).await {
-                    return outcome_of(error);
-                }
-                (
-                    ProbeOutcome::Peer(peer.member),
-                    format!("node {}", peer.consistent_id),
-                )
-            }
-            Err(error) => outcome_of(error),
+    ///
+    /// # Errors
+    ///
+    /// Why there is no peer.
+    pub(super) async fn probe(
+        self: &Arc<Self>,
+        host: &str,
+        port: u16,
+    ) -> Result<(ProbeOutcome, String), DialError> {
+        let greeting = self.greet_at(host, port).await?;
+        let peer = greeting.peer().clone();
+        if peer.member == self.core.grid.me().member {
+            return Ok((ProbeOutcome::Myself, "this node itself".to_owned()));
         }
+        self.link(greeting).await?;
+        let found = format!("node {}", peer.consistent_id);
+        Ok((ProbeOutcome::Peer(peer.member), found))
     }
 
     /// Makes a fresh link to a peer, wherever it says that it can be reached. A link that stands
@@ -126,12 +126,13 @@ impl Dialer {
 
     async fn greet_at(&self, host: &str, port: u16) -> Result<Greeting, DialError> {
         let limit = self.options.connector.socket_timeout();
+        let limit = limit.min(self.options.network_timeout);
         let addresses = self
             .core
             .names
             .resolve(host, port, limit)
             .await
-            .map_err(DialError::Silent)?;
+            .map_err(DialError::Unresolved)?;
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
         let greeting = greet(&self.options, &addresses, &self.core.hello, number);
         timeout(self.options.network_timeout, greeting)
@@ -265,15 +266,5 @@ impl Dialer {
             Ok(Err(error)) => error.kind() == std::io::ErrorKind::ConnectionRefused,
             _ => false,
         }
-    }
-}
-
-fn outcome_of(error: DialError) -> (ProbeOutcome, String) {
-    let why = error.to_string();
-    match error {
-        DialError::Refused => (ProbeOutcome::Refused, why),
-        DialError::Silent(_) => (ProbeOutcome::Silent, why),
-        DialError::Foreign(_) => (ProbeOutcome::Foreign, why),
-        DialError::NameTaken(_) => (ProbeOutcome::NameTaken, why),
     }
 }

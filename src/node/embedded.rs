@@ -69,6 +69,10 @@ impl EmbeddedCache {
     /// # }
     /// ```
     pub async fn get(&self, key: &[u8]) -> Result<Option<EntryView>> {
+        let partition = partition_of(key, self.partitions);
+        if let Some(entry) = self.handle.glance(self.id, partition, key) {
+            return Ok(entry);
+        }
         let operation = KeyOperation::Get {
             touch: None,
             omit_value: false,

@@ -9,8 +9,8 @@ use crate::engine::Grid;
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::message::{ViewChange, WatchPosition};
 use crate::types::{
-    CacheId, CacheSettings, Execute, KeyPlace, Member, Monotonic, NodeId, NodeInfo, Now, Reply,
-    Request, RequestId, View,
+    Blob, CacheId, CacheSettings, Entry, EntryView, Execute, KeyPlace, Member, Monotonic, NodeId,
+    NodeInfo, Now, Reply, Request, RequestId, View,
 };
 use std::ops::Deref;
 use std::sync::Arc;
@@ -108,6 +108,18 @@ impl Handle {
         self.view().version.number > 0 && self.core.grid.serving(self.core.clock.now())
     }
 
+    /// By how much this node's clock is known to be apart from those of its peers, where that is
+    /// more than `clock-error-max`; else zero.
+    pub fn clock_apart(&self) -> Duration {
+        Duration::from_micros(self.core.grid.clock_apart())
+    }
+
+    /// Every key of one partition as this node holds it, tombstones included, in key order: for
+    /// comparing copies.
+    pub fn contents(&self, cache: CacheId, partition: u32) -> Vec<(Blob, Entry)> {
+        self.core.grid.contents(cache, partition)
+    }
+
     /// Both clocks.
     pub fn now(&self) -> Now {
         self.core.grid.now(self.core.clock.now())
@@ -126,6 +138,21 @@ impl Handle {
     /// A write whose future is dropped may be applied or not.
     pub async fn execute(&self, request: Request, deadline: Instant) -> Result<Reply> {
         self.begin(request, deadline).end().await
+    }
+
+    /// A plain read of a key that this node owns, answered at once on this thread and without a
+    /// copy of key or value; none where it must be executed.
+    pub(super) fn glance(
+        &self,
+        cache: CacheId,
+        partition: u32,
+        key: &[u8],
+    ) -> Option<Option<EntryView>> {
+        let core = &self.core;
+        let now = core.clock.now();
+        let answer = core.grid.glance(cache, partition, key, now)?;
+        core.outside.counters.requests.add_one();
+        Some(answer)
     }
 
     /// Begins an operation, as [`Handle::execute`] does: what this node can answer is answered at
@@ -180,6 +207,11 @@ impl Handle {
         begun.end().await
     }
 
+    /// Whether every server of the view knows transactions, and reads at one moment.
+    pub fn knows_transactions(&self) -> bool {
+        self.core.grid.knows_transactions()
+    }
+
     fn begin_with(
         &self,
         read: bool,
@@ -227,6 +259,11 @@ impl Handle {
     pub async fn create_cache(&self, settings: CacheSettings, deadline: Instant) -> Result<()> {
         self.change_view(ViewChange::Create(Box::new(settings)), deadline)
             .await
+    }
+
+    /// Whether a cache of the view is in place here, so that it can be used.
+    pub fn is_installed(&self, cache: CacheId) -> bool {
+        self.core.grid.is_installed(cache)
     }
 
     /// Drops a cache with all that it holds; returns when every node knows.
@@ -284,7 +321,22 @@ impl Handle {
     /// that the outcome is unknown at the deadline.
     pub async fn forget(&self, name: &str, deadline: Instant) -> Result<()> {
         self.change_view(ViewChange::Forget(NodeId::of(name)), deadline)
-            .await
+            .await?;
+        self.core.outside.counters.nodes_forgotten.add_one();
+        Ok(())
+    }
+
+    /// Makes the servers of this node's view primary, whoever else may have been: what a lost
+    /// majority acknowledged without them is given up.
+    ///
+    /// # Errors
+    ///
+    /// `FailedPrecondition` where the view is primary already or the cluster has no `quorum-of`, or
+    /// that the outcome is unknown at the deadline.
+    pub async fn force_primary(&self, deadline: Instant) -> Result<()> {
+        self.change_view(ViewChange::ForcePrimary, deadline).await?;
+        self.core.outside.counters.primaries_forced.add_one();
+        Ok(())
     }
 
     async fn change_view(&self, change: ViewChange, deadline: Instant) -> Result<()> {

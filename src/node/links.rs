@@ -22,6 +22,19 @@ impl Links {
             .is_some_and(|link| link.send(message))
     }
 
+    /// Queues a message that goes along with the next one. False: as by [`Links::send`].
+    pub(super) fn send_along(&self, to: Member, message: Message) -> bool {
+        self.up
+            .read()
+            .get(&to)
+            .is_some_and(|link| link.send_along(message))
+    }
+
+    /// Sends what waits to go along.
+    pub(super) fn flush(&self) {
+        self.up.read().values().for_each(|link| link.flush());
+    }
+
     /// Whether a write may count on room in the queue. Without a link there is nothing to be
     /// full: the engine repeats what matters when the link is up again.
     pub(super) fn has_room(&self, to: Member) -> bool {

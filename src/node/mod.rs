@@ -17,9 +17,11 @@ mod pending;
 mod priority;
 mod probes;
 mod reach;
+mod sealing;
 mod sessions;
 mod start;
 mod stats;
+mod tickets;
 mod timer;
 mod watch;
 
@@ -28,4 +30,9 @@ pub use handle::{Begun, Handle, Waiting, Watch};
 pub use sessions::PeerSession;
 pub use start::Node;
 pub use stats::{CertificateStats, Stats};
+pub use tickets::{ListPlace, Tickets, Wanted};
 pub use watch::WatchItem;
+
+/// Faults that tests plant, in debug builds only.
+#[cfg(debug_assertions)]
+pub use crate::engine::planted::plant_everywhere;

@@ -11,6 +11,7 @@ use crate::types::message::{Event, Message, WatchPosition};
 use crate::types::{CacheId, Member, NodeInfo, Reply, View};
 use arc_swap::{ArcSwap, Guard};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::{mpsc, watch};
 
 /// The most dials that wait to be begun; the engine asks again for one that was dropped.
@@ -41,6 +42,8 @@ pub(super) struct Outside {
     pub(super) counters: Counters,
     pub(super) links: Links,
     pub(super) replies: Arc<Pending<Reply>>,
+    /// Messages may wait in queues to go along with others.
+    held: AtomicBool,
     pub(super) changes: Arc<Pending<()>>,
     pub(super) hubs: Hubs,
     /// The view, to be looked at with every call.
@@ -59,6 +62,7 @@ impl Outside {
             counters: Counters::default(),
             links: Links::default(),
             replies: Arc::new(Pending::new(waiting_max)),
+            held: AtomicBool::new(false),
             changes: Arc::new(Pending::new(waiting_max)),
             hubs: Hubs::default(),
             view: ArcSwap::default(),
@@ -105,6 +109,16 @@ impl Outside {
             .await;
     }
 
+    /// Where no call waits any more, nothing may come for messages to go along with.
+    fn flush_when_idle(&self) {
+        if self.replies.waiting() == 0
+            && self.held.load(Ordering::SeqCst)
+            && self.held.swap(false, Ordering::SeqCst)
+        {
+            self.links.flush();
+        }
+    }
+
     /// Ends the life of the node, unless it has ended.
     pub(super) fn end(&self, how: Life) {
         self.life.send_if_modified(|life| {
@@ -126,12 +140,29 @@ impl Shell for Outside {
         }
     }
 
+    /// While calls wait here, answers are to come and more messages to go, so this one need not go
+    /// alone; with the last of them it goes. (A call that is dropped is not looked at: who misses
+    /// what waits here asks for it.)
+    fn send_along(&self, to: Member, message: Message) {
+        if self.replies.waiting() == 0 {
+            return self.send(to, message);
+        }
+        if self.links.send_along(to, message) {
+            self.counters.messages_sent.add_one();
+        } else {
+            self.counters.messages_dropped.add_one();
+        }
+        self.held.store(true, Ordering::SeqCst);
+        self.flush_when_idle();
+    }
+
     fn has_room(&self, to: Member) -> bool {
         self.links.has_room(to)
     }
 
     fn complete(&self, token: u64, result: Result<Reply>) {
         self.replies.complete(token, result);
+        self.flush_when_idle();
     }
 
     fn view_changed(&self, token: u64, result: Result<()>) {
@@ -194,36 +225,70 @@ impl Shell for Outside {
                 tracing::warn!("serving nothing until the peers have confirmed the view");
             }
             Notice::Unfenced => tracing::info!("serving again"),
-            Notice::WritesLost {
-                cache,
-                partition,
-                at_most,
-            } => {
-                counters.writes_lost_at_most.add(at_most);
-                tracing::warn!(
-                    cache = cache.0,
-                    partition,
-                    at_most,
-                    "writes may have been lost"
-                );
+            Notice::ClockApart { by } => tell_clock(by),
+            lost @ (Notice::WritesLost { .. } | Notice::Reset { .. } | Notice::Lost { .. }) => {
+                note_loss(counters, lost);
             }
-            Notice::Lost {
-                cache,
-                partition,
-                topology,
-            } => {
-                counters.partitions_lost.add_one();
-                tracing::error!(
-                    cache = cache.0,
-                    partition,
-                    topology = topology.number,
-                    "all owners of a partition are gone"
-                );
-            }
+            other @ Notice::CopiesDiffered { .. } => tracing::warn!("copies differed: {other:?}"),
             Notice::Left => {
                 tracing::info!("left the cluster");
                 self.end(Life::Left);
             }
         }
     }
+}
+
+/// Something is lost, or given up.
+fn note_loss(counters: &Counters, notice: Notice) {
+    match notice {
+        Notice::WritesLost {
+            cache,
+            partition,
+            at_most,
+        } => {
+            counters.writes_lost_at_most.add(at_most);
+            tracing::warn!(
+                cache = cache.0,
+                partition,
+                at_most,
+                "writes may have been lost"
+            );
+        }
+        Notice::Reset { cache, partitions } => {
+            counters.partitions_reset.add(partitions);
+            tracing::warn!(
+                cache = cache.0,
+                partitions,
+                "lost partitions begin anew, as the settings of the cache have it"
+            );
+        }
+        Notice::Lost {
+            cache,
+            partition,
+            topology,
+        } => {
+            counters.partitions_lost.add_one();
+            tracing::error!(
+                cache = cache.0,
+                partition,
+                topology = topology.number,
+                "all owners of a partition are gone"
+            );
+        }
+        _ => {}
+    }
+}
+
+/// Logs that the clock is apart from those of the peers by so many microseconds, or (0) is not any
+/// longer.
+fn tell_clock(by: u64) {
+    if by == 0 {
+        tracing::info!("the clock agrees with those of the peers again");
+        return;
+    }
+    tracing::error!(
+        microseconds = by,
+        "the clock is apart from those of the peers by more than clock-error-max; this node \
+         reports that it does not serve"
+    );
 }

@@ -5,6 +5,7 @@
 use super::core::Core;
 use super::dialer::Dialer;
 use crate::engine::ProbeOutcome;
+use crate::rpc::connector::DialError;
 use crate::rpc::names::join_address;
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -14,8 +15,6 @@ use std::time::Duration;
 const INTERVAL_JOINING: Duration = Duration::from_millis(100);
 /// Between two probes of an endpoint later on.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// A probe that has no answer after this time is noted so in the report, and goes on.
-const SILENT_AFTER: Duration = Duration::from_millis(300);
 /// Every so many rounds an endpoint that was this node itself is probed again.
 const MYSELF_ROUNDS: u32 = 30;
 
@@ -29,7 +28,7 @@ impl Report {
     pub(super) fn of(endpoints: &[(String, u16)]) -> Self {
         let lines = endpoints
             .iter()
-            .map(|(host, port)| (join_address(host, *port), "not probed yet".to_owned()))
+            .map(|(host, port)| (join_address(host, *port), "no answer yet".to_owned()))
             .collect();
         Self {
             endpoints: Mutex::new(lines),
@@ -114,20 +113,17 @@ impl Probe {
     }
 
     async fn dial(&mut self) {
-        let dialer = Arc::clone(&self.dialer);
-        let host = self.host.clone();
-        let dial = dialer.probe(&host, self.port);
-        tokio::pin!(dial);
-        let (outcome, why) = match tokio::time::timeout(SILENT_AFTER, &mut dial).await {
-            Ok(done) => done,
-            Err(_) => {
-                // For the report only: the engine takes an outcome for final, and a slow
-                // machine is slow to answer itself, too.
-                self.note("no answer yet");
-                dial.await
+        let outcome = match self.dialer.probe(&self.host, self.port).await {
+            Ok((outcome, found)) => {
+                self.note(&found, false);
+                outcome
+            }
+            Err(error) => {
+                let unresolved = matches!(error, DialError::Unresolved(_));
+                self.note(&error.to_string(), unresolved);
+                outcome_of(&error)
             }
         };
-        self.note(&why);
         self.tell(outcome.clone());
         self.last = Some(outcome);
     }
@@ -139,10 +135,25 @@ impl Probe {
         self.core.wake_timer();
     }
 
-    fn note(&self, outcome: &str) {
-        if self.core.report.note(self.place, outcome) {
-            let address = join_address(&self.host, self.port);
+    /// Notes an outcome, and logs it where it is another than before.
+    fn note(&self, outcome: &str, unresolved: bool) {
+        if !self.core.report.note(self.place, outcome) {
+            return;
+        }
+        let address = join_address(&self.host, self.port);
+        if unresolved {
+            tracing::warn!(address, outcome, "probed");
+        } else {
             tracing::info!(address, outcome, "probed");
         }
+    }
+}
+
+fn outcome_of(error: &DialError) -> ProbeOutcome {
+    match error {
+        DialError::Refused => ProbeOutcome::Refused,
+        DialError::Silent(_) | DialError::Unresolved(_) => ProbeOutcome::Silent,
+        DialError::Foreign(_) => ProbeOutcome::Foreign,
+        DialError::NameTaken(_) => ProbeOutcome::NameTaken,
     }
 }

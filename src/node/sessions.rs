@@ -24,6 +24,8 @@ pub struct PeerSession {
     core: Arc<Core>,
     from: Member,
     number: u64,
+    /// The protocol that both ends know.
+    spoken: u32,
     newest: Arc<RwLock<u64>>,
 }
 
@@ -52,22 +54,24 @@ impl Handle {
         let peer = &theirs.info;
         let me = core.grid.me();
         if peer.member == me.member {
-            return Ok(self.session(peer.member, number));
+            return Ok(self.session(theirs, number));
         }
         core.hello.check(theirs)?;
         core.check_name(peer)?;
         if !core.outside.links.is_up(peer.member) {
             core.outside.want(Wanted::Missing(peer.clone()));
         }
-        Ok(self.session(peer.member, number))
+        Ok(self.session(theirs, number))
     }
 
-    fn session(&self, from: Member, number: u64) -> PeerSession {
+    fn session(&self, theirs: &Hello, number: u64) -> PeerSession {
+        let from = theirs.info.member;
         let newest = self.core.sessions.of(from);
         PeerSession {
             core: Arc::clone(&self.core),
             from,
             number,
+            spoken: self.core.hello.spoken_with(theirs),
             newest,
         }
     }
@@ -102,6 +106,10 @@ impl PeerSession {
             .add(messages.len() as u64);
         let now = core.clock.now();
         for message in messages {
+            if message.since() > self.spoken {
+                // As a node would that does not know it.
+                continue;
+            }
             core.grid.on_message(self.from, message, now);
         }
         drop(newest);

@@ -10,6 +10,7 @@ use super::listen::{self, Bound};
 use super::memory;
 use super::outside::{Life, Outside};
 use super::probes::Report;
+use super::sealing::Sealing;
 use super::sessions::Sessions;
 use super::timer::Timer;
 use crate::config::Settings;
@@ -21,11 +22,12 @@ use crate::rpc::lane::LaneLimits;
 use crate::rpc::link::LinkOptions;
 use crate::rpc::names::Names;
 use crate::rpc::renewal::Renewal;
-use crate::types::hello::{Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
+use crate::types::hello::Hello;
+use crate::types::protocol::{PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use crate::types::{Incarnation, Member, Micros, NodeId, NodeInfo, Role, View};
 use parking_lot::Mutex;
 use std::hash::{BuildHasher, Hasher};
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -56,39 +58,43 @@ impl Node {
     /// What is wrong with the certificates, the address or the ports.
     pub fn start(settings: &Settings) -> Result<Self> {
         let tls = Renewal::start(&settings.tls)?;
-        Self::start_bound(settings, tls, listen::bind(settings)?)
+        let names = Names::default();
+        let bound = listen::bind(settings, &names)?;
+        Self::start_bound(settings, tls, bound, names)
     }
 
-    /// As [`Node::start`], on a listener that is bound already.
+    /// As [`Node::start`], on a listener that is bound already, with host names looked up by
+    /// `names`.
     ///
     /// # Errors
     ///
     /// As [`Node::start`].
-    pub fn start_on(settings: &Settings, listener: TcpListener) -> Result<Self> {
+    pub fn start_on(settings: &Settings, listener: TcpListener, names: Names) -> Result<Self> {
         let tls = Renewal::start(&settings.tls)?;
-        Self::start_bound(settings, tls, listen::announce(settings, listener)?)
+        let bound = listen::announce(settings, listener)?;
+        Self::start_bound(settings, tls, bound, names)
     }
 
-    fn start_bound(settings: &Settings, tls: Option<Arc<Renewal>>, bound: Bound) -> Result<Self> {
+    fn start_bound(
+        settings: &Settings,
+        tls: Option<Arc<Renewal>>,
+        bound: Bound,
+        names: Names,
+    ) -> Result<Self> {
         let Bound {
             listener,
             advertised,
         } = bound;
-        let listener = tokio::net::TcpListener::from_std(listener)
-            .map_err(|error| Error::new(ErrorKind::Internal, format!("the listener: {error}")))?;
+        let unusable = |error| Error::new(ErrorKind::Internal, format!("the listener: {error}"));
+        let own = listener.local_addr().map_err(unusable)?;
+        let listener = tokio::net::TcpListener::from_std(listener).map_err(unusable)?;
         let endpoints = settings.discovery.addresses.endpoints();
         let me = node_info(settings, tls.as_deref(), advertised);
-        let hello = Hello {
-            cluster_name: settings.cluster.name.clone(),
-            protocol: PROTOCOL_VERSION,
-            protocol_min: PROTOCOL_VERSION_MIN,
-            info: me.clone(),
-            caches: settings.caches.clone(),
-        };
+        let sealing = Sealing::start(&settings.tickets)?;
         let (outside, dials) = Outside::new(settings.limits.requests_in_flight_max as usize);
         let clock = Clock::start();
         let shell = Arc::clone(&outside) as Arc<dyn Shell>;
-        let options = grid_options(settings, me.clone(), endpoints.len());
+        let options = grid_options(settings, me.clone(), &endpoints, own);
         let links = link_options(settings, tls.clone());
         let core = Arc::new(Core {
             grid: Grid::new(options, seed(), shell, clock.now(), Clock::wall()),
@@ -98,11 +104,13 @@ impl Node {
             sessions: Sessions::default(),
             report: Report::of(&endpoints),
             renewal: tls.clone(),
-            hello: Arc::new(hello),
+            hello: Arc::new(hello(settings, me.clone(), sealing.as_ref())),
             connector: links.connector.clone(),
-            names: Names::default(),
+            names,
             watching: Mutex::default(),
             watch_queue_max: settings.limits.watch_queue_max as usize,
+            ticket_kinds: settings.tickets.kinds.clone(),
+            sealing,
             region_bytes_max: memory::region_bytes(settings.storage.region_bytes_max),
         });
         let discovery = &settings.discovery;
@@ -166,7 +174,8 @@ impl Node {
             .map(|life| life.clone());
         match ended {
             Ok(Life::CannotForm(error)) => {
-                let context = format!("{error} [{}]", core.report.text());
+                let (own, report) = (&core.grid.me().address, core.report.text());
+                let context = format!("{error}; this node is at {own} [{report}]");
                 Err(Error {
                     context: context.into(),
                     ..error
@@ -244,6 +253,21 @@ fn seed() -> u64 {
     std::hash::RandomState::new().build_hasher().finish()
 }
 
+/// What this node says on every link.
+fn hello(settings: &Settings, info: NodeInfo, sealing: Option<&Sealing>) -> Hello {
+    let spoken = settings.cluster.protocol;
+    Hello {
+        cluster_name: settings.cluster.name.clone(),
+        protocol: spoken.unwrap_or(PROTOCOL_VERSION),
+        protocol_min: spoken.map_or(PROTOCOL_VERSION_MIN, |spoken| spoken.max(2) - 1),
+        info,
+        caches: settings.caches.clone(),
+        quorum_of: settings.cluster.quorum_of,
+        ticket_keys: sealing.map(Sealing::names).unwrap_or_default(),
+        digest_key: sealing.map(Sealing::digest_name),
+    }
+}
+
 fn node_info(settings: &Settings, tls: Option<&Renewal>, address: String) -> NodeInfo {
     let consistent_id = settings
         .cluster
@@ -267,14 +291,23 @@ fn node_info(settings: &Settings, tls: Option<&Renewal>, address: String) -> Nod
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at,
         certificate_expires_at: tls.map_or(0, |tls| tls.current().certificate_expires_at),
+        protocol: settings.cluster.protocol.unwrap_or(PROTOCOL_VERSION),
     }
 }
 
-fn grid_options(settings: &Settings, me: NodeInfo, endpoints: usize) -> GridOptions {
+fn grid_options(
+    settings: &Settings,
+    me: NodeInfo,
+    endpoints: &[(String, u16)],
+    own: SocketAddr,
+) -> GridOptions {
     let discovery = &settings.discovery;
+    let elsewhere = endpoints.iter().enumerate();
+    let elsewhere = elsewhere.filter(|(_, endpoint)| listen::is_elsewhere(endpoint, own));
     GridOptions {
         force_server_mode: discovery.force_server_mode,
-        endpoints,
+        endpoints: endpoints.len(),
+        elsewhere: elsewhere.map(|(place, _)| place).collect(),
         caches: settings.caches.clone(),
         join_timeout: discovery.join_timeout.map(micros),
         ack_timeout: micros(discovery.ack_timeout),
@@ -282,6 +315,7 @@ fn grid_options(settings: &Settings, me: NodeInfo, endpoints: usize) -> GridOpti
         heartbeat_interval: micros(discovery.heartbeat_interval),
         lease: micros(discovery.lease),
         clock_error_max: micros(discovery.clock_error_max),
+        quorum_of: settings.cluster.quorum_of,
         ..GridOptions::of(me)
     }
 }

@@ -74,6 +74,8 @@ pub struct Counters {
     pub(crate) writes_lost_at_most: Counter,
     pub(crate) partitions_lost: Counter,
     pub(crate) partitions_reset: Counter,
+    pub(crate) primaries_forced: Counter,
+    pub(crate) nodes_forgotten: Counter,
     pub(crate) watches_lost: Counter,
 }
 
@@ -112,12 +114,39 @@ pub struct Stats {
     pub writes_lost_at_most: u64,
     /// How often a partition lost all of its owners.
     pub partitions_lost: u64,
-    /// Lost partitions that began anew because this node was asked for it.
+    /// Lost partitions that began anew: because this node was asked for it, or by themselves while
+    /// it coordinated.
     pub partitions_reset: u64,
+    /// Views that were made primary because this node was asked for it.
+    pub primaries_forced: u64,
+    /// Servers that are not waited for any longer because this node was asked for it.
+    pub nodes_forgotten: u64,
     /// Watches that could not go on.
     pub watches_lost: u64,
+    /// Copies that were compared with those of this node, which is the primary of them.
+    pub copies_compared: u64,
+    /// Keys whose copies differed.
+    pub keys_differed: u64,
+    /// Of these, how many were sent to where they were missing or old.
+    pub keys_repaired: u64,
+    /// Tombstones that this node holds now, in all caches.
+    pub tombstones: u64,
+    /// Tombstones that nobody needed any longer.
+    pub tombstones_dropped: u64,
+    /// Entries that a merge found to have been removed on the other side.
+    pub stale_dropped: u64,
+    /// Pieces of partitions that were sent to other nodes, and how many of them again.
+    pub pieces_sent: u64,
+    pub pieces_repeated: u64,
+    /// Bytes of pieces that are under way now.
+    pub pieces_bytes: u64,
     /// Entries that this node holds now, in all caches, copies included.
     pub entries: u64,
+    /// What they and their tombstones take in memory: keys, values, and a fixed amount for each.
+    pub entry_bytes: u64,
+    /// Microseconds by which this node's clock is apart from those of its peers, where that is more
+    /// than `clock-error-max`; else 0.
+    pub clock_apart: u64,
     /// Memory that this process takes now.
     pub resident_bytes: u64,
     /// Memory for entries, as the settings have it.
@@ -162,6 +191,8 @@ impl Counters {
             writes_lost_at_most: self.writes_lost_at_most.get(),
             partitions_lost: self.partitions_lost.get(),
             partitions_reset: self.partitions_reset.get(),
+            primaries_forced: self.primaries_forced.get(),
+            nodes_forgotten: self.nodes_forgotten.get(),
             watches_lost: self.watches_lost.get(),
             ..Stats::default()
         }

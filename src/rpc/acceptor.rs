@@ -3,9 +3,10 @@
 //! links of nodes come out apart from all other connections.
 //!
 //! What is closed here: whatever is not TLS, shows no certificate that is trusted, speaks another
-//! protocol than HTTP/2, or asks for a control link without being a node.
+//! protocol than HTTP/2 or none, or asks for a control link without being a node.
 
-use super::connection::{Connection, Remote};
+use super::admitted::{Admitted, Place};
+use super::connection::{Calls, Connection, Remote};
 use super::refusals::Reason;
 use super::renewal::Renewal;
 use super::tls::ALPN_CONTROL;
@@ -15,12 +16,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::task::AbortHandle;
 use tokio_rustls::TlsAcceptor;
 
-/// The most handshakes at a time. One more ends the oldest that is still unfinished: those who
-/// are silent wait longest, and honest ones take milliseconds.
+/// The most handshakes at a time, the first words of HTTP/2 included. One more ends the oldest that
+/// is still unfinished: those who are silent wait longest, and honest ones take milliseconds.
 pub const HANDSHAKES_MAX: usize = 1_024;
 
 /// Accepted connections that wait to be served.
@@ -34,6 +35,7 @@ pub struct Acceptor {
     tls: Option<Arc<Renewal>>,
     socket_timeout: Duration,
     connections: Arc<Semaphore>,
+    admitted: Arc<Admitted>,
 }
 
 /// A bound listener and what is needed to serve it.
@@ -56,15 +58,17 @@ pub struct Accepted {
 }
 
 impl Acceptor {
-    /// Each handshake takes `socket_timeout` at most, and at most `connections_max` stand at a
-    /// time; one more is closed at once.
+    /// Each handshake takes `socket_timeout` at most, and so do the first words of HTTP/2 behind
+    /// it. At most `connections_max` stand at a time; one more is closed at once.
     pub fn new(
         tls: Option<Arc<Renewal>>,
         socket_timeout: Duration,
         connections_max: usize,
     ) -> Arc<Self> {
         let connections = Arc::new(Semaphore::new(connections_max.min(Semaphore::MAX_PERMITS)));
+        let admitted = tls.as_ref().map(|tls| Arc::clone(&tls.admitted));
         Arc::new(Self {
+            admitted: admitted.unwrap_or_default(),
             tls,
             socket_timeout,
             connections,
@@ -74,6 +78,11 @@ impl Acceptor {
     /// What tells of renewed certificates; absent without TLS.
     pub fn renewal(&self) -> Option<&Arc<Renewal>> {
         self.tls.as_ref()
+    }
+
+    /// The connections that were admitted and stand.
+    pub fn admitted(&self) -> &Arc<Admitted> {
+        &self.admitted
     }
 
     /// Accepts until `stop` is done.
@@ -128,13 +137,24 @@ impl Acceptor {
     ) {
         let _ = tcp.set_nodelay(true);
         match tokio::time::timeout(self.socket_timeout, self.handshake(tcp, address)).await {
-            Ok(Ok((connection, control))) => {
-                let queue = if control {
-                    &accepted.control
+            Ok(Ok((connection, place, control))) => {
+                let (queue, connection) = if control {
+                    (&accepted.control, connection)
                 } else {
-                    &accepted.general
+                    (&accepted.general, connection.gathering())
                 };
-                let _ = queue.send(connection.counted(permit)).await;
+                // Whoever is silent now is no better than before: it ends at its time, with one
+                // silent client too many, and when the node stops.
+                let end = place.ends_unless_disarmed();
+                let (spoken, told) = oneshot::channel();
+                let connection = connection.placed(place).counted(permit).telling(spoken);
+                let _ = queue.send(connection).await;
+                match tokio::time::timeout(self.socket_timeout, told).await {
+                    Ok(_) => end.disarm(),
+                    Err(_) => {
+                        self.refused(Reason::Late, address, "no HTTP/2 within socket-timeout")
+                    }
+                }
             }
             Ok(Err(error)) => {
                 if let Some(tls) = &self.tls {
@@ -152,14 +172,16 @@ impl Acceptor {
         }
     }
 
-    /// The connection, and whether it is a control link.
+    /// The connection, its place, and whether it is a control link.
     async fn handshake(
         &self,
         tcp: TcpStream,
         address: SocketAddr,
-    ) -> std::io::Result<(Connection, bool)> {
+    ) -> std::io::Result<(Connection, Place, bool)> {
         let Some(renewal) = &self.tls else {
-            return Ok((Connection::plain(tcp, address), false));
+            let connection = Connection::plain(tcp, address);
+            let place = self.admitted.add(connection.remote().clone());
+            return Ok((connection, place, false));
         };
         let tls = renewal.current();
         let acceptor = TlsAcceptor::from(Arc::clone(&tls.server));
@@ -183,16 +205,14 @@ impl Acceptor {
             certificates,
             is_node,
             generation: tls.generation,
+            calls: Calls::default(),
         };
-        let place = renewal.admitted.add(remote.clone());
+        let place = self.admitted.add(remote.clone());
         if renewal.generation() != tls.generation {
             // The files were renewed during the handshake. By the order of the two steps above,
             // either this is seen here, or the place by who ends what is older.
             return Err(std::io::ErrorKind::ConnectionAborted.into());
         }
-        Ok((
-            Connection::tls(stream.into(), remote).placed(place),
-            control,
-        ))
+        Ok((Connection::tls(stream.into(), remote), place, control))
     }
 }

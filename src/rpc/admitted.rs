@@ -74,6 +74,23 @@ impl Admitted {
         self.end_where(|remote| refused(&remote.certificates, remote.is_node))
     }
 
+    /// Ends all without an open call.
+    pub fn end_idle(&self) {
+        self.end_where(|remote| remote.calls.count() == 0);
+    }
+
+    /// Ends all, and tells how many stood and how many calls of theirs were open.
+    pub fn end_all(&self) -> (usize, usize) {
+        let mut calls = 0;
+        let ended = {
+            let mut table = self.standing.lock();
+            let open = table.connections.values();
+            calls += open.map(|one| one.remote.calls.count()).sum::<usize>();
+            std::mem::take(&mut table.connections)
+        };
+        (ended.len(), calls)
+    }
+
     /// How many stand that were admitted before this generation.
     pub fn older(&self, generation: u64) -> usize {
         let table = self.standing.lock();
@@ -97,6 +114,11 @@ impl Admitted {
 }
 
 impl Place {
+    /// Ends the connection when it is dropped, unless it was disarmed before.
+    pub fn ends_unless_disarmed(&self) -> EndUnlessDisarmed {
+        EndUnlessDisarmed(Some((Arc::clone(&self.admitted), self.number)))
+    }
+
     /// Whether the connection is to end; if not, the task is woken when it is.
     pub fn poll_ended(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(end) = &mut self.end else {
@@ -107,6 +129,25 @@ impl Place {
             self.end = None;
         }
         ended
+    }
+}
+
+/// See [`Place::ends_unless_disarmed`].
+#[derive(Debug)]
+pub struct EndUnlessDisarmed(Option<(Arc<Admitted>, u64)>);
+
+impl EndUnlessDisarmed {
+    /// The connection stands on.
+    pub fn disarm(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for EndUnlessDisarmed {
+    fn drop(&mut self) {
+        if let Some((admitted, number)) = self.0.take() {
+            admitted.standing.lock().connections.remove(&number);
+        }
     }
 }
 
@@ -123,6 +164,7 @@ impl Drop for Place {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rpc::connection::Calls;
 
     #[tokio::test]
     async fn older_ones_end_and_places_are_given_up() {
@@ -132,6 +174,7 @@ mod tests {
             certificates: Arc::from([]),
             is_node,
             generation,
+            calls: Calls::default(),
         };
         let mut old = admitted.add(remote(1, false));
         let mut new = admitted.add(remote(2, true));
@@ -147,5 +190,21 @@ mod tests {
         assert!(ended(&mut new));
         drop((old, new));
         assert_eq!(admitted.older(u64::MAX), 0);
+
+        let (busy, idle) = (remote(3, false), remote(3, false));
+        let call = busy.calls.open();
+        let (mut busy, mut idle) = (admitted.add(busy), admitted.add(idle));
+        admitted.end_idle();
+        assert!(ended(&mut idle) && !ended(&mut busy));
+        assert_eq!(admitted.end_all(), (1, 1));
+        assert!(ended(&mut busy));
+        drop(call);
+
+        let (mut stays, mut ends) = (admitted.add(remote(4, true)), admitted.add(remote(4, true)));
+        stays.ends_unless_disarmed().disarm();
+        drop(ends.ends_unless_disarmed());
+        assert!(ended(&mut ends) && !ended(&mut stays));
+        drop(stays);
+        assert_eq!(admitted.end_all(), (0, 0));
     }
 }

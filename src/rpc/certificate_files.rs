@@ -2,7 +2,7 @@
 //! Java programs and their settings ask for. A file that exists is never overwritten. What the
 //! certificates say stands in `certificates`.
 
-use super::certificates::{Authority, Identity, Validity};
+use super::certificates::{Authority, DAYS_MAX, Identity, Validity};
 use super::stores::{jks, pkcs12};
 use crate::config::StoreType;
 use crate::error::{Error, ErrorKind, Result};
@@ -32,7 +32,8 @@ pub struct Wanted {
     pub nodes: Vec<(String, Vec<String>)>,
     /// Clients.
     pub clients: Vec<String>,
-    /// How long all of them are good.
+    /// How long they are good. An authority that is made for the others is good for ten years,
+    /// and nothing outlives the authority that signed it.
     pub days: u32,
 }
 
@@ -91,7 +92,10 @@ pub fn write_stores(folder: &Path, wanted: &Wanted, forms: &Forms) -> Result<Vec
         password,
         written: Vec::new(),
     };
-    let authority = files.authority(&wanted.authority, validity)?;
+    // One that is made by the way is to sign later ones too, however short these are good.
+    let by_the_way = !wanted.nodes.is_empty() || !wanted.clients.is_empty();
+    let authority_days = if by_the_way { DAYS_MAX } else { wanted.days };
+    let authority = files.authority(&wanted.authority, Validity::days(authority_days)?)?;
     for (name, hosts) in &wanted.nodes {
         files.identity(name, &authority.node(name, hosts, validity)?, &authority)?;
     }
@@ -144,6 +148,7 @@ impl Files<'_> {
         let certificate = self.folder.join(AUTHORITY_FILE);
         let key = self.folder.join(AUTHORITY_KEY_FILE);
         let authority = if certificate.exists() || key.exists() {
+            self.refuse_half(&certificate, &key)?;
             let read = |path: &Path| std::fs::read_to_string(path).map_err(|e| io_error(path, &e));
             Authority::from_pem(&read(&certificate)?, &read(&key)?)?
         } else {
@@ -172,6 +177,20 @@ impl Files<'_> {
             }
         }
         Ok(authority)
+    }
+
+    /// Half of an authority signs nothing, and must not be taken for none.
+    fn refuse_half(&self, certificate: &Path, key: &Path) -> Result<()> {
+        let (missing, there) = match (certificate.exists(), key.exists()) {
+            (true, false) => (key, certificate),
+            (false, true) => (certificate, key),
+            _ => return Ok(()),
+        };
+        Err(Error::invalid(format!(
+            "{} is missing beside {}: bring it back, or name another folder for a new authority",
+            missing.display(),
+            there.display()
+        )))
     }
 
     /// A certificate and its key store in each form.
@@ -369,6 +388,52 @@ mod tests {
         wanted.clients = Vec::new();
         let written = write_all(folder.path(), &wanted).expect("new names, same authority");
         assert_eq!(written.len(), 2);
+    }
+
+    #[test]
+    fn an_authority_outlives_what_it_signs() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let end = |file: &str| {
+            let pem = std::fs::read(folder.path().join(file)).expect("it was written");
+            let der = CertificateDer::from_pem_slice(&pem).expect("a certificate");
+            crate::rpc::stores::expires_at(&der).expect("it ends")
+        };
+        let short = Wanted {
+            days: 3,
+            clients: Vec::new(),
+            ..wanted()
+        };
+        write_all(folder.path(), &short).expect("an empty folder");
+        assert!(end("authority.pem") > end("one.pem") + 3_000 * 86_400);
+        let folder_of_short = folder.path().join("short");
+        let authority = Wanted {
+            nodes: Vec::new(),
+            ..short.clone()
+        };
+        write_all(&folder_of_short, &authority).expect("an empty folder");
+        let long = Wanted { days: 300, ..short };
+        write_all(&folder_of_short, &long).expect("an authority is there");
+        assert_eq!(end("short/one.pem"), end("short/authority.pem"));
+    }
+
+    #[test]
+    fn half_an_authority_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        write_all(folder.path(), &wanted()).expect("an empty folder");
+        std::fs::remove_file(folder.path().join(AUTHORITY_KEY_FILE)).expect("it is there");
+        let again = Wanted {
+            nodes: vec![("two".to_owned(), Vec::new())],
+            clients: Vec::new(),
+            ..wanted()
+        };
+        let error = write_all(folder.path(), &again).expect_err("half of it is gone");
+        assert_eq!(error.kind, ErrorKind::InvalidArgument);
+        assert!(
+            error
+                .context
+                .contains("authority.key.pem is missing beside")
+        );
+        assert!(error.context.contains("another folder"));
     }
 
     #[test]

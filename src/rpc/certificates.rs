@@ -9,6 +9,8 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
     Issuer, KeyPair, KeyUsagePurpose, PKCS_ECDSA_P256_SHA256,
 };
+use rustls_pki_types::CertificateDer;
+use rustls_pki_types::pem::PemObject;
 use time::{Duration, OffsetDateTime};
 
 /// The longest a development certificate may be good for, in days: ten years.
@@ -126,6 +128,14 @@ impl Authority {
         Ok(Self { identity, issuer })
     }
 
+    /// When the authority's own certificate ends.
+    fn ends(&self) -> Option<OffsetDateTime> {
+        let pem = self.identity.certificate_pem.as_bytes();
+        let der = CertificateDer::from_pem_slice(pem).ok()?;
+        let seconds = i64::try_from(super::stores::expires_at(&der)?).ok()?;
+        OffsetDateTime::from_unix_timestamp(seconds).ok()
+    }
+
     /// The authority's own certificate and key.
     pub fn identity(&self) -> &Identity {
         &self.identity
@@ -183,6 +193,10 @@ impl Authority {
         parameters.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         parameters.extended_key_usages = usages.to_vec();
         parameters.use_authority_key_identifier_extension = true;
+        // Some programs refuse a certificate that outlives its authority.
+        if let Some(end) = self.ends() {
+            parameters.not_after = parameters.not_after.min(end);
+        }
         let certificate = parameters.signed_by(&key, &self.issuer).map_err(refused)?;
         Ok(Identity {
             certificate_pem: certificate.pem(),

@@ -1,7 +1,7 @@
 //! Dials: a TCP connection with TLS on it, or a clear word why there is none. Every wait is
 //! bounded. What is said on the connection is not known here.
 
-use super::connection::{Connection, Remote};
+use super::connection::{Calls, Connection, Remote};
 use super::refusals::Reason;
 use super::renewal::Renewal;
 use super::tls::node_server_name;
@@ -27,6 +27,8 @@ pub enum DialError {
     Refused,
     /// No answer within its time, or no way there.
     Silent(String),
+    /// Its name does not resolve, or not in time.
+    Unresolved(String),
     /// Something answered that is not a node of this cluster, or may not be linked.
     Foreign(String),
     /// A node of this cluster answered that knows another live node under this one's name.
@@ -37,7 +39,10 @@ impl std::fmt::Display for DialError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Refused => f.write_str("the connection was refused"),
-            Self::Silent(why) | Self::Foreign(why) | Self::NameTaken(why) => f.write_str(why),
+            Self::Silent(why)
+            | Self::Unresolved(why)
+            | Self::Foreign(why)
+            | Self::NameTaken(why) => f.write_str(why),
         }
     }
 }
@@ -129,8 +134,13 @@ impl Connector {
             certificates,
             is_node: true,
             generation: tls.generation,
+            calls: Calls::default(),
         };
-        Ok(Connection::tls(stream.into(), remote))
+        let connection = Connection::tls(stream.into(), remote);
+        Ok(match purpose {
+            Purpose::Control => connection,
+            Purpose::Data => connection.gathering(),
+        })
     }
 }
 

@@ -36,7 +36,10 @@ struct State {
     queue: VecDeque<(Message, usize)>,
     bytes: usize,
     waker: Option<Waker>,
-    /// When the stream last took something, or when the oldest message came, if that is later.
+    /// Something waits that must go; otherwise what waits goes along with the next that must.
+    urgent: bool,
+    /// When the stream last took something, or when the first message came that must go, if that
+    /// is later.
     moved: Instant,
     closed: bool,
 }
@@ -59,6 +62,7 @@ impl Lane {
                 queue: VecDeque::new(),
                 bytes: 0,
                 waker: None,
+                urgent: false,
                 moved: Instant::now(),
                 closed: false,
             }),
@@ -67,6 +71,29 @@ impl Lane {
 
     /// Queues a message. False: there is no room, or the lane is closed, and it is dropped.
     pub fn push(&self, message: Message) -> bool {
+        self.queue(message, true)
+    }
+
+    /// Queues a message that goes along with the next one, or with [`Lane::flush`]: it costs no
+    /// frame and no wake-up of its own. False: as by [`Lane::push`].
+    pub fn push_along(&self, message: Message) -> bool {
+        self.queue(message, false)
+    }
+
+    /// Sends what waits to go along.
+    pub fn flush(&self) {
+        let mut state = self.state.lock();
+        if state.queue.is_empty() {
+            return;
+        }
+        let waker = state.urge();
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    fn queue(&self, message: Message, urgent: bool) -> bool {
         let weight = weight(&message);
         let mut state = self.state.lock();
         let full = state.queue.len() >= self.limits.messages_max
@@ -74,12 +101,9 @@ impl Lane {
         if state.closed || full {
             return false;
         }
-        if state.queue.is_empty() {
-            state.moved = Instant::now();
-        }
         state.bytes += weight;
         state.queue.push_back((message, weight));
-        let waker = state.waker.take();
+        let waker = if urgent { state.urge() } else { None };
         drop(state);
         if let Some(waker) = waker {
             waker.wake();
@@ -98,10 +122,10 @@ impl Lane {
     /// How long messages have been waiting without the stream taking any.
     pub fn stalled_for(&self) -> Duration {
         let state = self.state.lock();
-        if state.queue.is_empty() {
-            Duration::ZERO
-        } else {
+        if state.urgent {
             state.moved.elapsed()
+        } else {
+            Duration::ZERO
         }
     }
 
@@ -111,6 +135,7 @@ impl Lane {
         state.closed = true;
         state.queue.clear();
         state.bytes = 0;
+        state.urgent = false;
         let waker = state.waker.take();
         drop(state);
         if let Some(waker) = waker {
@@ -131,6 +156,15 @@ impl Lane {
 }
 
 impl State {
+    /// What waits must go; whom to wake for it.
+    fn urge(&mut self) -> Option<Waker> {
+        if !self.urgent {
+            self.urgent = true;
+            self.moved = Instant::now();
+        }
+        self.waker.take()
+    }
+
     fn take_batch(&mut self) -> Vec<Message> {
         let mut batch = Vec::with_capacity(self.queue.len().min(BATCH_MESSAGES_MAX));
         let mut bytes = 0;
@@ -143,6 +177,7 @@ impl State {
             batch.push(message);
         }
         self.moved = Instant::now();
+        self.urgent = !self.queue.is_empty();
         batch
     }
 }
@@ -159,7 +194,7 @@ impl<F: Unpin> Stream for Batches<F> {
             if state.closed {
                 return Poll::Ready(None);
             }
-            if state.queue.is_empty() {
+            if !state.urgent {
                 state.waker = Some(cx.waker().clone());
                 return Poll::Pending;
             }
@@ -204,6 +239,36 @@ mod tests {
         lane.close();
         assert_eq!(batches.next().await, None);
         assert!(!lane.push(message()));
+    }
+
+    #[tokio::test]
+    async fn what_goes_along_goes_with_the_next_or_when_told() {
+        let lane = Lane::new(limits());
+        let mut batches = lane.batches(0, |_, batch| batch.len());
+        assert_eq!(batches.next().await, Some(0));
+        assert!(lane.push_along(message()));
+        let mut next = at_once(&mut batches);
+        assert!(next.is_none(), "it waits for company");
+        assert_eq!(
+            lane.stalled_for(),
+            Duration::ZERO,
+            "and nobody waits for it"
+        );
+        assert!(lane.push(message()));
+        next = at_once(&mut batches);
+        assert_eq!(next, Some(2));
+        assert!(lane.push_along(message()));
+        lane.flush();
+        assert_eq!(batches.next().await, Some(1));
+    }
+
+    /// What is there at once.
+    fn at_once(batches: &mut Batches<usize>) -> Option<usize> {
+        let mut context = Context::from_waker(Waker::noop());
+        match Pin::new(batches).poll_next(&mut context) {
+            Poll::Ready(batch) => batch,
+            Poll::Pending => None,
+        }
     }
 
     #[test]

@@ -103,6 +103,8 @@ pub struct Link {
     certificates: Arc<[CertificateDer<'static>]>,
     /// Of the configurations that it was made by.
     generation: u64,
+    /// The protocol that both ends know.
+    spoken: u32,
     closed: watch::Sender<bool>,
     /// The peer has asked for another link in its place.
     unwanted: watch::Sender<bool>,
@@ -184,6 +186,7 @@ impl Greeting {
                 DialError::Silent("no data streams within network-timeout".to_owned())
             })??;
         let link = Arc::new(Link {
+            spoken: self.mine.spoken_with(&self.theirs),
             peer: self.theirs.info,
             address: self.address,
             control: Arc::clone(&self.control.lane),
@@ -244,10 +247,34 @@ impl Link {
         let _ = self.closed.subscribe().wait_for(|closed| *closed).await;
     }
 
-    /// Queues a message. False: there is no room, or the link has ended, and it is dropped.
+    /// Queues a message. False: there is no room, or the link has ended, and it is dropped. One
+    /// that the peer would not know is left out, which is no fault.
     pub fn send(&self, message: Message) -> bool {
-        let stream = match &message {
-            Message::Control(_) => return self.control.push(message),
+        if message.since() > self.spoken {
+            return true;
+        }
+        self.lane_of(&message)
+            .is_some_and(|lane| lane.push(message))
+    }
+
+    /// Queues a message that goes along with the next one on its stream. False: as by
+    /// [`Link::send`].
+    pub fn send_along(&self, message: Message) -> bool {
+        if message.since() > self.spoken {
+            return true;
+        }
+        self.lane_of(&message)
+            .is_some_and(|lane| lane.push_along(message))
+    }
+
+    /// Sends what waits to go along.
+    pub fn flush(&self) {
+        self.data.iter().for_each(|lane| lane.flush());
+    }
+
+    fn lane_of(&self, message: &Message) -> Option<&Arc<Lane>> {
+        let stream = match message {
+            Message::Control(_) => return Some(&self.control),
             Message::Data(data) => stream_of(data.cache, data.partition),
             Message::Forward(forward) => {
                 stream_of(forward.request.cache, forward.request.partition)
@@ -255,9 +282,7 @@ impl Link {
             Message::ForwardReply(reply) => reply.id,
         };
         let place = stream % self.data.len().max(1) as u64;
-        self.data
-            .get(place as usize)
-            .is_some_and(|lane| lane.push(message))
+        self.data.get(place as usize)
     }
 
     /// Whether every data stream has room for what a write needs.

@@ -9,6 +9,7 @@ pub mod codec;
 pub mod connection;
 pub mod connector;
 pub mod frame;
+pub mod gather;
 pub mod lane;
 pub mod link;
 pub mod names;

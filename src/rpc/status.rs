@@ -19,8 +19,11 @@ pub const DOMAIN: &str = "embergrid";
 pub const TEXT_BYTES_MAX: usize = 1024;
 /// The longest reason; that of google.rpc.
 pub const REASON_BYTES_MAX: usize = 63;
+/// The longest detail: the longest name that users choose.
+pub const DETAIL_BYTES_MAX: usize = 255;
 
 const KIND: &str = "kind";
+const DETAIL: &str = "detail";
 const ERROR_INFO_URL: &str = "type.googleapis.com/google.rpc.ErrorInfo";
 const OUTCOME_URL: &str = "type.googleapis.com/embergrid.v1.Outcome";
 
@@ -54,6 +57,10 @@ pub fn to_status(error: &Error) -> Status {
     let mut metadata = HashMap::new();
     if kind_of(code, &error.reason) != error.kind {
         metadata.insert(KIND.to_owned(), error.kind.reason().to_owned());
+    }
+    if let Some(detail) = &error.detail {
+        let detail = shortened(detail, DETAIL_BYTES_MAX);
+        metadata.insert(DETAIL.to_owned(), detail.to_owned());
     }
     let info = ErrorInfo {
         reason: shortened(&error.reason, REASON_BYTES_MAX).to_owned(),
@@ -91,6 +98,11 @@ pub fn to_proto(error: &Error) -> proto::Error {
         } else {
             error.kind.reason().to_owned()
         },
+        detail: shortened(
+            error.detail.as_deref().unwrap_or_default(),
+            DETAIL_BYTES_MAX,
+        )
+        .to_owned(),
     }
 }
 
@@ -105,6 +117,7 @@ pub fn from_proto(error: proto::Error) -> Error {
         kind,
         context: shortened(&error.message, TEXT_BYTES_MAX).to_owned().into(),
         reason: reason_of(kind, &error.reason),
+        detail: detail_of(&error.detail),
         applied: applied_of(error.outcome),
     }
 }
@@ -194,6 +207,11 @@ fn reason_of(kind: ErrorKind, said: &str) -> std::borrow::Cow<'static, str> {
     }
 }
 
+fn detail_of(said: &str) -> Option<Box<str>> {
+    let said = shortened(said, DETAIL_BYTES_MAX);
+    (!said.is_empty()).then(|| said.into())
+}
+
 /// The error in our own details, if the status carries them.
 fn ours(status: &Status) -> Option<Error> {
     let details = RpcStatus::decode(status.details()).ok()?.details;
@@ -218,6 +236,7 @@ fn ours(status: &Status) -> Option<Error> {
             .to_owned()
             .into(),
         reason: reason_of(kind, &info.reason),
+        detail: info.metadata.get(DETAIL).and_then(|said| detail_of(said)),
         applied: applied_of(outcome),
     })
 }
@@ -245,6 +264,7 @@ fn foreign(status: &Status) -> Error {
         kind,
         context: text.to_owned().into(),
         reason: kind.reason().into(),
+        detail: None,
         applied: if turned_away || never_connected(status) {
             Applied::NotApplied
         } else {
@@ -291,6 +311,7 @@ mod tests {
             errors.push(error.clone().because("SOMETHING_ELSE"));
             errors.push(error.clone().because("WRONG_OWNER"));
             errors.push(error.clone().not_applied());
+            errors.push(error.clone().with_detail("TGT"));
             errors.push(Error {
                 applied: Applied::Unknown,
                 ..error.clone()

@@ -8,11 +8,14 @@
 //! that either trust store vouches for, and notes whether it is a node's: only that opens the
 //! service between nodes.
 
-use super::stores::{KeyAndChain, dns_names, file_error, read_key_store, read_trust_store};
+use super::stores::{
+    EXPIRED, KeyAndChain, dns_names, file_error, read_key_store, read_trust_store,
+};
 use crate::config::{Store, TlsProtocol, TlsSettings};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::node::NODE_CERTIFICATE_NAME;
-use rustls::client::Resumption;
+use rustls::client::danger::ServerCertVerifier;
+use rustls::client::{Resumption, WebPkiServerVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::server::danger::ClientCertVerifier;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
@@ -122,7 +125,14 @@ pub fn node_tls(settings: &TlsSettings) -> Result<Option<NodeTls>> {
     if !settings.enabled {
         return Ok(None);
     }
+    both_stores(settings)?;
     let files = Files::read(settings).map_err(all_in_one)?;
+    if !files.carries_peer_name {
+        tracing::warn!(
+            "this node's own certificate carries none of tls.peer-names: peers with the same \
+             settings will refuse it"
+        );
+    }
     let provider = &files.provider;
     let verifier = match &files.clients {
         None => Arc::clone(&files.node_verifier),
@@ -153,12 +163,81 @@ pub fn node_tls(settings: &TlsSettings) -> Result<Option<NodeTls>> {
     }))
 }
 
-/// Everything that is wrong with the files of a node; empty where it may start with them.
-pub fn problems(settings: &TlsSettings) -> Vec<Error> {
+/// Something that is wrong with one of the files.
+pub struct FileProblem {
+    /// Which store, as its settings begin: `key-store`, `trust-store` or `client-trust-store`.
+    pub store: &'static str,
+    /// What is wrong with it.
+    pub error: Error,
+}
+
+/// Everything that is wrong with the files that the settings name; empty where a node may start
+/// with them. A file that is not named is not missed here.
+pub fn problems(settings: &TlsSettings) -> Vec<FileProblem> {
     if !settings.enabled {
         return Vec::new();
     }
     Files::read(settings).err().unwrap_or_default()
+}
+
+/// The same for who only dials: the certificate need not be that of a node.
+pub fn client_problems(settings: &TlsSettings) -> Vec<FileProblem> {
+    if !settings.enabled {
+        return Vec::new();
+    }
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let own = settings
+        .key_store
+        .as_ref()
+        .map(|store| own(store, &provider));
+    let trust = settings.trust_store.as_ref().map(read_trust_store);
+    let own = own.and_then(|own| FileProblem::of("key-store", own.err()));
+    let trust = trust.and_then(|trust| FileProblem::of("trust-store", trust.err()));
+    own.into_iter().chain(trust).collect()
+}
+
+impl FileProblem {
+    fn of(store: &'static str, error: Option<Error>) -> Option<Self> {
+        error.map(|error| Self { store, error })
+    }
+
+    /// How to mend it.
+    pub fn cure(&self) -> String {
+        let store = self.store;
+        match &*self.error.reason {
+            EXPIRED => "renew the certificate, and look at the clock of this machine".to_owned(),
+            MISMATCH => {
+                "put a key and its own certificate into one file, that one first".to_owned()
+            }
+            NOT_A_NODE => {
+                "name the key store of a node, as `embergrid certs node` makes it".to_owned()
+            }
+            UNTRUSTED => {
+                "use a certificate by an authority of the trust store, or add its authority there"
+                    .to_owned()
+            }
+            _ if self.store == "key-store" => {
+                format!(
+                    "mend the file, name another one, or give the {store}-password that opens it"
+                )
+            }
+            _ => format!("mend the file, name another one, or give its {store}-password"),
+        }
+    }
+}
+
+/// The reasons of errors about files that could be read.
+const MISMATCH: &str = "TLS_KEY_MISMATCH";
+const NOT_A_NODE: &str = "TLS_NOT_A_NODE";
+const UNTRUSTED: &str = "TLS_UNTRUSTED";
+
+/// The key of a store as it is used, its chain, and when that ends.
+type Own = (Arc<SingleCertAndKey>, Vec<CertificateDer<'static>>, u64);
+
+fn own(store: &Store, provider: &CryptoProvider) -> Result<Own> {
+    let own = read_key_store(store, since_epoch().as_secs())?;
+    let (chain, expires_at) = (own.chain.clone(), own.expires_at);
+    Ok((certified(store, own, provider)?, chain, expires_at))
 }
 
 /// What the files of a node hold.
@@ -169,50 +248,76 @@ struct Files<'a> {
     authorities: Arc<RootCertStore>,
     node_verifier: Arc<dyn ClientCertVerifier>,
     clients: Option<(&'a Store, RootCertStore)>,
+    /// Whether the certificate would pass the `peer-names` of these settings.
+    carries_peer_name: bool,
 }
 
 impl<'a> Files<'a> {
     /// Reads all of them and finds all that is wrong.
-    fn read(settings: &'a TlsSettings) -> std::result::Result<Self, Vec<Error>> {
-        let (key_store, trust_store) = both_stores(settings).map_err(|error| vec![error])?;
+    fn read(settings: &'a TlsSettings) -> std::result::Result<Self, Vec<FileProblem>> {
         let provider = Arc::new(aws_lc_rs::default_provider());
-        let own = read_key_store(key_store, since_epoch().as_secs()).and_then(|own| {
-            let (chain, expires_at) = (own.chain.clone(), own.expires_at);
-            Ok((certified(key_store, own, &provider)?, chain, expires_at))
-        });
-        let trust = read_trust_store(trust_store).and_then(|authorities| {
-            let authorities = Arc::new(authorities);
-            let verifier = verifier(trust_store, &authorities, &provider)?;
-            Ok((authorities, verifier))
-        });
+        let key_store = settings.key_store.as_ref();
+        let trust_store = settings.trust_store.as_ref();
+        let own = key_store.map(|store| Ok((store, own(store, &provider)?)));
+        let trust = trust_store.map(|store| Trust::read(store, &provider));
         let clients = settings.client_trust_store.as_ref();
         let clients = clients.map(|store| Ok((store, read_trust_store(store)?)));
         match (own, trust, clients.transpose()) {
-            (Ok((key, chain, expires_at)), Ok((authorities, node_verifier)), Ok(clients)) => {
-                check_own_chain(key_store, trust_store, &chain, node_verifier.as_ref())
-                    .map_err(|error| vec![error])?;
+            (Some(Ok((store, own))), Some(Ok(trust)), Ok(clients)) => {
+                let (key, chain, expires_at) = own;
+                check_own_chain(store, &chain, &trust, &provider).map_err(|error| {
+                    let store = "key-store";
+                    vec![FileProblem { store, error }]
+                })?;
+                let names = chain.first().map(dns_names).unwrap_or_default();
+                let wanted = &settings.peer_names;
                 Ok(Self {
                     provider,
                     key,
                     expires_at,
-                    authorities,
-                    node_verifier,
+                    authorities: trust.authorities,
+                    node_verifier: trust.verifier,
                     clients,
+                    carries_peer_name: wanted.is_empty()
+                        || names.iter().any(|name| wanted.contains(name)),
                 })
             }
             (own, trust, clients) => {
-                let errors = [own.err(), trust.err(), clients.err()];
-                Err(errors.into_iter().flatten().collect())
+                let found = [
+                    FileProblem::of("key-store", own.and_then(std::result::Result::err)),
+                    FileProblem::of("trust-store", trust.and_then(std::result::Result::err)),
+                    FileProblem::of("client-trust-store", clients.err()),
+                ];
+                Err(found.into_iter().flatten().collect())
             }
         }
     }
 }
 
+/// The authorities of nodes.
+struct Trust<'a> {
+    store: &'a Store,
+    authorities: Arc<RootCertStore>,
+    verifier: Arc<dyn ClientCertVerifier>,
+}
+
+impl<'a> Trust<'a> {
+    fn read(store: &'a Store, provider: &Arc<CryptoProvider>) -> Result<Self> {
+        let authorities = Arc::new(read_trust_store(store)?);
+        let verifier = verifier(store, &authorities, provider)?;
+        Ok(Self {
+            store,
+            authorities,
+            verifier,
+        })
+    }
+}
+
 /// One error that says what all of them say.
-fn all_in_one(errors: Vec<Error>) -> Error {
-    let all: Vec<String> = errors
+fn all_in_one(found: Vec<FileProblem>) -> Error {
+    let all: Vec<String> = found
         .iter()
-        .map(|error| error.context.to_string())
+        .map(|found| found.error.context.to_string())
         .collect();
     Error::new(ErrorKind::InvalidArgument, all.join("; ")).because("TLS_SETTINGS")
 }
@@ -228,8 +333,7 @@ pub fn client_tls(settings: &TlsSettings) -> Result<Option<Arc<ClientConfig>>> {
     }
     let (key_store, trust_store) = both_stores(settings)?;
     let provider = Arc::new(aws_lc_rs::default_provider());
-    let own = read_key_store(key_store, since_epoch().as_secs())?;
-    let key = certified(key_store, own, &provider)?;
+    let (key, ..) = own(key_store, &provider)?;
     let authorities = Arc::new(read_trust_store(trust_store)?);
     let config = client_config(settings, &provider, &key, &authorities, ALPN_HTTP2)?;
     Ok(Some(Arc::new(config)))
@@ -270,7 +374,8 @@ fn certified(
             rustls::Error::InconsistentKeys(_) => file_error(
                 &store.path,
                 "the private key does not belong to the first certificate",
-            ),
+            )
+            .because(MISMATCH),
             error => file_error(
                 &store.path,
                 format!("the private key cannot be used: {error}"),
@@ -289,13 +394,13 @@ fn verifier(
         .map_err(|error| file_error(&store.path, error))
 }
 
-/// A node whose own certificate its peers (which trust the same authorities) would refuse is
-/// told so before it starts.
+/// A node whose own certificate its peers (which trust the same authorities) would refuse, as that
+/// of who dials or of who is dialled, is told so before it starts.
 fn check_own_chain(
     key_store: &Store,
-    trust_store: &Store,
     chain: &[CertificateDer<'_>],
-    verifier: &dyn ClientCertVerifier,
+    trust: &Trust<'_>,
+    provider: &Arc<CryptoProvider>,
 ) -> Result<()> {
     let Some((leaf, rest)) = chain.split_first() else {
         return Ok(());
@@ -307,19 +412,33 @@ fn check_own_chain(
         let what = format!(
             "is not the certificate of a node: it lacks the DNS name {NODE_CERTIFICATE_NAME}"
         );
-        return Err(file_error(&key_store.path, what));
+        return Err(file_error(&key_store.path, what).because(NOT_A_NODE));
     }
     let now = UnixTime::since_unix_epoch(since_epoch());
-    verifier
-        .verify_client_cert(leaf, rest, now)
+    let refused = |who: &str, error: rustls::Error| {
+        use rustls::CertificateError::{InvalidPurpose, InvalidPurposeContext};
+        let purpose = matches!(
+            error,
+            rustls::Error::InvalidCertificate(InvalidPurpose | InvalidPurposeContext { .. })
+        );
+        let by = trust.store.path.display();
+        let what = format!("no node would accept the certificate from a {who}, by {by}: {error}");
+        let reason = if purpose { NOT_A_NODE } else { UNTRUSTED };
+        file_error(&key_store.path, what).because(reason)
+    };
+    let as_client = trust.verifier.verify_client_cert(leaf, rest, now);
+    as_client.map_err(|error| refused("client", error))?;
+    let server = WebPkiServerVerifier::builder_with_provider(
+        Arc::clone(&trust.authorities),
+        Arc::clone(provider),
+    );
+    let server = server
+        .build()
+        .map_err(|error| file_error(&trust.store.path, error))?;
+    server
+        .verify_server_cert(leaf, rest, &node_server_name(), &[], now)
         .map(drop)
-        .map_err(|error| {
-            let what = format!(
-                "no node would accept the certificate, by {}: {error}",
-                trust_store.path.display()
-            );
-            file_error(&key_store.path, what)
-        })
+        .map_err(|error| refused("server", error))
 }
 
 fn versions(protocol: TlsProtocol) -> Vec<&'static SupportedProtocolVersion> {

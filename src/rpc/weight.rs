@@ -55,6 +55,14 @@ fn data_weight(data: &Data) -> usize {
             entries + requests
         }
         Body::Touches { accesses } => accesses.iter().map(|(key, _, _)| key.len() + BASE).sum(),
+        Body::Compared(compared) => compared.sums.len() * 8,
+        Body::Holds(holds) => holds.states.iter().map(|(key, _)| key.len() + 16).sum(),
+        Body::Differs(differs) => {
+            let entries = differs.entries.iter();
+            let entries = entries.map(|(key, _, entry)| key.len() + 16 + entry_weight(entry));
+            let missing = differs.missing.iter().map(|key| key.len() + 8);
+            entries.chain(missing).sum()
+        }
         Body::Events { events, .. } => events.iter().map(event_weight).sum(),
         _ => BASE,
     }
@@ -135,6 +143,10 @@ fn reply_weight(reply: &Reply) -> usize {
         Reply::Got { entry } => optional(entry),
         Reply::Put { previous, .. } | Reply::Removed { previous, .. } => optional(previous),
         Reply::Modified { value, .. } => value.len(),
+        Reply::Verified(verified) => {
+            let some = verified.some.iter();
+            some.map(|one| one.key.len() + one.held.len() * 40).sum()
+        }
         Reply::Scanned { entries, .. } => entries.iter().map(view_of_entry).sum(),
         _ => 0,
     }

@@ -267,6 +267,7 @@ fn an_unknown_cache_is_named_with_those_that_exist() {
     for number in 0..NAMES_IN_ERROR_MAX + 2 {
         let settings = CacheSettings::named(&format!("cache-{number:02}"));
         let cache = ViewCache {
+            founded: true,
             settings,
             created_at: Default::default(),
             table: Vec::new(),

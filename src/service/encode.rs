@@ -65,6 +65,9 @@ pub fn mismatch(reply: &Reply) -> Error {
         Reply::Cleared { .. } => "clear",
         Reply::Executed { .. } => "execute",
         Reply::Step(_) => "a step of a transaction",
+        Reply::Verified(_) => "verify",
+        Reply::Registered { .. } => "a child of a ticket",
+        Reply::Deleted { .. } => "a step of a delete",
     };
     let error = Error::new(
         ErrorKind::Internal,

@@ -1,5 +1,5 @@
-//! `grpc.health.v1`: SERVING while the node is in a view and not fenced, and its certificate has
-//! not expired; asked anew at each check.
+//! `grpc.health.v1`: SERVING while the node is in a view and not fenced, its certificate has not
+//! expired, and its clock agrees with its peers'; asked anew at each check.
 
 use super::limits::STREAM_QUEUE_MAX;
 use crate::node::Handle;
@@ -34,7 +34,9 @@ impl HealthFront {
     }
 
     fn status(&self) -> ServingStatus {
-        if self.handle.serving() && !self.handle.certificate_expired() {
+        let handle = &self.handle;
+        let sound = !handle.certificate_expired() && handle.clock_apart().is_zero();
+        if handle.serving() && sound {
             ServingStatus::Serving
         } else {
             ServingStatus::NotServing

@@ -10,8 +10,6 @@ use std::time::Duration;
 pub const KEY_BYTES_MAX: usize = 65_535;
 /// The longest name of a cache.
 pub const CACHE_NAME_BYTES_MAX: usize = 255;
-/// The longest value that any cache may allow.
-pub const ENTRY_BYTES_MAX: u64 = 16 << 20;
 /// How long a call may take whose caller names no deadline.
 pub const DEADLINE_DEFAULT: Duration = Duration::from_secs(5);
 /// The longest a call may take, whatever its caller says: a caller must give up before a request
@@ -45,8 +43,6 @@ pub const WATCH_HELD_EVENTS_MAX: usize = 100_000;
 pub const WATCH_HELD_BYTES_MAX: usize = 64 << 20;
 /// Names that an error lists.
 pub const NAMES_IN_ERROR_MAX: usize = 16;
-/// Attributes of a node filter.
-pub const ATTRIBUTES_MAX: usize = 64;
 
 /// Counts what is going on at a time, up to a bound.
 #[derive(Clone, Debug)]

@@ -7,11 +7,13 @@
 //! | `cache/` | `CacheService`: keys and values |
 //! | `cluster/` | `ClusterService`: looking at and running the cluster |
 //! | `transactions/` | `TransactionService`: several keys at once |
+//! | `tickets/` | `TicketService`: the tickets of a single sign-on server |
 //! | `health.rs` | `grpc.health.v1` |
 //! | `decode.rs`, `encode.rs` | messages ⇄ vocabulary, checked |
 //! | `echo.rs` | the floor of the load generator |
 //! | `token.rs` | cursors and resume tokens |
 //! | `deadline.rs`, `guard.rs`, `limits.rs` | time and bounds |
+//! | `open_calls.rs` | which connections serve somebody |
 //! | `inquiry.rs` | what a node asks another one for a caller |
 //! | `in_flight.rs`, `streams.rs` | several operations in one call; answers that stream |
 
@@ -26,9 +28,11 @@ pub mod health;
 pub mod in_flight;
 pub mod inquiry;
 pub mod limits;
+pub mod open_calls;
 pub mod peer;
 pub mod server;
 pub mod streams;
+pub mod tickets;
 pub mod token;
 pub mod transactions;
 
@@ -38,6 +42,7 @@ use crate::node::Handle;
 use crate::rpc::proto;
 use crate::rpc::proto::cache_service_server::CacheServiceServer;
 use crate::rpc::proto::cluster_service_server::ClusterServiceServer;
+use crate::rpc::proto::ticket_service_server::TicketServiceServer;
 use crate::rpc::proto::transaction_service_server::TransactionServiceServer;
 use cache::CacheFront;
 use cluster::ClusterFront;
@@ -48,6 +53,7 @@ use limits::{Gate, STREAMS_MAX};
 use std::sync::Arc;
 use std::time::Instant;
 use streams::{Answers, Out};
+use tickets::TicketFront;
 use tonic::service::Routes;
 use transactions::TransactionFront;
 
@@ -108,6 +114,8 @@ pub fn routes(handle: Handle, cluster_name: &str, limits: &LimitSettings) -> Res
         .max_decoding_message_size(message_bytes_max);
     let transactions = TransactionServiceServer::new(TransactionFront::new(front.clone()))
         .max_decoding_message_size(message_bytes_max);
+    let tickets = TicketServiceServer::new(TicketFront::new(front.clone()))
+        .max_decoding_message_size(message_bytes_max);
     let cluster = ClusterServiceServer::new(ClusterFront::new(front))
         .max_decoding_message_size(message_bytes_max);
     let reflection = tonic_reflection::server::Builder::configure()
@@ -117,7 +125,8 @@ pub fn routes(handle: Handle, cluster_name: &str, limits: &LimitSettings) -> Res
         .map_err(|error| Error::new(ErrorKind::Internal, format!("reflection: {error}")))?;
     Ok(Routes::new(Guarded::new(cache, calls.clone()))
         .add_service(Guarded::new(transactions, calls.clone()))
-        .add_service(Guarded::new(cluster, calls))
+        .add_service(Guarded::new(cluster, calls.clone()))
+        .add_service(Guarded::new(tickets, calls))
         .add_service(health.into_server())
         .add_service(reflection)
         .prepare())

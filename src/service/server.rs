@@ -1,13 +1,16 @@
 //! Serves a node: one TLS listener for the services between nodes and the public ones, and the
 //! life of a node from its start to its end. What the services do is not here.
 
+use super::open_calls::Counted;
 use super::peer::PeerFront;
 use crate::config::Settings;
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::{Handle, Node};
 use crate::rpc::acceptor::{ACCEPTED_MAX, Accepted, Listening};
+use crate::rpc::admitted::Admitted;
 use crate::rpc::connection::Connection;
 use crate::rpc::connector::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES};
+use crate::rpc::names::Names;
 use crate::rpc::renewal::Renewal;
 use std::net::TcpListener;
 use std::sync::Arc;
@@ -26,12 +29,21 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// Streams of one connection that a client reset before they were answered; more end it.
 const RESETS_MAX: usize = 200;
 
+/// How long a connection may take at most to end in order when the node stops and no call of it is
+/// open: its client answers a question of HTTP/2, so that no request is lost that is on its way.
+const GOODBYE_MAX: Duration = Duration::from_secs(1);
+/// How often it is looked which connections have ended their last call since.
+const CLOSE_INTERVAL: Duration = Duration::from_millis(50);
+
 /// A node that serves. Dropping it stops it at once.
 pub struct ServingNode {
     node: Node,
     stop: watch::Sender<bool>,
     servers: Vec<JoinHandle<()>>,
+    admitted: Arc<Admitted>,
     drain_time: Duration,
+    /// How long a connection without an open call may take to end.
+    goodbye: Duration,
 }
 
 impl ServingNode {
@@ -70,7 +82,35 @@ impl ServingNode {
     /// # }
     /// ```
     pub fn start_on(settings: &Settings, listener: TcpListener) -> Result<Self> {
-        Self::serve(settings, Node::start_on(settings, listener)?)
+        Self::start_resolving(settings, listener, Names::default())
+    }
+
+    /// As [`ServingNode::start_on`], with the host names of the address list looked up by a
+    /// resolver of one's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`ServingNode::start`].
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(settings: embergrid::config::Settings) -> Result<(), Box<dyn std::error::Error>> {
+    /// use embergrid::rpc::names::Names;
+    ///
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let loopback = |_: &str| Ok(vec![[127, 0, 0, 1].into()]);
+    /// let names = Names::by(std::sync::Arc::new(loopback));
+    /// let node = embergrid::Node::start_resolving(&settings, listener, names)?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn start_resolving(
+        settings: &Settings,
+        listener: TcpListener,
+        names: Names,
+    ) -> Result<Self> {
+        Self::serve(settings, Node::start_on(settings, listener, names)?)
     }
 
     fn serve(settings: &Settings, mut node: Node) -> Result<Self> {
@@ -79,6 +119,7 @@ impl ServingNode {
             .listening()
             .ok_or_else(|| Error::new(ErrorKind::Internal, "the node is served already"))?;
         let public = super::routes(handle.clone(), &settings.cluster.name, &settings.limits)?;
+        let admitted = Arc::clone(listening.acceptor.admitted());
         let stop = watch::Sender::new(false);
         let streams_max = settings.limits.streams_per_connection_max;
         let drain_time = settings.limits.drain_time;
@@ -88,7 +129,9 @@ impl ServingNode {
             node,
             stop,
             servers,
+            admitted,
             drain_time,
+            goodbye: settings.discovery.socket_timeout.min(GOODBYE_MAX),
         })
     }
 
@@ -131,7 +174,8 @@ impl ServingNode {
     }
 
     /// Hands over and leaves the cluster in order, then lets calls in flight end, each within
-    /// `drain-time`, and stops.
+    /// `drain-time`, and stops. Connections on which no call is open are told to end, and those
+    /// that do not answer to that (their client is gone, or stands still) are closed soon.
     ///
     /// # Example
     ///
@@ -144,16 +188,24 @@ impl ServingNode {
         self.node.leave().await;
         self.stop.send_replace(true);
         self.node.stop();
-        let deadline = tokio::time::Instant::now() + self.drain_time;
-        for mut server in self.servers.drain(..) {
-            if tokio::time::timeout_at(deadline, &mut server)
-                .await
-                .is_err()
-            {
-                tracing::warn!("calls were still in flight at the end of drain-time");
-                server.abort();
+        let mut servers = std::mem::take(&mut self.servers);
+        let ended = async {
+            for server in &mut servers {
+                let _ = server.await;
             }
+        };
+        tokio::select! {
+            () = ended => return,
+            () = close_idle(&self.admitted, self.goodbye) => {}
+            () = tokio::time::sleep(self.drain_time) => {}
         }
+        let (connections, calls) = self.admitted.end_all();
+        if calls > 0 {
+            tracing::warn!(calls, "calls were still in flight at the end of drain-time");
+        } else if connections > 0 {
+            tracing::warn!(connections, "connections did not end within drain-time");
+        }
+        servers.iter().for_each(JoinHandle::abort);
     }
 }
 
@@ -163,6 +215,17 @@ impl Drop for ServingNode {
         for server in &self.servers {
             server.abort();
         }
+    }
+}
+
+/// Closes connections on which no call is open: at first after `goodbye`, which those need that
+/// answer, and then whichever has ended its last call. Does not end.
+async fn close_idle(admitted: &Admitted, goodbye: Duration) {
+    tokio::time::sleep(goodbye).await;
+    let mut looks = tokio::time::interval(CLOSE_INTERVAL);
+    loop {
+        looks.tick().await;
+        admitted.end_idle();
     }
 }
 
@@ -290,6 +353,7 @@ async fn end_outdated(renewal: Arc<Renewal>, drain_time: Duration, stop: impl Fu
 pub(super) async fn run(routes: Routes, incoming: mpsc::Receiver<Connection>, streams_max: u32) {
     let incoming = ReceiverStream::new(incoming).map(Ok::<_, std::io::Error>);
     let served = Server::builder()
+        .layer(tower::layer::layer_fn(Counted))
         .max_concurrent_streams(streams_max)
         .initial_stream_window_size(STREAM_WINDOW_BYTES)
         .initial_connection_window_size(CONNECTION_WINDOW_BYTES)

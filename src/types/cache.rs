@@ -50,6 +50,28 @@ pub enum WriteSynchronizationMode {
     FullAsync,
 }
 
+/// What a view that is not primary may do with a cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum WhenSplit {
+    /// Everything; halves merge when they meet.
+    #[default]
+    AllowReadWrites,
+    /// Reads only, of what may be old.
+    AllowReads,
+    /// Nothing.
+    DenyReadWrites,
+}
+
+/// What becomes of a partition all of whose owners are gone.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PartitionLoss {
+    /// Its requests are refused until an owner returns.
+    #[default]
+    Reject,
+    /// It begins anew after a delay.
+    Reset,
+}
+
 /// Who may answer a read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ReadFrom {
@@ -103,6 +125,10 @@ pub struct CacheSettings {
     pub node_filter: BTreeMap<String, String>,
     /// An attribute whose value differs between the primary and its backups, where possible.
     pub backup_zone: Option<String>,
+    /// What a view that is not primary may do.
+    pub when_split: WhenSplit,
+    /// What becomes of a partition all of whose owners are gone.
+    pub partition_loss: PartitionLoss,
 }
 
 impl CacheSettings {
@@ -126,12 +152,24 @@ impl CacheSettings {
             near_bytes_max: 0,
             node_filter: BTreeMap::new(),
             backup_zone: None,
+            when_split: WhenSplit::default(),
+            partition_loss: PartitionLoss::default(),
         }
+    }
+
+    /// Whether its writes stop in a view that is not primary.
+    pub fn stops(&self) -> bool {
+        self.when_split != WhenSplit::AllowReadWrites
     }
 
     /// The id that belongs to the name.
     pub fn id(&self) -> CacheId {
         CacheId::of(&self.name)
+    }
+
+    /// Whether its reads stop there as well.
+    pub fn denies_reads(&self) -> bool {
+        self.when_split == WhenSplit::DenyReadWrites
     }
 
     /// Whether a write waits for every owner, so that every owner may serve reads.

@@ -1,13 +1,8 @@
 //! What two nodes must agree on before a link between them is up.
 
 use super::cache::CacheSettings;
-use super::node::NodeInfo;
+use super::node::{NodeInfo, Role};
 use crate::error::{Error, ErrorKind, Result};
-
-/// The protocol that this program speaks.
-pub const PROTOCOL_VERSION: u32 = 1;
-/// The oldest protocol that it understands.
-pub const PROTOCOL_VERSION_MIN: u32 = 1;
 
 /// The reason of a hello that is refused because another live node has the sender's name.
 pub const NAME_TAKEN: &str = "NAME_TAKEN";
@@ -25,9 +20,20 @@ pub struct Hello {
     pub info: NodeInfo,
     /// The caches of its settings file.
     pub caches: Vec<CacheSettings>,
+    /// The number of servers, where caches stop in a minority.
+    pub quorum_of: Option<u32>,
+    /// What its keys for tickets are known by: those that decrypt, and that of the digests; none
+    /// where it stores tickets as they come.
+    pub ticket_keys: Vec<u64>,
+    pub digest_key: Option<u64>,
 }
 
 impl Hello {
+    /// The protocol that this node and `peer` speak with each other.
+    pub fn spoken_with(&self, peer: &Self) -> u32 {
+        self.protocol.min(peer.protocol)
+    }
+
     /// Whether `peer` may be linked to this node.
     ///
     /// # Errors
@@ -52,8 +58,16 @@ impl Hello {
             ));
         }
         if self.protocol < peer.protocol_min || peer.protocol < self.protocol_min {
-            return Err(differ("protocol version", &self.protocol, &peer.protocol));
+            let known = |hello: &Self| format!("{} to {}", hello.protocol_min, hello.protocol);
+            return Err(differ("protocol version", &known(self), &known(peer)));
         }
+        let servers = self.info.role == Role::Server && peer.info.role == Role::Server;
+        if servers && self.quorum_of != peer.quorum_of {
+            let shown = |of: Option<u32>| of.map_or("not set".to_owned(), |of| of.to_string());
+            let (mine, theirs) = (shown(self.quorum_of), shown(peer.quorum_of));
+            return Err(differ("setting quorum-of", &mine, &theirs));
+        }
+        self.check_keys(peer)?;
         for mine in &self.caches {
             let theirs = peer.caches.iter().find(|cache| cache.name == mine.name);
             if let Some(theirs) = theirs.filter(|theirs| *theirs != mine) {
@@ -66,6 +80,27 @@ impl Hello {
             }
         }
         Ok(())
+    }
+}
+
+impl Hello {
+    /// Whether what one of the two encrypts the other can read: they share a key and the digests.
+    fn check_keys(&self, peer: &Self) -> Result<()> {
+        let what = match (self.digest_key, peer.digest_key) {
+            (None, None) => return Ok(()),
+            (Some(mine), Some(theirs)) if mine != theirs => "have different digest-keys",
+            (Some(_), Some(_)) => {
+                let shared = |key: &u64| peer.ticket_keys.contains(key);
+                if self.ticket_keys.iter().any(shared) {
+                    return Ok(());
+                }
+                "share no encryption-key"
+            }
+            (Some(_), None) => "do not both encrypt: here there are keys, there are none there",
+            (None, Some(_)) => "do not both encrypt: here there are no keys, there are some there",
+        };
+        let context = format!("[tickets] of this node and of {} {what}", peer.info.address);
+        Err(Error::new(ErrorKind::FailedPrecondition, context).because("TICKET_KEYS_DIFFER"))
     }
 }
 
@@ -98,6 +133,40 @@ pub fn first_difference(
         "near-cache-max-size" => near_bytes_max,
         "node-filter" => node_filter,
         "backup-zone" => backup_zone,
+        "when-split" => when_split,
+        "partition-loss" => partition_loss,
     }
     ("name", mine.name.clone(), theirs.name.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn neighbouring_protocols_are_linked_and_others_named() {
+        let hello = |protocol_min, protocol| Hello {
+            cluster_name: "c".to_owned(),
+            protocol,
+            protocol_min,
+            info: NodeInfo::default(),
+            caches: Vec::new(),
+            quorum_of: None,
+            ticket_keys: Vec::new(),
+            digest_key: None,
+        };
+        let mine = hello(2, 3);
+        for (theirs, spoken) in [(hello(1, 2), 2), (hello(2, 3), 3), (hello(3, 4), 3)] {
+            assert_eq!(mine.check(&theirs), Ok(()));
+            assert_eq!(mine.spoken_with(&theirs), spoken);
+            assert_eq!(theirs.check(&mine), Ok(()));
+        }
+        for theirs in [hello(1, 1), hello(4, 5)] {
+            let error = mine.check(&theirs).expect_err("too far apart");
+            let named = format!("{} to {} at", theirs.protocol_min, theirs.protocol);
+            assert!(error.context.contains("2 to 3 here"), "{error}");
+            assert!(error.context.contains(&named), "{error}");
+            assert!(theirs.check(&mine).is_err());
+        }
+    }
 }

@@ -7,13 +7,14 @@
 
 use super::blob::Blob;
 use super::cache::{CacheId, CacheSettings};
+use super::comparing::{Compare, Compared, Differs, Holds};
 use super::entry::Entry;
 use super::node::{Member, NodeId, NodeInfo};
 use super::operation::{EntryView, Reply, Request, RequestId};
 use super::time::{ClusterTime, Micros};
 use super::transaction::{Prepared, Status, TransactionId, TransactionStates};
 use super::version::{EntryVersion, TopologyVersion};
-use super::view::View;
+use super::view::{Primaries, View};
 use crate::error::Error;
 use std::collections::BTreeSet;
 
@@ -65,8 +66,8 @@ pub enum Control {
     Commit {
         version: TopologyVersion,
     },
-    /// This node leaves in order.
-    Leave,
+    /// This node leaves in order: it acknowledges every view without it, and nothing else any more.
+    Leave(Primaries),
     /// To the coordinator: what changed in the partitions that this node holds.
     Progress(Progress),
     /// To the coordinator: create or drop a cache. Repeated until answered.
@@ -110,6 +111,9 @@ pub struct Heartbeat {
     /// Whether the sender has acknowledged a proposal that leaves the receiver out: then this
     /// heartbeat renews no lease.
     pub renounced: bool,
+    /// Whether every primary view that the sender has acknowledged, and may be in force, holds the
+    /// receiver: then this heartbeat renews its lease for caches that stop in a minority.
+    pub vouches: bool,
 }
 
 /// Two clusters, or a cluster and a node, become one.
@@ -128,6 +132,9 @@ pub struct Holdings {
     /// Runs of consecutive partitions that are complete as of the same topology version:
     /// (first, count, version).
     pub complete: Vec<(u32, u32, TopologyVersion)>,
+    /// Those of them whose holder has acknowledged a primary view in which others own them, of a
+    /// cache that stops in a minority: they may be behind.
+    pub retired: BTreeSet<u32>,
 }
 
 /// What a server holds and knows, told to who proposes a view.
@@ -138,10 +145,20 @@ pub struct Collected {
     pub committed: TopologyVersion,
     pub holdings: Vec<Holdings>,
     /// The catalogue as the sender knows it, from its committed and its prepared view.
-    pub caches: Vec<(CacheSettings, ClusterTime)>,
+    pub caches: Vec<KnownCache>,
     pub dropped: Vec<(CacheId, ClusterTime)>,
     pub departed: Vec<super::view::Departed>,
     pub draining: BTreeSet<Member>,
+    pub primaries: Primaries,
+}
+
+/// A cache of the catalogue.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KnownCache {
+    pub settings: CacheSettings,
+    pub created_at: ClusterTime,
+    /// Whether a primary view has held it.
+    pub founded: bool,
 }
 
 /// Turns a proposal down.
@@ -175,6 +192,8 @@ pub enum ViewChange {
     ResetLost(CacheId),
     /// A server that is out is not waited for any longer.
     Forget(NodeId),
+    /// The servers of the view are primary from now on, whoever else may have been.
+    ForcePrimary,
 }
 
 /// A message to the machine of one partition.
@@ -252,6 +271,14 @@ pub enum Body {
     Invalidate { key: Option<Blob>, counter: u64 },
     /// The answer: it is gone.
     Invalidated { counter: u64 },
+    /// Primary → owner: the sum over all that it holds. Lost: it comes again some time later.
+    Compare(Compare),
+    /// Owner → primary: what it has is otherwise, or equal where that was asked.
+    Compared(Compared),
+    /// Primary → owner: what it holds of the parts that differ.
+    Holds(Holds),
+    /// The answer.
+    Differs(Differs),
 }
 
 /// The answer to `AskTail`.
@@ -396,6 +423,8 @@ pub struct TransferHeader {
     pub cleared_at: Option<ClusterTime>,
     /// What the sender knows of transactions.
     pub transactions: TransactionStates,
+    /// Load: what was agreed with holders that are out, when they left.
+    pub parted: Vec<(Member, EntryVersion)>,
 }
 
 /// A place in the events of one partition.

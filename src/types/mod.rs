@@ -3,11 +3,14 @@
 
 pub mod blob;
 pub mod cache;
+pub mod comparing;
 pub mod entry;
 pub mod hello;
 pub mod message;
 pub mod node;
 pub mod operation;
+pub mod protocol;
+pub mod ticket;
 pub mod time;
 pub mod transaction;
 pub mod version;
@@ -15,7 +18,8 @@ pub mod view;
 
 pub use blob::Blob;
 pub use cache::{
-    AtomicityMode, CacheId, CacheMode, CacheSettings, Copies, ReadFrom, WriteSynchronizationMode,
+    AtomicityMode, CacheId, CacheMode, CacheSettings, Copies, PartitionLoss, ReadFrom, WhenSplit,
+    WriteSynchronizationMode,
 };
 pub use entry::{Entry, Live};
 pub use node::{Incarnation, Member, NodeId, NodeInfo, Role};
@@ -25,4 +29,4 @@ pub use operation::{
 pub use time::{ClusterTime, Micros, Monotonic, Now};
 pub use transaction::{Decision, Execute, KeyPlace, PartitionId, Step, StepReply, TransactionId};
 pub use version::{EntryVersion, TopologyVersion};
-pub use view::{PartitionOwners, Table, View};
+pub use view::{PartitionOwners, Primaries, PrimaryView, Table, View};

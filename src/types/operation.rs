@@ -2,6 +2,9 @@
 
 use super::blob::Blob;
 use super::cache::CacheId;
+use super::comparing::Verified;
+use super::ticket::operation::ParentView;
+use super::ticket::{TicketErrand, TicketOperation, TicketsOperation};
 use super::time::{ClusterTime, Micros};
 use super::transaction::{Step, StepReply, TransactionId};
 
@@ -92,12 +95,17 @@ pub enum KeyOperation {
         expiry: Expiry,
         condition: Condition,
     },
+    /// On a ticket.
+    Ticket(TicketOperation),
 }
 
 impl KeyOperation {
     /// Whether it changes nothing but, perhaps, the last access.
     pub fn is_read(&self) -> bool {
-        matches!(self, Self::Get { touch: None, .. })
+        matches!(
+            self,
+            Self::Get { touch: None, .. } | Self::Ticket(TicketOperation::Get { .. })
+        )
     }
 
     /// Whether its answer does not depend on what the key held: a FULL_ASYNC cache may answer it
@@ -132,6 +140,12 @@ pub enum Operation {
     Clear,
     /// One step of a transaction.
     Transaction { id: TransactionId, step: Step },
+    /// Compares all copies, and repairs what differs where that is asked.
+    Verify { repair: bool },
+    /// On the tickets of the partition.
+    Tickets(TicketsOperation),
+    /// On tickets of several partitions; the partition of the request means nothing.
+    Errand(Box<TicketErrand>),
 }
 
 impl Operation {
@@ -139,9 +153,11 @@ impl Operation {
     pub fn is_read(&self) -> bool {
         match self {
             Self::Key { operation, .. } => operation.is_read(),
-            Self::Scan { .. } | Self::Size => true,
+            // A repair changes no answer that is right, and may be asked for again.
+            Self::Scan { .. } | Self::Size | Self::Verify { .. } => true,
+            Self::Tickets(operation) => operation.is_read(),
             Self::Transaction { step, .. } => matches!(step, Step::Look { .. }),
-            Self::Clear => false,
+            Self::Clear | Self::Errand(_) => false,
         }
     }
 
@@ -220,4 +236,18 @@ pub enum Reply {
     },
     /// To one step of a transaction.
     Step(Box<StepReply>),
+    Verified(Box<Verified>),
+    /// To a child that registers.
+    Registered {
+        parent: ParentView,
+    },
+    /// One step of a delete: tickets that are gone, links (or tickets) that are left to do, and
+    /// whether there are more of them.
+    Deleted {
+        removed: u64,
+        /// The ticket that was named lived for everybody until this step.
+        lived: bool,
+        left: Vec<Blob>,
+        more: bool,
+    },
 }

@@ -2,7 +2,8 @@
 
 use super::cache::{CacheId, CacheSettings};
 use super::node::{Member, NodeInfo, Role};
-use super::time::ClusterTime;
+use super::protocol::PROTOCOL_VERSION;
+use super::time::{ClusterTime, Micros};
 use super::version::TopologyVersion;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +29,9 @@ pub struct ViewCache {
     pub created_at: ClusterTime,
     /// By partition. Empty for LOCAL caches.
     pub table: Table,
+    /// Whether a primary view has held the cache: before that, one whose writes stop in other views
+    /// has no owners, and nothing is lost.
+    pub founded: bool,
 }
 
 /// A server that left the view with data that it may still hold.
@@ -35,6 +39,41 @@ pub struct ViewCache {
 pub struct Departed {
     pub member: Member,
     pub at: ClusterTime,
+}
+
+/// What of a primary view decides which later ones are primary.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct PrimaryView {
+    pub version: TopologyVersion,
+    /// Its servers, oldest first.
+    pub servers: Vec<Member>,
+}
+
+impl PrimaryView {
+    /// Whether those who are present are a majority of its servers, or half of them with the
+    /// oldest. Two such sets always share a server.
+    pub fn is_held_by(&self, present: impl Fn(Member) -> bool) -> bool {
+        let count = self
+            .servers
+            .iter()
+            .filter(|server| present(**server))
+            .count();
+        let oldest = self.servers.first().copied().is_some_and(present);
+        count * 2 > self.servers.len() || (count * 2 == self.servers.len() && oldest)
+    }
+}
+
+/// What a server knows of primary views: a part of each of its acknowledgements.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Primaries {
+    /// The last one that was committed, as far as is known.
+    pub last: Option<PrimaryView>,
+    /// Later ones that were prepared, and may have been committed somewhere.
+    pub prepared: Vec<PrimaryView>,
+    /// Servers that left in order, and so acknowledge every view without them.
+    pub leavers: BTreeSet<Member>,
+    /// For how long caches that stop in a minority stay closed yet.
+    pub closed_for: Micros,
 }
 
 /// The nodes alive at one topology version, their caches and who owns what.
@@ -53,6 +92,10 @@ pub struct View {
     pub draining: BTreeSet<Member>,
     /// Who formed the cluster whose clock this is; another one means another cluster time.
     pub time_base: Member,
+    /// Whether it is primary: caches that stop in a minority serve. Always so without `quorum-of`.
+    pub primary: bool,
+    /// For how long after its installation they do not serve yet: somebody who is left out may.
+    pub closed_for: Micros,
 }
 
 impl View {
@@ -75,6 +118,20 @@ impl View {
     /// The servers, oldest first.
     pub fn servers(&self) -> impl Iterator<Item = &NodeInfo> {
         self.nodes.iter().filter(|node| node.role == Role::Server)
+    }
+
+    /// What decides about later primary views.
+    pub fn as_primary(&self) -> PrimaryView {
+        PrimaryView {
+            version: self.version,
+            servers: self.servers().map(|node| node.member).collect(),
+        }
+    }
+
+    /// The protocol that every server of the view speaks, as far as they are known to.
+    pub fn protocol(&self) -> u32 {
+        let spoken = self.servers().map(|node| node.protocol.max(1));
+        spoken.min().unwrap_or(PROTOCOL_VERSION)
     }
 
     /// The oldest server.

@@ -3,8 +3,9 @@
 //! is counted by its reason.
 
 use crate::rig::{Authorities, PATIENCE, TestNode, listeners, pem, settings, validity, wait_until};
+use crate::stopping::connected;
 use embergrid::client::{Client, Options};
-use embergrid::config::{TlsProtocol, TlsSettings};
+use embergrid::config::{AddressList, TlsProtocol, TlsSettings};
 use embergrid::rpc::certificates::{Identity, Validity};
 use embergrid::rpc::connection::{Connection, Remote};
 use embergrid::rpc::connector::channel;
@@ -16,6 +17,7 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ClientConfig, RootCertStore};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio::runtime::{Builder, Runtime};
 use tonic::Code;
@@ -77,7 +79,7 @@ pub async fn let_in(address: SocketAddr, config: &Arc<ClientConfig>) -> bool {
     matches!(read.expect("an answer or the end"), Ok(1))
 }
 
-fn count(node: &TestNode, name: &str) -> u64 {
+pub fn count(node: &TestNode, name: &str) -> u64 {
     let certificates = node.handle().stats().certificates.expect("TLS is on");
     let mut counts = certificates.connections_refused.into_iter();
     counts
@@ -146,6 +148,7 @@ async fn as_peer(address: SocketAddr, config: ClientConfig) -> Option<Code> {
         certificates: Arc::from([]),
         is_node: true,
         generation: 0,
+        calls: Default::default(),
     };
     let channel = channel(Connection::tls(stream.into(), remote)).await.ok()?;
     let hello = tokio_stream::iter([ControlFrame::default()]);
@@ -267,5 +270,67 @@ fn versions_that_the_settings_leave_out_are_refused() {
         });
         let refused = old_and_new.iter().filter(|let_in| !**let_in).count() as u64;
         assert_eq!(count(&node, "connections_refused_not_tls"), refused);
+    }
+}
+
+#[test]
+fn whoever_is_late_is_refused_and_counted() {
+    let authorities = Authorities::new("late");
+    let nobody = AddressList::of([]).expect("no address");
+    let settings = settings(&nobody, authorities.node("node"));
+    let (mut ports, _) = listeners(1);
+    let node = TestNode::start(&settings, ports.remove(0)).expect("it starts");
+    let late = || count(&node, "connections_refused_late");
+    let user = authorities.authority.client("user", validity());
+    let config = unchecked(&authorities, Some(&user.expect("a certificate")), false);
+    runtime().block_on(async {
+        let tcp = tokio::net::TcpStream::connect(node.address).await;
+        let mut silent = tcp.expect("it listens");
+        // The end comes by itself, whichever way a system tells it.
+        let mut rest = Vec::new();
+        let ended = tokio::time::timeout(PATIENCE, silent.read_to_end(&mut rest)).await;
+        let _ = ended.expect("no handshake comes");
+        wait_until("it is counted", || late() == 1);
+        // It has shown a good certificate, and says nothing.
+        let mut silent = connected(node.address, config).await;
+        let ended = tokio::time::timeout(PATIENCE, silent.read_to_end(&mut rest)).await;
+        let _ = ended.expect("no HTTP/2 comes");
+        wait_until("it is counted", || late() == 2);
+    });
+}
+
+#[test]
+fn one_connection_too_many_is_counted() {
+    let authorities = Authorities::new("too-many");
+    let nobody = AddressList::of([]).expect("no address");
+    let mut settings = settings(&nobody, authorities.node("node"));
+    settings.discovery.socket_timeout = Duration::from_secs(600);
+    settings.limits.connections_max = 4;
+    let (mut ports, _) = listeners(1);
+    let node = TestNode::start(&settings, ports.remove(0)).expect("it starts");
+    let connect = || std::net::TcpStream::connect(node.address).expect("it listens");
+    let all: Vec<_> = (0..6).map(|_| connect()).collect();
+    wait_until("two are refused", || {
+        count(&node, "connections_refused_too_many") == 2
+    });
+    drop(all);
+}
+
+#[test]
+fn who_refuses_the_certificate_of_a_node_is_counted() {
+    let ours = Authorities::new("ours");
+    let strangers = Authorities::new("strangers");
+    let (mut ports, list) = listeners(1);
+    let node = TestNode::start(&settings(&list, ours.node("node")), ports.remove(0));
+    let node = node.expect("it starts");
+    let user = ours.authority.client("user", validity());
+    let user = user.expect("a certificate");
+    let by_peer = || count(&node, "connections_refused_by_peer");
+    let before = by_peer();
+    for (place, tls12) in (1..).zip([false, true]) {
+        // It trusts others only.
+        let config = Arc::new(unchecked(&strangers, Some(&user), tls12));
+        assert!(!runtime().block_on(let_in(node.address, &config)));
+        wait_until("it is counted", || by_peer() == before + place);
     }
 }

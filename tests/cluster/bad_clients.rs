@@ -32,6 +32,7 @@ async fn connect(address: SocketAddr, config: ClientConfig) -> std::io::Result<C
         certificates: Arc::from([]),
         is_node: true,
         generation: 0,
+        calls: Default::default(),
     };
     Ok(Connection::tls(stream.into(), remote))
 }

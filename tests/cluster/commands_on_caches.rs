@@ -76,6 +76,24 @@ async fn caches_are_made_looked_at_and_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn copies_are_compared() {
+    let console = Console::start(2).await;
+    for key in ["a", "b", "c"] {
+        console.expect(&["put", CACHE, key, "v"], 0, "stored");
+    }
+    console.expect(&["remove", CACHE, "b"], 0, "removed");
+    console.expect(&["verify", CACHE], 0, "0 keys differed");
+    let compared = console.json(&["verify", CACHE, "--repair"], 0);
+    assert!(compared["partitions"].as_u64() > Some(0), "{compared}");
+    for none in ["partitions-failed", "differences", "repaired"] {
+        assert_eq!(compared[none], 0, "{compared}");
+    }
+    let ended = console.run(&["verify", "none"]);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    one_line(&ended);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn partitions_are_shown_as_a_picture() {
     let console = Console::start(2).await;
     // The letters go by age in the view, and either node may be the older one.

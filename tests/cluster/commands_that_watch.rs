@@ -10,13 +10,13 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
 
 /// A command that goes on until it is dropped.
-struct Watching {
+pub struct Watching {
     child: Child,
     lines: mpsc::Receiver<String>,
 }
 
 impl Watching {
-    fn start(console: &Console, arguments: &[&str]) -> Self {
+    pub fn start(console: &Console, arguments: &[&str]) -> Self {
         let mut child = Command::new(program())
             .args(arguments)
             .args(&console.flags)
@@ -32,11 +32,11 @@ impl Watching {
         }
     }
 
-    fn next(&self) -> String {
+    pub fn next(&self) -> String {
         self.lines.recv_timeout(LIMIT).expect("a line in time")
     }
 
-    fn document(&self) -> Value {
+    pub fn document(&self) -> Value {
         serde_json::from_str(&self.next()).expect("a document")
     }
 }

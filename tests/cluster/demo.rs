@@ -13,11 +13,16 @@ fn the_demo_holds() {
         "alice logs in",
         "every node knows the session",
         "exactly one succeeds",
+        "told what it is, and does not use it",
         "no node knows the session any more",
+        "ended with it",
+        "too late is refused",
+        "began and ended, once each",
         "out of the view",
         "nothing is lost",
         "loaded its partitions",
         "sessions are read from node-3",
+        "does not come back",
         "steps held",
     ] {
         assert!(

@@ -1,15 +1,19 @@
 //! Settings that show only where several nodes, or several connections, are there: zones, filters,
 //! who reads, and limits.
 
+use crate::admission::runtime;
 use crate::joining::{execute, put, request_in};
+use crate::process::embergrid;
 use crate::rig::{Authorities, PATIENCE, TestNode, listeners, settings, wait_until};
 use embergrid::config::{AddressList, TlsSettings};
+use embergrid::error::ErrorKind;
 use embergrid::types::cache::partition_of;
 use embergrid::types::view::ViewCache;
-use embergrid::types::{CacheMode, CacheSettings, KeyOperation, ReadFrom, Reply, View};
+use embergrid::types::{CacheMode, CacheSettings, Condition, KeyOperation, ReadFrom, Reply, View};
 use std::collections::BTreeMap;
 use std::io::{self, Read};
 use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 const ZONE: &str = "zone";
 
@@ -136,6 +140,8 @@ fn one_connection_too_many_is_closed_and_the_others_stay() {
     let nobody = AddressList::of([]).expect("no address");
     let mut settings = settings(&nobody, tls);
     settings.limits.connections_max = 8;
+    // They say nothing, and stay all the same.
+    settings.discovery.socket_timeout = Duration::from_secs(600);
     let (mut ports, _) = listeners(1);
     let node = TestNode::start(&settings, ports.remove(0)).expect("it starts");
     let connect = || TcpStream::connect(node.address).expect("it listens");
@@ -182,8 +188,97 @@ fn the_memory_for_entries_is_counted_and_told() {
     let stats = node.handle().stats();
     assert_eq!((stats.entries, stats.region_bytes_max), (10, 64 << 20));
     assert!(stats.resident_bytes > 0);
+    // Keys, values, and the same amount more for each.
+    let stored: u64 = (0..10)
+        .map(|_| "key-0".len() + "value".len())
+        .sum::<usize>() as u64;
+    let more = stats.entry_bytes - stored;
+    assert!((10 * 64..10 * 512).contains(&more), "{more}");
+    let large = "v".repeat(100_000);
+    execute(&node.handle(), &request_in(&cache, "key-0", put(&large)));
+    let grown = node.handle().stats().entry_bytes - stats.entry_bytes;
+    assert_eq!(grown, (large.len() - "value".len()) as u64);
+    let remove = KeyOperation::Remove {
+        condition: Condition::Any,
+        return_previous: false,
+    };
+    execute(&node.handle(), &request_in(&cache, "key-0", remove));
+    let left = node.handle().stats().entry_bytes;
+    assert!(left < stats.entry_bytes, "{left}");
     assert!(
         start(0).handle().stats().region_bytes_max > 0,
         "a fifth of what there is"
     );
+}
+
+#[test]
+fn a_watcher_that_takes_nothing_is_cut_off_where_its_queue_is_full() {
+    const EVENTS: usize = 100;
+    for (queue, is_cut_off) in [(16, true), (1_000, false)] {
+        let tls = TlsSettings {
+            enabled: false,
+            ..TlsSettings::default()
+        };
+        let cache = CacheSettings {
+            partitions: 1,
+            ..CacheSettings::named("c")
+        };
+        let (mut ports, list) = listeners(1);
+        let mut settings = settings(&list, tls);
+        settings.limits.watch_queue_max = queue;
+        settings.caches = vec![cache.clone()];
+        let node = TestNode::start(&settings, ports.remove(0)).expect("it starts");
+        wait_until("it serves", || node.handle().serving());
+        execute(&node.handle(), &request_in(&cache, "before", put("value")));
+        let mut watch = node
+            .handle()
+            .watch(cache.id(), None)
+            .expect("it is watched");
+        for number in 0..EVENTS {
+            let request = request_in(&cache, &format!("key-{number}"), put("value"));
+            execute(&node.handle(), &request);
+        }
+        let mut events = 0;
+        let mut lost = None;
+        runtime().block_on(async {
+            while events < EVENTS && lost.is_none() {
+                let item = tokio::time::timeout(PATIENCE, watch.next()).await;
+                match item.expect("an item").expect("no end without a word") {
+                    Ok(item) => events += item.events.len(),
+                    Err(error) => lost = Some(error.kind),
+                }
+            }
+        });
+        let expected = is_cut_off.then_some(ErrorKind::OutOfRange);
+        assert_eq!(lost, expected, "{queue}: {events} events");
+    }
+}
+
+#[test]
+fn a_local_address_of_another_machine_is_refused_as_a_setting() {
+    let authorities = Authorities::new("foreign-address");
+    authorities.node("node");
+    let (key, trust) = (
+        authorities.file("node.pem"),
+        authorities.file("authority.pem"),
+    );
+    let arguments = [
+        "node",
+        "--local-address",
+        "192.0.2.77",
+        "--key",
+        key.to_str().expect("text"),
+        "--trust",
+        trust.to_str().expect("text"),
+    ];
+    let ended = embergrid(&arguments, PATIENCE);
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    let last = ended.errors.lines().last().unwrap_or_default();
+    for word in [
+        "discovery.local-address 192.0.2.77",
+        "no address of this machine",
+        "give one",
+    ] {
+        assert!(last.contains(word), "{word}: {last}");
+    }
 }

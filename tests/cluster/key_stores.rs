@@ -2,8 +2,9 @@
 //! link with them, and what is wrong with one is told in one clear line.
 
 use crate::process::embergrid;
-use crate::rig::{Authorities, PATIENCE, TestNode, listeners, pem, settings, wait_until};
+use crate::rig::{Authorities, PATIENCE, TestNode, listeners, pem, settings, validity, wait_until};
 use embergrid::config::{Password, Settings, Store, StoreType, TlsSettings};
+use embergrid::rpc::certificates::Validity;
 use embergrid::rpc::tls::{node_tls, problems};
 use std::path::{Path, PathBuf};
 
@@ -141,7 +142,7 @@ fn a_password_may_stand_in_a_file() {
     let settings = tls(key, store("authority.pem"));
     node_tls(&settings).expect("the password fits");
     std::fs::remove_file(&path).expect("it is there");
-    let told = problems(&settings)[0].to_string();
+    let told = problems(&settings)[0].error.to_string();
     assert!(told.contains("its password cannot be had"), "{told}");
 }
 
@@ -185,8 +186,8 @@ fn what_is_wrong_is_told_in_one_line_without_secrets() {
         let name = key_store.path.display().to_string();
         let settings = tls(key_store, store("authority.pem"));
         let told = problems(&settings);
-        assert_eq!(told.len(), 1, "{name}: {told:?}");
-        let told = told[0].to_string();
+        assert_eq!(told.len(), 1, "{name}");
+        let told = told[0].error.to_string();
         assert!(
             told.contains(&name) && told.contains(what),
             "{name}: {told}"
@@ -196,6 +197,7 @@ fn what_is_wrong_is_told_in_one_line_without_secrets() {
     let keys_only = tls(store("keytool-rsa.jks"), store("openssl-rsa-aes.p12"));
     assert!(
         problems(&keys_only)[0]
+            .error
             .to_string()
             .contains("no certificate of an authority")
     );
@@ -203,6 +205,7 @@ fn what_is_wrong_is_told_in_one_line_without_secrets() {
     let foreign = tls(store("keytool-rsa.jks"), pem(others.file("authority.pem")));
     assert!(
         problems(&foreign)[0]
+            .error
             .to_string()
             .contains("no node would accept")
     );
@@ -218,7 +221,7 @@ fn everything_that_is_wrong_is_told_in_one_go() {
         )
     };
     let told = problems(&settings);
-    assert_eq!(told.len(), 3, "{told:?}");
+    assert_eq!(told.len(), 3);
     let error = node_tls(&settings)
         .err()
         .expect("it may not start")
@@ -259,4 +262,154 @@ fn the_check_of_a_settings_file_opens_its_stores() {
     assert!(checked.errors.contains("ack-timout"), "{checked:?}");
     assert!(checked.output.contains("warning: "), "{checked:?}");
     assert!(!checked.errors.contains("hush"), "{checked:?}");
+}
+
+/// The lines of what `config check` says about a settings file with these lines under `[tls]`.
+fn checked_lines(folder: &Path, name: &str, tls: &str) -> Vec<String> {
+    let path = folder.join(name);
+    std::fs::write(&path, tls).expect("a file");
+    let file = path.to_str().expect("a plain path");
+    let checked = embergrid(&["config", "check", file], PATIENCE);
+    assert_eq!(checked.code, Some(2), "{checked:?}");
+    let started = embergrid(&["node", "--config", file], PATIENCE);
+    // A node says the same, before it does anything.
+    assert_eq!(started.code, Some(2), "{started:?}");
+    assert_eq!(started.errors, checked.errors);
+    checked.errors.lines().map(str::to_owned).collect()
+}
+
+#[test]
+fn what_a_store_holds_is_told_with_its_place_and_its_own_cure() {
+    let authorities = Authorities::new("cures");
+    let folder = tempfile::tempdir().expect("a folder");
+    let good = authorities.authority.node("node", &[], validity());
+    let other = authorities.authority.node("other", &[], validity());
+    let client = authorities.authority.client("client", validity());
+    let (good, other, client) = (
+        good.expect("a node"),
+        other.expect("a node"),
+        client.expect("a client"),
+    );
+    let mismatch = format!("{}{}", good.key_pem, other.certificate_pem);
+    let two = format!("{}{}", other.key_pem, good.key_store_pem());
+    let past = Validity {
+        not_before: validity().not_before - time::Duration::days(9),
+        not_after: validity().not_before - time::Duration::days(8),
+    };
+    let past = authorities
+        .authority
+        .node("past", &[], past)
+        .expect("a node");
+    let foreign = Authorities::new("cures-foreign");
+    let foreign = foreign
+        .authority
+        .node("f", &[], validity())
+        .expect("a node");
+    for (content, what, cure) in [
+        (
+            mismatch,
+            "does not belong",
+            "its own certificate into one file",
+        ),
+        (two, "holds 2 private keys", "name another one"),
+        (past.key_store_pem(), "expired", "renew the certificate"),
+        (
+            client.key_store_pem(),
+            "not the certificate of a node",
+            "the key store of a node",
+        ),
+        (
+            foreign.key_store_pem(),
+            "no node would accept",
+            "add its authority there",
+        ),
+        (String::new(), "is empty", "JKS, PKCS12 or PEM"),
+    ] {
+        std::fs::write(folder.path().join("key.pem"), content).expect("a file");
+        let trust = authorities.file("authority.pem");
+        let toml = format!(
+            "[tls]\nkey-store-type = \"PEM\"\nkey-store-file-path = \"key.pem\"\n\
+             trust-store-type = \"PEM\"\ntrust-store-file-path = {trust:?}\n"
+        );
+        let said = checked_lines(folder.path(), "a.toml", &toml);
+        let [said] = &said[..] else {
+            panic!("{what}: {said:?}");
+        };
+        for word in ["a.toml:3: tls.key-store-file-path: ", what, cure] {
+            assert!(said.contains(word), "{word}: {said}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_may_not_be_read_is_told_so() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("key.pem");
+    std::fs::write(&path, "-----BEGIN PRIVATE KEY-----").expect("a file");
+    let nobody = std::fs::Permissions::from_mode(0o000);
+    std::fs::set_permissions(&path, nobody).expect("permissions");
+    if std::fs::read(&path).is_ok() {
+        // Who may read everything cannot be refused; a folder is refused to all.
+        std::fs::remove_file(&path).expect("it is there");
+        std::fs::create_dir(&path).expect("a folder");
+    }
+    let toml = "[tls]\nkey-store-file-path = \"key.pem\"\n";
+    let said = checked_lines(folder.path(), "a.toml", toml);
+    let about = said.iter().find(|line| line.contains("a.toml:2: "));
+    let about = about.unwrap_or_else(|| panic!("{said:?}"));
+    assert!(
+        about.contains("Permission denied") || about.contains("not a file"),
+        "{about}"
+    );
+    assert!(about.contains("that this node may read"), "{about}");
+}
+
+#[test]
+fn one_missing_store_does_not_hide_what_is_wrong_with_the_other() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = fixture("keytool-rsa.jks");
+    let yaml = format!("tls:\n  key-store-file-path: {store:?}\n  key-store-password: wrong\n");
+    let said = checked_lines(folder.path(), "a.yaml", &yaml);
+    assert!(
+        said.iter()
+            .any(|line| line.contains("the password is wrong")),
+        "{said:?}"
+    );
+    assert!(
+        said.iter().any(|line| line.contains("nobody is trusted")),
+        "{said:?}"
+    );
+}
+
+#[test]
+fn a_cure_is_written_as_its_file_is() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let store = fixture("openssl-rsa-aes.p12");
+    let store = store.to_str().expect("a plain path");
+    for (name, text, cure) in [
+        (
+            "a.properties",
+            format!("cas.ticket.registry.ignite.key-store-file-path={store}\n"),
+            "write key-store-type=PKCS12",
+        ),
+        (
+            "a.yaml",
+            format!("tls:\n  key-store-file-path: {store}\n"),
+            "write key-store-type: PKCS12",
+        ),
+        (
+            "a.toml",
+            format!("[tls]\nkey-store-file-path = \"{store}\"\n"),
+            "write key-store-type = \"PKCS12\"",
+        ),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, text).expect("a file");
+        let checked = embergrid(
+            &["config", "check", path.to_str().expect("plain")],
+            PATIENCE,
+        );
+        assert!(checked.output.contains(cure), "{cure}: {checked:?}");
+    }
 }

@@ -4,12 +4,13 @@
 //!
 //! `EMBERGRID_RENEWALS` sets how many renewals the test under load makes (3 without it).
 
-use crate::admission::{let_in, runtime, unchecked};
-use crate::rig::{Authorities, TestNode, listeners, settings, validity, wait_until};
+use crate::admission::{count, let_in, runtime, unchecked};
+use crate::rig::{Authorities, PATIENCE, TestNode, listeners, pem, settings, validity, wait_until};
+use crate::stopping::{connected, stuck_call};
 use embergrid::cli::demo::Witness;
 use embergrid::client::messages::{AtomicityMode, CacheSettings};
 use embergrid::client::{Client, Options};
-use embergrid::config::{AddressList, Settings};
+use embergrid::config::{AddressList, Settings, TlsSettings};
 use embergrid::node::CertificateStats;
 use embergrid::rpc::certificates::Validity;
 use embergrid::rpc::tls::{client_tls, node_server_name};
@@ -236,7 +237,7 @@ fn an_authority_is_replaced_and_what_it_signed_does_not_come_back() {
     runtime.block_on(async {
         use tokio::io::AsyncReadExt;
         let mut rest = Vec::new();
-        let ended = tokio::time::timeout(crate::rig::PATIENCE, standing.read_to_end(&mut rest));
+        let ended = tokio::time::timeout(PATIENCE, standing.read_to_end(&mut rest));
         let _ = ended.await.expect("what stood was ended");
     });
     for (tls12, config) in [false, true].into_iter().zip(&withdrawn) {
@@ -293,6 +294,7 @@ fn a_certificate_that_ends_is_told_by_health() {
             certificates: Arc::from([]),
             is_node: true,
             generation: 0,
+            calls: Default::default(),
         };
         let connection = embergrid::rpc::connection::Connection::tls(stream.into(), remote);
         let channel = embergrid::rpc::connector::channel(connection)
@@ -314,9 +316,93 @@ fn a_certificate_that_ends_is_told_by_health() {
                 }
             }
         };
-        let told = tokio::time::timeout(crate::rig::PATIENCE, ended).await;
+        let told = tokio::time::timeout(PATIENCE, ended).await;
         told.expect("NOT_SERVING is told");
     });
     assert!(nodes[0].handle().certificate_expired());
     assert_eq!(of(&nodes[0]).days_left, 0);
+}
+
+#[test]
+fn a_connection_that_does_not_move_over_is_closed_at_the_drain_time() {
+    let authorities = Authorities::new("ours");
+    let (nodes, _) = started(&authorities, 1);
+    one_view(&nodes);
+    let user = authorities.authority.client("user", validity());
+    let config = unchecked(&authorities, Some(&user.expect("a certificate")), false);
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let stuck =
+        runtime.block_on(async { stuck_call(connected(nodes[0].address, config).await).await });
+    assert_eq!(of(&nodes[0]).outdated, 0);
+    renew(&authorities, &authorities, 1, 20);
+    wait_for_renewals(&nodes, 1);
+    runtime.block_on(async {
+        let ended = tokio::time::timeout(PATIENCE, stuck.connection).await;
+        ended.expect("it is closed").expect("in order");
+        assert!(stuck.answer.await.expect("it ends").is_err());
+    });
+    wait_until("nothing is outdated", || of(&nodes[0]).outdated == 0);
+}
+
+#[test]
+fn who_is_not_admitted_any_longer_is_cut_off_at_once_and_counted() {
+    let (nodes, clients) = (Authorities::new("nodes"), Authorities::new("clients"));
+    let text = |authorities: &Authorities| authorities.authority.identity().certificate_pem.clone();
+    let tls = TlsSettings {
+        client_trust_store: Some(pem(nodes.write("clients.pem", &text(&clients)))),
+        ..nodes.node("node")
+    };
+    let (mut ports, list) = listeners(1);
+    let mut settings = settings(&list, tls);
+    // By this it would stand for ever.
+    settings.limits.drain_time = Duration::from_secs(600);
+    let node = TestNode::start(&settings, ports.remove(0)).expect("it starts");
+    wait_until("it serves", || node.handle().serving());
+    let user = clients.authority.client("user", validity());
+    let config = unchecked(&nodes, Some(&user.expect("a certificate")), false);
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    let stuck = runtime.block_on(async { stuck_call(connected(node.address, config).await).await });
+    nodes.write("clients.pem", &text(&Authorities::new("others")));
+    wait_until("it is cut off", || stuck.connection.is_finished());
+    wait_until("it is counted", || {
+        count(&node, "connections_refused_withdrawn") == 1
+    });
+}
+
+#[test]
+fn the_days_that_a_certificate_is_good_are_counted() {
+    let authorities = Authorities::new("ours");
+    let days = |days| Validity::days(days).expect("few days");
+    let made = |validity| {
+        let made = authorities.authority.node("first", &[], validity);
+        authorities.tls("first", &made.expect("a certificate"))
+    };
+    let (mut ports, list) = listeners(1);
+    let settings = settings(&list, made(days(20)));
+    let nodes = [TestNode::start(&settings, ports.remove(0)).expect("it starts")];
+    one_view(&nodes);
+    let tls = authorities.client("user");
+    runtime().block_on(async {
+        let tls = client_tls(&tls).expect("good files");
+        let user = Client::connect(&list, tls, Options::default()).await;
+        let user = user.expect("a node answers");
+        let left = async || {
+            let counters = user.node_stats("").await.expect("counters").counters;
+            counters["certificate_days_left_now"]
+        };
+        let first = left().await;
+        assert!([19, 20].contains(&first), "{first}");
+        made(days(40));
+        wait_for_renewals(&nodes, 1);
+        let second = left().await;
+        assert!([39, 40].contains(&second), "{second}");
+    });
 }

@@ -5,6 +5,7 @@ use embergrid::config::{AddressList, LocalPort, Settings, Store, StoreType, TlsS
 use embergrid::error::Result;
 use embergrid::node::Handle;
 use embergrid::rpc::certificates::{Authority, Identity, Validity};
+use embergrid::rpc::names::Names;
 use embergrid::service::server::ServingNode;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
@@ -33,7 +34,9 @@ impl Authorities {
     /// A new one; `name` tells two of a test apart.
     pub fn new(name: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let authority = Authority::new(name, validity()).expect("an authority");
+        // It outlives what it signs, whatever a test asks for.
+        let long = Validity::days(365).expect("a year");
+        let authority = Authority::new(name, long).expect("an authority");
         let made = Self { folder, authority };
         made.write(
             "authority.pem",
@@ -125,6 +128,15 @@ pub struct TestNode {
 impl TestNode {
     /// Starts a node on a listener.
     pub fn start(settings: &Settings, listener: TcpListener) -> Result<Self> {
+        Self::start_resolving(settings, listener, Names::default())
+    }
+
+    /// The same, with host names looked up in this way.
+    pub fn start_resolving(
+        settings: &Settings,
+        listener: TcpListener,
+        names: Names,
+    ) -> Result<Self> {
         let address = listener.local_addr().expect("an address");
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
@@ -133,7 +145,7 @@ impl TestNode {
             .expect("a runtime");
         let node = {
             let _inside = runtime.enter();
-            ServingNode::start_on(settings, listener)?
+            ServingNode::start_resolving(settings, listener, names)?
         };
         Ok(Self {
             address,

@@ -2,7 +2,7 @@
 
 use crate::rig::{Authorities, PATIENCE, TestNode, listeners, settings, wait_until};
 use embergrid::client::messages::put_many_request::Put;
-use embergrid::client::messages::{GetManyRequest, PutManyRequest, PutRequest};
+use embergrid::client::messages::{GetManyRequest, PutManyRequest, PutRequest, Ticket};
 use embergrid::client::{Client, Options};
 use embergrid::config::AddressList;
 use embergrid::rpc::tls::client_tls;
@@ -11,6 +11,9 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Builder, Runtime};
 
 const CACHE: &str = "c";
+
+/// Where tickets are whose kind names no cache.
+const TICKETS: &str = "tickets";
 const KEYS: usize = 60;
 
 /// One copy of each key, so that whoever is not the owner must pass a request on.
@@ -65,6 +68,22 @@ async fn write_batch(client: &Client) {
     };
     for stored in client.put_many(request).await.expect("a batch is stored") {
         assert!(stored.expect("a key is stored").applied);
+    }
+}
+
+async fn use_tickets(client: &Client) {
+    let tickets = client.tickets();
+    for number in 0..KEYS / 2 {
+        let ticket = Ticket {
+            id: format!("TGT-{number}").into(),
+            kind: "TGT".to_owned(),
+            ..Ticket::default()
+        };
+        let added = tickets.add(ticket).await.expect("a ticket is stored");
+        assert!(added.stored);
+        // All kinds are in one cache: none has to be named.
+        let found = tickets.get(format!("TGT-{number}"), "").await;
+        assert_eq!(found.expect("it lives").version, added.version);
     }
 }
 
@@ -147,6 +166,33 @@ fn batches_are_parted_by_owner() {
             "in the order of the request"
         );
     }
+}
+
+#[test]
+fn tickets_are_asked_of_their_owners() {
+    let authorities = Authorities::new("authority");
+    let (sockets, list) = listeners(2);
+    let nodes = sockets.into_iter().zip(["one", "other"]);
+    let nodes: Vec<TestNode> = nodes
+        .map(|(listener, name)| {
+            let mut settings = settings(&list, authorities.node(name));
+            settings.caches = vec![CacheSettings {
+                name: TICKETS.to_owned(),
+                removes_are_final: true,
+                ..single_copies()
+            }];
+            TestNode::start(&settings, listener).expect("a node starts")
+        })
+        .collect();
+    wait_until("two nodes are one cluster", || {
+        let mut views = nodes.iter().map(|node| node.handle().view());
+        views.all(|view| view.nodes.len() == 2)
+    });
+    let runtime = runtime();
+    let client = runtime.block_on(client(&authorities, &list));
+    let nodes: Vec<&TestNode> = nodes.iter().collect();
+    let each = runtime.block_on(until_straight(&client, &nodes, use_tickets));
+    assert!(each.iter().all(|&count| count > 0), "{each:?}");
 }
 
 #[test]

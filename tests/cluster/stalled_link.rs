@@ -9,8 +9,9 @@ use embergrid::rpc::proto::peer_service_server::{PeerService, PeerServiceServer}
 use embergrid::rpc::proto::{
     ControlFrame, CopiesRequest, CopiesResponse, DataFrame, NodeStatsResponse, PeerStatsRequest,
 };
-use embergrid::types::hello::{Hello, PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
+use embergrid::types::hello::Hello;
 use embergrid::types::message::{Forward, Message};
+use embergrid::types::protocol::{PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use embergrid::types::{
     Blob, CacheId, Condition, Expiry, Incarnation, KeyOperation, Member, NodeId, NodeInfo,
     Operation, Request, TopologyVersion,
@@ -34,11 +35,14 @@ fn hello(name: &str) -> Hello {
         ..NodeInfo::default()
     };
     Hello {
+        quorum_of: None,
         cluster_name: "embergrid".to_owned(),
         protocol: PROTOCOL_VERSION,
         protocol_min: PROTOCOL_VERSION_MIN,
         info,
         caches: Vec::new(),
+        ticket_keys: Vec::new(),
+        digest_key: None,
     }
 }
 

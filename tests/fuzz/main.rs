@@ -6,6 +6,7 @@
 
 #![allow(clippy::unwrap_used, reason = "tests may fail loudly")]
 
+mod comparing;
 mod config;
 mod damage;
 mod messages;

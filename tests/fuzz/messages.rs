@@ -7,11 +7,11 @@ use crate::values::{
 };
 use embergrid::types::hello::Hello;
 use embergrid::types::message::{
-    Collected, Control, Forward, ForwardReply, Heartbeat, Holdings, Join, Message, Progress,
-    Refused, ViewChange,
+    Collected, Control, Forward, ForwardReply, Heartbeat, Holdings, Join, KnownCache, Message,
+    Progress, Refused, ViewChange,
 };
 use embergrid::types::view::{Departed, ViewCache};
-use embergrid::types::{CacheId, PartitionOwners, View};
+use embergrid::types::{CacheId, PartitionOwners, Primaries, PrimaryView, View};
 
 pub fn message(random: &mut Random) -> Message {
     match random.below(6) {
@@ -41,6 +41,22 @@ pub fn hello(random: &mut Random) -> Hello {
         protocol_min: random.small(),
         info: node(random),
         caches: random.several(3, settings),
+        quorum_of: random.maybe(Random::small),
+        ticket_keys: random.several(3, Random::number),
+        digest_key: random.maybe(Random::number),
+    }
+}
+
+fn primaries(random: &mut Random) -> Primaries {
+    let view = |random: &mut Random| PrimaryView {
+        version: topology(random),
+        servers: random.several(5, member),
+    };
+    Primaries {
+        last: random.maybe(view),
+        prepared: random.several(3, view),
+        leavers: random.several(2, member).into_iter().collect(),
+        closed_for: random.number(),
     }
 }
 
@@ -75,7 +91,7 @@ fn control(random: &mut Random) -> Control {
         9 => Control::Commit {
             version: topology(random),
         },
-        10 => Control::Leave,
+        10 => Control::Leave(primaries(random)),
         11 => Control::Progress(Progress {
             topology: topology(random),
             loaded: random.several(8, |random| (cache(random), partition(random))),
@@ -83,11 +99,12 @@ fn control(random: &mut Random) -> Control {
         }),
         12 => Control::ChangeView {
             id: random.number(),
-            change: match random.below(5) {
+            change: match random.below(6) {
                 0 => ViewChange::Create(Box::new(settings(random))),
                 1 => ViewChange::Drop(cache(random)),
                 2 => ViewChange::ResetLost(cache(random)),
                 3 => ViewChange::Forget(member(random).id),
+                4 => ViewChange::ForcePrimary,
                 _ => ViewChange::Drain(member(random)),
             },
         },
@@ -117,6 +134,7 @@ fn heartbeat(random: &mut Random) -> Heartbeat {
         servers: random.small(),
         coordinator: member(random),
         renounced: random.coin(),
+        vouches: random.coin(),
     }
 }
 
@@ -128,15 +146,21 @@ fn collected(random: &mut Random) -> Collected {
             let count = u32::try_from(random.below(u64::from(65_537 - first))).unwrap();
             (first, count, topology(random))
         }),
+        retired: random.several(3, partition).into_iter().collect(),
     };
     Collected {
         version: topology(random),
         committed: topology(random),
         holdings: random.several(3, holdings),
-        caches: random.several(3, |random| (settings(random), time(random))),
+        caches: random.several(3, |random| KnownCache {
+            settings: settings(random),
+            created_at: time(random),
+            founded: random.coin(),
+        }),
         dropped: random.several(3, |random| (cache(random), time(random))),
         departed: random.several(3, departed),
         draining: random.several(2, member).into_iter().collect(),
+        primaries: primaries(random),
     }
 }
 
@@ -166,6 +190,8 @@ fn view(random: &mut Random) -> View {
         departed: random.several(3, departed),
         draining: random.several(2, member).into_iter().collect(),
         time_base: member(random),
+        primary: random.coin(),
+        closed_for: random.number(),
         nodes,
     }
 }
@@ -193,5 +219,6 @@ fn view_cache(random: &mut Random, nodes: usize) -> ViewCache {
         settings,
         created_at: time(random),
         table,
+        founded: random.coin(),
     }
 }

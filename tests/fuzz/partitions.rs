@@ -1,9 +1,10 @@
 //! Random messages to the machine of a partition, of every kind.
 
+use crate::comparing;
 use crate::random::Random;
 use crate::transactions;
 use crate::values::{
-    cache, entry, key, partition, reply, request_id, time, topology, version, view_of_entry,
+    cache, entry, key, member, partition, reply, request_id, time, topology, version, view_of_entry,
 };
 use embergrid::types::RequestId;
 use embergrid::types::message::{
@@ -21,7 +22,7 @@ pub fn data(random: &mut Random) -> Data {
 }
 
 fn body(random: &mut Random) -> Body {
-    match random.below(16) {
+    match random.below(20) {
         0 => Body::AskTail,
         1 => Body::Tail(Tail {
             stream: topology(random),
@@ -75,6 +76,10 @@ fn body(random: &mut Random) -> Body {
             upto: position(random),
             events: random.several(4, event),
         },
+        15 => Body::Compare(comparing::compare(random)),
+        16 => Body::Compared(comparing::compared(random)),
+        17 => Body::Holds(comparing::holds(random)),
+        18 => Body::Differs(comparing::differs(random)),
         14 => Body::Watching {
             watched: random.coin(),
         },
@@ -146,6 +151,7 @@ fn chunk(random: &mut Random) -> Chunk {
                 seen: version(random),
                 cleared_at: random.maybe(time),
                 transactions: transactions::states(random),
+                parted: random.several(3, |random| (member(random), version(random))),
             })
         }),
         entries: random.several(4, |random| (key(random), entry(random))),

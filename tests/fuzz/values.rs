@@ -1,13 +1,18 @@
 //! Random values of the vocabulary.
 
+use crate::comparing;
 use crate::random::Random;
 use crate::transactions;
 use embergrid::error::{Applied, Error, ErrorKind};
+use embergrid::types::ticket::operation::ParentView;
+use embergrid::types::ticket::{
+    Link, TicketFilter, TicketOperation, TicketRecord, TicketsOperation,
+};
 use embergrid::types::{
     AtomicityMode, Blob, CacheId, CacheMode, CacheSettings, Change, ClusterTime, Condition, Entry,
     EntryVersion, EntryView, Expiry, Incarnation, KeyOperation, Live, Member, NodeId, NodeInfo,
-    Operation, ReadFrom, Reply, Request, RequestId, Role, TopologyVersion,
-    WriteSynchronizationMode,
+    Operation, PartitionLoss, ReadFrom, Reply, Request, RequestId, Role, TopologyVersion,
+    WhenSplit, WriteSynchronizationMode,
 };
 use std::collections::BTreeMap;
 
@@ -79,6 +84,7 @@ pub fn node(random: &mut Random) -> NodeInfo {
         program_version: random.text(6),
         started_at: random.number(),
         certificate_expires_at: random.number(),
+        protocol: random.small(),
     }
 }
 
@@ -106,6 +112,12 @@ pub fn settings(random: &mut Random) -> CacheSettings {
         near_bytes_max: random.number() % (1 << 40),
         node_filter: attributes(random),
         backup_zone: random.maybe(|random| random.text(8)),
+        when_split: random.pick(&[
+            WhenSplit::AllowReadWrites,
+            WhenSplit::AllowReads,
+            WhenSplit::DenyReadWrites,
+        ]),
+        partition_loss: random.pick(&[PartitionLoss::Reject, PartitionLoss::Reset]),
     }
 }
 
@@ -179,7 +191,8 @@ pub fn change(random: &mut Random) -> Change {
 }
 
 pub fn key_operation(random: &mut Random) -> KeyOperation {
-    match random.below(5) {
+    match random.below(6) {
+        5 => KeyOperation::Ticket(ticket_operation(random)),
         0 => KeyOperation::Get {
             touch: random.maybe(expiry),
             omit_value: random.coin(),
@@ -206,12 +219,108 @@ pub fn key_operation(random: &mut Random) -> KeyOperation {
     }
 }
 
+fn link(random: &mut Random) -> Link {
+    Link {
+        cache: cache(random),
+        key: key(random),
+        name: value(random),
+    }
+}
+
+fn record(random: &mut Random) -> Box<TicketRecord> {
+    Box::new(TicketRecord {
+        kind: value(random),
+        principal: value(random),
+        service: value(random),
+        attributes: random
+            .several(3, |random| (value(random), random.several(3, value)))
+            .into_iter()
+            .collect(),
+        payload: value(random),
+        name: value(random),
+        parent: random.maybe(link),
+        root: random.maybe(link),
+        anchor: random.maybe(link),
+        time_to_live: random.maybe(Random::number),
+        time_to_idle: random.maybe(Random::number),
+        max_uses: random.maybe(Random::small),
+        hard_end: random.maybe(|random| random.number().cast_signed()),
+        created: random.number().cast_signed(),
+        horizon: random.maybe(|random| random.number().cast_signed()),
+        uses: random.small(),
+        incarnation: random.number(),
+        ending: random.coin(),
+    })
+}
+
+fn ticket_operation(random: &mut Random) -> TicketOperation {
+    match random.below(4) {
+        0 => TicketOperation::Add {
+            record: record(random),
+            created_at: random.maybe(time),
+            hard_expire_at: random.maybe(time),
+            expires_by: random.maybe(time),
+            not_after: random.maybe(time),
+        },
+        1 => TicketOperation::Get {
+            kind: value(random),
+        },
+        2 => TicketOperation::Update {
+            record: record(random),
+            hard_expire_at: random.maybe(time),
+            keep_expiration: random.coin(),
+            expected_version: random.maybe(Random::number),
+        },
+        _ => TicketOperation::Use {
+            kind: value(random),
+        },
+    }
+}
+
+fn filter(random: &mut Random) -> TicketFilter {
+    TicketFilter {
+        kind: value(random),
+        principal: value(random),
+        service: value(random),
+        attributes: random.several(3, |random| (value(random), random.several(3, value))),
+    }
+}
+
+fn tickets_operation(random: &mut Random) -> TicketsOperation {
+    match random.below(5) {
+        0 => TicketsOperation::Register {
+            parent: key(random),
+            cache: cache(random),
+            child: key(random),
+            until: random.maybe(time),
+        },
+        1 => TicketsOperation::Delete {
+            key: key(random),
+            done: random.several(3, key),
+            descends_from: random.maybe(key),
+            bar: random.coin(),
+        },
+        2 => TicketsOperation::EndPrincipal {
+            principal: key(random),
+        },
+        3 => TicketsOperation::List {
+            filter: filter(random),
+            after: random.maybe(key),
+            limit: random.small(),
+        },
+        _ => TicketsOperation::Count {
+            filter: filter(random),
+        },
+    }
+}
+
 pub fn request(random: &mut Random) -> Request {
-    let operation = match random.below(8) {
-        3 | 4 => Operation::Transaction {
+    let operation = match random.below(11) {
+        8 | 9 => Operation::Transaction {
             id: transactions::id(random),
             step: transactions::step(random),
         },
+        7 => Operation::Tickets(tickets_operation(random)),
         0 => Operation::Scan {
             prefix: value(random),
             after: random.maybe(key),
@@ -220,6 +329,9 @@ pub fn request(random: &mut Random) -> Request {
         },
         1 => Operation::Size,
         2 => Operation::Clear,
+        3 => Operation::Verify {
+            repair: random.coin(),
+        },
         _ => Operation::Key {
             key: key(random),
             operation: key_operation(random),
@@ -235,9 +347,25 @@ pub fn request(random: &mut Random) -> Request {
 
 pub fn reply(random: &mut Random) -> Reply {
     let (applied, version) = (random.coin(), random.number());
-    match random.below(10) {
-        7 => transactions::executed(random),
-        8 => transactions::step_reply(random),
+    match random.below(13) {
+        9 => Reply::Registered {
+            parent: ParentView {
+                name: value(random),
+                root: random.maybe(link),
+                anchor: random.maybe(link),
+                limited: applied,
+                expires_at: random.maybe(time),
+                at: time(random),
+            },
+        },
+        10 => Reply::Deleted {
+            removed: version,
+            lived: applied,
+            left: random.several(3, key),
+            more: random.coin(),
+        },
+        11 => transactions::executed(random),
+        12 => transactions::step_reply(random),
         0 => Reply::Got {
             entry: random.maybe(view_of_entry),
         },
@@ -261,6 +389,7 @@ pub fn reply(random: &mut Random) -> Reply {
             more: applied,
         },
         6 => Reply::Size { live: version },
+        7 => Reply::Verified(Box::new(comparing::verified(random))),
         _ => Reply::Cleared { removed: version },
     }
 }

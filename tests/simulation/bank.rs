@@ -2,75 +2,20 @@
 //! and that look at all accounts at once. What is moved is taken elsewhere, so the sum stays 0.
 
 use crate::clock::{MS, SECOND, Time};
+use crate::deal::{Deal, Errand};
 use crate::history::Outcome;
 use crate::machine::Input;
 use crate::rng::Rng;
 use crate::world::{Happening, World};
 use embergrid::error::{Applied, Error, Result};
 use embergrid::types::cache::partition_of;
-use embergrid::types::{
-    Blob, Change, Condition, Execute, Expiry, KeyOperation, KeyPlace, Reply, RequestId,
-};
+use embergrid::types::{Blob, Change, Condition, Execute, Expiry, KeyOperation, KeyPlace, Reply};
 use std::collections::BTreeMap;
 
-/// The caches that hold accounts, by their place: of all synchronization modes.
-pub const CACHES: [usize; 4] = [9, 10, 11, 12];
 const ACCOUNTS: usize = 6;
 const TELLERS: usize = 3;
 const ATTEMPTS_MAX: u32 = 4;
 const GRACE: Time = SECOND;
-
-/// What a teller asked for.
-#[derive(Clone, Debug)]
-pub enum Errand {
-    /// Moves an amount; and counts that in a key of its own, where `counted`.
-    Move {
-        execute: Execute,
-        id: Option<RequestId>,
-        counted: bool,
-    },
-    Look,
-}
-
-/// One errand, all its attempts included.
-#[derive(Clone, Debug)]
-pub struct Deal {
-    pub errand: Errand,
-    pub invoked: Time,
-    pub responded: Time,
-    pub outcome: Outcome,
-    pub attempts: u32,
-    /// The last looks, when nothing disturbs any more.
-    pub last: bool,
-    /// The node of the last attempt was gone.
-    pub gone: bool,
-}
-
-impl Deal {
-    pub fn counted(&self) -> bool {
-        matches!(self.errand, Errand::Move { counted: true, .. })
-    }
-
-    /// The numbers that a look saw: those of the accounts, and the count.
-    pub fn seen(&self) -> Option<(Vec<i64>, i64)> {
-        let Outcome::Ok(Reply::Executed { replies, .. }) = &self.outcome else {
-            return None;
-        };
-        if !matches!(self.errand, Errand::Look) {
-            return None;
-        }
-        let number = |reply: &Reply| match reply {
-            Reply::Got { entry: Some(entry) } => std::str::from_utf8(&entry.value)
-                .ok()
-                .and_then(|text| text.parse().ok()),
-            Reply::Got { entry: None } => Some(0),
-            _ => None,
-        };
-        let mut numbers: Vec<i64> = replies.iter().map(number).collect::<Option<_>>()?;
-        let count = numbers.pop()?;
-        Some((numbers, count))
-    }
-}
 
 #[derive(Clone, Copy, Debug)]
 struct Visit {
@@ -123,7 +68,8 @@ impl Bank {
 impl World {
     fn account(&self, account: usize) -> KeyPlace {
         let name = format!("account-{account}");
-        self.place(CACHES[account % CACHES.len()], &name)
+        let caches = &self.record.bank;
+        self.place(caches[account % caches.len()], &name)
     }
 
     fn place(&self, cache: usize, name: &str) -> KeyPlace {
@@ -142,10 +88,17 @@ impl World {
             return ledger.clone();
         }
         let accounts = (0..ACCOUNTS).map(|account| self.account(account));
-        accounts.chain([self.place(CACHES[0], "count")]).collect()
+        accounts
+            .chain([self.place(self.record.bank[0], "count")])
+            .collect()
     }
 
+    /// Without caches for it there is none.
     pub fn open_bank(&mut self) {
+        self.record.bank = self.plan.bank();
+        if self.record.bank.is_empty() {
+            return;
+        }
         for teller in 0..TELLERS {
             let at = self.plan.clients_start + SECOND + self.bank.rng().below(500 * MS);
             self.at(at, Happening::TellerStep(teller));
@@ -193,7 +146,7 @@ impl World {
         if counted {
             execute
                 .operations
-                .push((self.place(CACHES[0], "count"), add(1)));
+                .push((self.place(self.record.bank[0], "count"), add(1)));
         }
         if conditional && !counted {
             let condition = match self.bank.versions.get(&from) {
@@ -212,6 +165,9 @@ impl World {
 
     /// Every node is asked for all accounts once more.
     pub fn audit(&mut self) {
+        if self.record.bank.is_empty() {
+            return;
+        }
         for node in 0..self.nodes.len() {
             self.begin_deal(None, Errand::Look, Some(node));
         }

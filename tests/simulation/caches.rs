@@ -1,7 +1,7 @@
 //! The caches of a simulated cluster: one for each promise that needs settings of its own.
 
 use crate::clock::{MS, SECOND, Time};
-use embergrid::types::{CacheMode, CacheSettings, WriteSynchronizationMode};
+use embergrid::types::{CacheMode, CacheSettings, WhenSplit, WriteSynchronizationMode};
 
 /// How the clients use a cache, and what may be expected of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -20,6 +20,8 @@ pub enum Use {
     Final,
     /// Accounts of the bank, and nothing else.
     Bank,
+    /// Tickets: sessions and what descends from them.
+    Tickets,
 }
 
 pub const TTL: Time = 3 * SECOND;
@@ -27,6 +29,33 @@ pub const IDLE: Time = 4 * SECOND;
 /// The rarest that touches go to all owners: min(1 s, idle/20).
 pub const TOUCH_BATCH: Time = IDLE / 20;
 pub const CLOCK_ERROR: Time = 50 * MS;
+
+/// Caches that stop in a minority, in clusters that know their number: they come after all others.
+pub fn stopping(partitions: u32) -> Vec<(Use, CacheSettings)> {
+    let cache = |name: &str, mode, when_split| CacheSettings {
+        mode,
+        when_split,
+        partitions,
+        ..CacheSettings::named(name)
+    };
+    let caches = [
+        cache("stops", CacheMode::Replicated, WhenSplit::DenyReadWrites),
+        cache(
+            "stops-partitioned",
+            CacheMode::Partitioned,
+            WhenSplit::DenyReadWrites,
+        ),
+        cache("reads", CacheMode::Partitioned, WhenSplit::AllowReads),
+    ];
+    let bank = ["bank-stops", "bank-stops-too"]
+        .map(|name| cache(name, CacheMode::Partitioned, WhenSplit::DenyReadWrites));
+    let caches = caches
+        .map(|settings| (Use::Registers, settings))
+        .into_iter();
+    caches
+        .chain(bank.map(|settings| (Use::Bank, settings)))
+        .collect()
+}
 
 /// All caches of the settings file, in the order in which operations name them.
 pub fn all(partitions: u32) -> Vec<(Use, CacheSettings)> {
@@ -80,7 +109,7 @@ pub fn all(partitions: u32) -> Vec<(Use, CacheSettings)> {
             CacheSettings {
                 name: "final".to_owned(),
                 removes_are_final: true,
-                ..replicated
+                ..replicated.clone()
             },
         ),
         (
@@ -101,5 +130,13 @@ pub fn all(partitions: u32) -> Vec<(Use, CacheSettings)> {
             ..cache("primary-sync", CacheMode::Partitioned, PrimarySync)
         }),
         bank(cache("full-async", CacheMode::Replicated, FullAsync)),
+        (
+            Use::Tickets,
+            CacheSettings {
+                name: "tickets".to_owned(),
+                removes_are_final: true,
+                ..replicated
+            },
+        ),
     ]
 }

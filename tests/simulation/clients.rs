@@ -1,6 +1,7 @@
 //! Clients: each asks one thing at a time, at a node of its choice, gives up at its deadline, and
 //! repeats under the same request id what nobody could answer. All of it goes into the history.
 
+use crate::caches::Use;
 use crate::clock::{MS, SECOND, Time};
 use crate::faults::Profile;
 use crate::history::{Call, Echo, Outcome};
@@ -23,6 +24,35 @@ use std::collections::{BTreeMap, BTreeSet};
 const GRACE: Time = SECOND;
 /// A write with a request id is tried so often.
 const ATTEMPTS_MAX: u32 = 4;
+
+/// How often each cache is used, by its place.
+fn cache_of(plan: &Plan, rng: &mut Rng) -> usize {
+    let tickets = plan.uses.iter().position(|wanted| *wanted == Use::Tickets);
+    if let Some(tickets) = tickets
+        && plan.ticket_percent > 0
+        && rng.percent(plan.ticket_percent)
+    {
+        return tickets;
+    }
+    let stops = |place: &usize| plan.caches[*place].stops() && plan.uses[*place] != Use::Bank;
+    let stopping: Vec<usize> = (0..plan.caches.len()).filter(stops).collect();
+    let first = stopping.first().copied();
+    match rng.below(24) {
+        // One in three is about those that stop in a minority, where there are some.
+        _ if first == Some(0) || (first.is_some() && rng.percent(33)) => {
+            stopping[rng.index(stopping.len())]
+        }
+        0..=5 => 0,
+        6..=10 => 1,
+        11..=12 => 2,
+        13 => 3,
+        14 => 4,
+        15..=16 => 5,
+        17..=18 => 6,
+        19 => 7,
+        _ => 8,
+    }
+}
 
 /// One try of one call at one node.
 #[derive(Clone, Copy, Debug)]
@@ -111,7 +141,9 @@ impl World {
             return;
         }
         let mut workload = std::mem::take(&mut self.clients.workload);
-        let (cache, request) = workload.next(&self.plan, &mut self.clients.rng);
+        let rng = &mut self.clients.rng;
+        let cache = cache_of(&self.plan, rng);
+        let request = workload.on(cache, self.plan.uses[cache], &self.plan.caches[cache], rng);
         self.clients.workload = workload;
         if self.clients.rng.percent(10) || !self.nodes[self.clients.clients[client].node].runs() {
             self.move_client(client);
@@ -273,7 +305,8 @@ impl World {
             return;
         }
         self.clients.clients[client].call = None;
-        let undivided = self.plan.profile != Profile::Split;
+        let stops = self.plan.caches[self.record.history.calls[index].cache].stops();
+        let undivided = self.plan.profile != Profile::Split || stops;
         if answered && repeatable && undivided && self.clients.rng.percent(8) {
             self.move_client(client);
             self.attempt(client, index, true);
@@ -320,7 +353,57 @@ impl World {
                 self.ask(client, cache, request);
             }
         }
+        if self.plan.ticket_percent > 0 {
+            self.count_tickets();
+        }
         self.write_everywhere();
+        if !self.plan.two_versions {
+            self.verify_everything(self.plan.seed % 2 == 1);
+        }
+    }
+
+    /// One call at a node, with all the time that it needs; its place in the history.
+    pub fn ask_at(&mut self, node: usize, cache: usize, request: Request) -> usize {
+        let call = self.record.history.calls.len();
+        self.clients.clients.push(Client { node, call: None });
+        let client = self.clients.clients.len() - 1;
+        self.ask(client, cache, request);
+        call
+    }
+
+    /// Has every partition's copies compared, each asked of another node.
+    pub fn verify_everything(&mut self, repair: bool) {
+        for cache in 0..self.plan.caches.len() {
+            let settings = self.plan.caches[cache].clone();
+            if settings.mode == CacheMode::Local {
+                continue;
+            }
+            for partition in 0..settings.partitions {
+                let node = partition as usize % self.nodes.len();
+                let request = Request {
+                    cache: settings.id(),
+                    partition,
+                    operation: Operation::Verify { repair },
+                    request_id: None,
+                };
+                self.ask_at(node, cache, request);
+            }
+        }
+    }
+
+    /// Every node says how many sessions there are in each partition.
+    fn count_tickets(&mut self) {
+        let place = self.plan.uses.iter().position(|one| *one == Use::Tickets);
+        let Some(cache) = place else { return };
+        let settings = self.plan.caches[cache].clone();
+        for node in 0..self.nodes.len() {
+            for partition in 0..settings.partitions {
+                let request = crate::tickets::count(&settings, partition);
+                self.clients.clients.push(Client { node, call: None });
+                let client = self.clients.clients.len() - 1;
+                self.ask(client, cache, request);
+            }
+        }
         self.audit();
     }
 

@@ -3,9 +3,9 @@
 //! each of these nodes is killed in turn. The transaction must then be seen whole or not at all by
 //! every node that is left, as its caller was told, and nothing may stay locked.
 
-use crate::bank::{Deal, Errand};
 use crate::caches::{self, Use};
-use crate::clock::{SECOND, Time};
+use crate::clock::{MS, SECOND, Time};
+use crate::deal::{Deal, Errand};
 use crate::faults::Profile;
 use crate::history::Outcome;
 use crate::log::Detail;
@@ -91,8 +91,19 @@ fn puts(keys: &[KeyPlace]) -> Execute {
     }
 }
 
-/// Runs the transaction, and kills a node after so many messages; returns how many came in all.
-fn run(participants: usize, kill: Option<(usize, u64)>) -> Result<u64, String> {
+/// Where a run is disturbed.
+#[derive(Clone, Copy, Debug)]
+struct Point {
+    /// After so many messages.
+    after: u64,
+    /// Who is killed: 0 is the initiator, then the participants.
+    role: usize,
+    /// To which participant the initiator's way is cut first, a moment earlier.
+    mute: Option<usize>,
+}
+
+/// Runs the transaction, and disturbs it; returns how many messages came in all.
+fn run(participants: usize, point: Option<Point>) -> Result<u64, String> {
     let (mut world, keys, nodes) = at_rest(participants);
     world.bank.ledger = Some(keys.clone());
     let errand = Errand::Move {
@@ -102,8 +113,12 @@ fn run(participants: usize, kill: Option<(usize, u64)>) -> Result<u64, String> {
     };
     let before = world.record.data_messages;
     world.begin_deal(None, errand, Some(0));
-    if let Some((role, after)) = kill {
+    if let Some(Point { after, role, mute }) = point {
         world.run_while(SETTLED, |world| world.record.data_messages < before + after);
+        if let Some(mute) = mute {
+            world.network.set_cut(nodes[0], nodes[mute], true);
+            world.run_until(world.now + 30 * MS);
+        }
         world.kill(nodes[role]);
     }
     world.run_until(SETTLED);
@@ -145,20 +160,40 @@ fn judge(told: &Deal, looks: &[Deal], keys: usize) -> Result<(), String> {
     Ok(())
 }
 
+/// Each role is killed after each message; and the initiator also when it reaches one participant no
+/// more.
+fn points(participants: usize, messages: u64) -> Vec<Point> {
+    let kill = |after| {
+        (0..=participants).map(move |role| Point {
+            after,
+            role,
+            mute: None,
+        })
+    };
+    let mute = |after| {
+        (1..=participants).map(move |mute| Point {
+            after,
+            role: 0,
+            mute: Some(mute),
+        })
+    };
+    let at = |after| kill(after).chain(mute(after));
+    (0..=messages).flat_map(at).collect()
+}
+
 fn every_point(participants: usize) {
     let messages = run(participants, None).expect("without a crash");
     assert!(messages >= MESSAGES_MIN, "only {messages} messages");
     let mut broken = Vec::new();
-    for role in 0..=participants {
-        for after in 0..=messages {
-            if let Err(found) = run(participants, Some((role, after))) {
-                broken.push(format!("role {role} after {after} messages: {found}"));
-            }
+    let points = points(participants, messages);
+    for point in &points {
+        if let Err(found) = run(participants, Some(*point)) {
+            broken.push(format!("{point:?}: {found}"));
         }
     }
-    let points = (participants as u64 + 1) * (messages + 1);
     println!(
-        "{participants} participants: {points} crash points, {} broken",
+        "{participants} participants: {} crash points, {} broken",
+        points.len(),
         broken.len()
     );
     assert!(broken.is_empty(), "{}", broken.join("\n"));
@@ -172,7 +207,9 @@ fn a_participant_that_decides_alone_is_found() {
     use embergrid::engine::planted::{Fault, plant};
     let messages = run(2, None).expect("without a crash");
     plant(Some(Fault::DecideAlone));
-    let found = (0..=messages).find_map(|after| run(2, Some((0, after))).err());
+    let found = points(2, messages)
+        .into_iter()
+        .find_map(|point| run(2, Some(point)).err());
     plant(None);
     println!("DecideAlone: {}", found.as_deref().unwrap_or("not found"));
     assert!(found.is_some());

@@ -29,6 +29,14 @@ impl World {
         Some(order[0])
     }
 
+    /// Cuts a node off from all others.
+    pub fn isolate(&mut self, node: usize) {
+        let others: Vec<usize> = (0..self.nodes.len())
+            .filter(|other| *other != node)
+            .collect();
+        self.part(&[node], &others);
+    }
+
     fn part(&mut self, left: &[usize], right: &[usize]) {
         for &a in left {
             for &b in right {

@@ -4,21 +4,11 @@
 
 use crate::clock::{MS, SECOND, Time};
 use crate::machine::Input;
+pub use crate::record::Profile;
 use crate::world::{Happening, World};
 use embergrid::types::message::ViewChange;
 use embergrid::types::{CacheId, CacheMode, Role};
 use std::collections::BTreeSet;
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Profile {
-    /// Crashes, pauses, delay, loss; never a cut.
-    #[default]
-    Undivided,
-    /// Cuts and heals.
-    Split,
-    /// Two to sixteen nodes that start at about the same time.
-    Start,
-}
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FaultKind {
@@ -50,6 +40,8 @@ pub enum FaultKind {
     HealOne,
 }
 
+/// A majority that is lost for good is given up after so long.
+const FORCED_AFTER: Time = 4 * SECOND;
 /// A fault that finds no victim tries again so much later.
 const RETRY: Time = 400 * MS;
 
@@ -109,6 +101,10 @@ impl World {
         };
         let stays = |member| others().any(|other| other.member() == Some(member));
         let mut lost = BTreeSet::new();
+        let holds = |member: Option<embergrid::types::Member>| {
+            let mut gone = gone.iter().map(|node| self.nodes[*node].member());
+            member.is_some() && gone.any(|gone| gone == member)
+        };
         others().find_map(|other| other.view())?;
         for view in self
             .nodes
@@ -118,7 +114,10 @@ impl World {
             for (id, cache) in &view.caches {
                 let kept = cache.table.iter().all(|partition| {
                     let owners = partition.owners.iter();
-                    owners.filter_map(|owner| view.member(*owner)).any(stays)
+                    // What a source knows is nowhere else until it is merged.
+                    let mut sources = partition.sources.iter();
+                    let merging = sources.any(|source| holds(view.member(*source)));
+                    owners.filter_map(|owner| view.member(*owner)).any(stays) && !merging
                 });
                 if !kept && cache.settings.mode != CacheMode::Local {
                     lost.insert(*id);
@@ -129,7 +128,21 @@ impl World {
     }
 
     fn can_spare(&self, gone: &[usize]) -> bool {
-        self.would_lose(gone).is_some_and(|lost| lost.is_empty())
+        self.would_lose(gone).is_some_and(|lost| lost.is_empty()) && self.keeps_majority(gone)
+    }
+
+    /// Whether the servers that run without these hold every primary view that may be in force.
+    fn keeps_majority(&self, gone: &[usize]) -> bool {
+        let stay = |member| {
+            let mut nodes = self.nodes.iter();
+            nodes.any(|node| {
+                node.runs() && !gone.contains(&node.index) && node.member() == Some(member)
+            })
+        };
+        let running = self.nodes.iter().filter(|node| node.runs());
+        let known = running.filter_map(|node| node.process.as_ref());
+        let mut views = known.flat_map(|process| process.grid.primary_views());
+        views.all(|view| view.is_held_by(stay))
     }
 
     fn is_coordinator(&self, node: usize) -> bool {
@@ -203,11 +216,43 @@ impl World {
                 self.record.excused.entry(place).or_insert(self.now);
             }
         }
+        if !self.keeps_majority(&gone) {
+            for place in 0..self.plan.caches.len() {
+                if self.plan.caches[place].stops() {
+                    self.record.excused.entry(place).or_insert(self.now);
+                }
+            }
+            // Nothing but an operator helps.
+            self.after(FORCED_AFTER, Happening::ForcePrimary);
+        }
         for &node in &gone {
             let away = self.dice.within(500 * MS, 8 * SECOND);
             self.kill_for(node, away);
         }
         gone.first().copied()
+    }
+
+    /// An operator makes what is there primary, if nothing is.
+    pub fn force_primary(&mut self) {
+        let primary = |node: &usize| self.nodes[*node].view().is_some_and(|view| view.primary);
+        let running = self.running();
+        if running.iter().any(primary) {
+            return;
+        }
+        if let Some(&node) = self.dice.pick(&running) {
+            let token = self.clients.drain_token();
+            let deadline = self.now + 2 * SECOND;
+            let change = ViewChange::ForcePrimary;
+            self.feed(
+                node,
+                Input::ChangeView {
+                    token,
+                    change,
+                    deadline,
+                },
+            );
+        }
+        self.after(3 * SECOND, Happening::ForcePrimary);
     }
 
     fn stand_still(&mut self, kind: FaultKind) -> Option<usize> {

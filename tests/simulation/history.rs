@@ -3,6 +3,7 @@
 use crate::caches::Use;
 use crate::clock::Time;
 use embergrid::error::ErrorKind;
+use embergrid::types::ticket::TicketErrand;
 use embergrid::types::{Blob, CacheId, KeyOperation, Operation, Reply, Request, TopologyVersion};
 
 /// How an operation ended for its client.
@@ -37,6 +38,12 @@ impl Call {
     pub fn key(&self) -> Option<&Blob> {
         match &self.request.operation {
             Operation::Key { key, .. } => Some(key),
+            Operation::Errand(errand) => match &**errand {
+                TicketErrand::AddChild { key, .. }
+                | TicketErrand::Use { key, .. }
+                | TicketErrand::Delete { key, .. } => Some(key),
+                _ => None,
+            },
             _ => None,
         }
     }
@@ -95,7 +102,10 @@ pub fn applied(reply: &Reply) -> bool {
         | Reply::Scanned { .. }
         | Reply::Size { .. }
         | Reply::Executed { .. }
-        | Reply::Step(_) => false,
+        | Reply::Step(_)
+        | Reply::Verified(_)
+        | Reply::Registered { .. }
+        | Reply::Deleted { .. } => false,
     }
 }
 

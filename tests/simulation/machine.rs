@@ -5,6 +5,7 @@ use crate::clock::{Clock, Time};
 use crate::shell::Recorder;
 use embergrid::engine::{Grid, GridOptions, ProbeOutcome};
 use embergrid::types::message::{Message, ViewChange};
+use embergrid::types::protocol::PROTOCOL_VERSION;
 use embergrid::types::{
     CacheId, Execute, Incarnation, KeyPlace, Member, NodeId, NodeInfo, Request, RequestId, View,
 };
@@ -59,6 +60,8 @@ pub struct Machine {
     pub index: usize,
     pub clock: Clock,
     pub process: Option<Process>,
+    /// The version of the protocol that its process speaks.
+    pub protocol: u32,
     /// How many processes there have been.
     pub lives: u64,
     pub paused: bool,
@@ -79,6 +82,7 @@ impl Machine {
             index,
             clock,
             process: None,
+            protocol: PROTOCOL_VERSION,
             lives: 0,
             paused: false,
             inbox: VecDeque::new(),
@@ -104,6 +108,7 @@ impl Machine {
             program_version: "simulated".to_owned(),
             started_at: self.clock.wall(now),
             role: options.me.role,
+            protocol: self.protocol,
             ..NodeInfo::default()
         };
         options.me = info.clone();

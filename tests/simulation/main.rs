@@ -4,6 +4,7 @@
 //! `cargo test --test simulation` runs a sample; `EMBERGRID_SEEDS=2000` runs that many seeds;
 //! `EMBERGRID_SEED=17` replays one of them with every event printed.
 
+mod absence;
 mod bank;
 mod caches;
 mod checkers;
@@ -11,6 +12,7 @@ mod clients;
 mod clock;
 mod crash_points;
 mod cuts;
+mod deal;
 mod faults;
 mod history;
 mod linearizability;
@@ -26,6 +28,7 @@ mod rng;
 mod run;
 mod sampling;
 mod shell;
+mod tickets;
 mod totals;
 mod watching;
 mod workload;
@@ -98,6 +101,30 @@ fn promises_hold_under_faults() {
         "{} seeds are broken",
         totals.broken.len()
     );
+}
+
+/// Seeds that found something, and what they taught.
+const TAUGHT: &[(u64, &str)] = &[
+    (
+        45,
+        "an owner to be that has loaded counts as up to date in the view in which others still load",
+    ),
+    (96, "the same with a copy on every server"),
+];
+
+#[test]
+fn what_seeds_taught_is_not_forgotten() {
+    if !engine_is_there() {
+        return;
+    }
+    for (seed, lesson) in TAUGHT {
+        let report = run::run(*seed, Detail::Terse);
+        let violations: Vec<_> = report.violations().collect();
+        assert!(
+            violations.is_empty(),
+            "seed {seed} ({lesson}): {violations:?}"
+        );
+    }
 }
 
 /// Promise 23: the same seed gives the same history, to the last byte of the last message.

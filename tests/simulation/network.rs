@@ -265,7 +265,13 @@ mod tests {
         let mut network = network();
         let mut last = 0;
         for _ in 0..1000 {
-            let sent = network.send(0, 1, life(11), &Message::Control(Control::Leave), 5);
+            let sent = network.send(
+                0,
+                1,
+                life(11),
+                &Message::Control(Control::Leave(Default::default())),
+                5,
+            );
             assert!(sent[0].0 > last);
             last = sent[0].0;
         }
@@ -274,7 +280,7 @@ mod tests {
     #[test]
     fn a_cut_stalls_and_a_heal_delivers() {
         let mut network = network();
-        let message = Message::Control(Control::Leave);
+        let message = Message::Control(Control::Leave(Default::default()));
         let (_, link, lane) = network.send(0, 1, life(11), &message, 5)[0];
         network.set_cut(0, 1, true);
         let flight = Flight {
@@ -295,7 +301,7 @@ mod tests {
     #[test]
     fn a_new_link_forgets_what_the_old_one_carried() {
         let mut network = network();
-        let message = Message::Control(Control::Leave);
+        let message = Message::Control(Control::Leave(Default::default()));
         let (_, link, lane) = network.send(0, 1, life(11), &message, 5)[0];
         network.connect((1, life(11)), (0, life(10)));
         assert!(

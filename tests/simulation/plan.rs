@@ -15,6 +15,11 @@ pub struct Plan {
     pub nodes: usize,
     /// How many of them, the last ones, are client nodes.
     pub client_nodes: usize,
+    /// The number of servers, where caches stop in a minority.
+    pub quorum_of: Option<u32>,
+    /// How many of a hundred requests are about tickets. None where some nodes speak an older
+    /// protocol, which has no tickets.
+    pub ticket_percent: u64,
     pub uses: Vec<Use>,
     pub caches: Vec<CacheSettings>,
     pub starts: Vec<Time>,
@@ -22,6 +27,10 @@ pub struct Plan {
     pub clients: usize,
     /// The longest a client thinks between two calls.
     pub think: Time,
+    /// Nodes speak two versions of the protocol, and with each life the other one.
+    pub two_versions: bool,
+    /// Between two comparisons of copies; absent: there are none.
+    pub compare_interval: Option<Time>,
     pub clients_start: Time,
     /// From here on nothing breaks and all nodes are up and reachable.
     pub faults_end: Time,
@@ -51,7 +60,16 @@ impl Plan {
         } else {
             8 + 8 * rng.below(2) as u32
         };
-        let (uses, settings) = caches::all(partitions).into_iter().unzip();
+        let servers = (nodes - client_nodes) as u32;
+        let quorum_of = (3..=5).contains(&servers).then_some(servers);
+        let mut caches = caches::all(partitions);
+        if quorum_of.is_some() {
+            caches.extend(caches::stopping(partitions));
+        }
+        if profile == Profile::Split && quorum_of.is_some() && seed.is_multiple_of(2) {
+            caches.retain(|(_, cache)| cache.stops());
+        }
+        let (uses, settings) = caches.into_iter().unzip();
         let length = if profile == Profile::Start {
             LENGTH / 2
         } else {
@@ -59,17 +77,22 @@ impl Plan {
         };
         let end = length;
         let compare = end - 4 * SECOND;
+        let two_versions = Rng::stream(seed, "versions").percent(20);
         let mut plan = Self {
             seed,
             profile,
             nodes,
             client_nodes,
+            quorum_of,
+            ticket_percent: if two_versions { 0 } else { 14 },
             uses,
             caches: settings,
             starts: starts(profile, nodes, &mut rng),
             faults: Vec::new(),
             clients: rng.within(2, 4) as usize,
             think: rng.within(20, 120) * MS,
+            two_versions,
+            compare_interval: Some(2 * SECOND),
             clients_start: if profile == Profile::Start {
                 14 * SECOND
             } else {
@@ -94,6 +117,45 @@ impl Plan {
         plan
     }
 
+    /// The servers know their number, and some caches stop in a minority.
+    #[cfg(debug_assertions)]
+    pub fn with_stopping(&mut self) {
+        self.without_stopping();
+        self.quorum_of = Some((self.nodes - self.client_nodes) as u32);
+        for (of, cache) in caches::stopping(self.caches[0].partitions) {
+            self.uses.push(of);
+            self.caches.push(cache);
+        }
+    }
+
+    /// Every cache goes on in a minority.
+    #[cfg(debug_assertions)]
+    pub fn without_stopping(&mut self) {
+        self.quorum_of = None;
+        let caches = caches::all(self.caches[0].partitions);
+        (self.uses, self.caches) = caches.into_iter().unzip();
+    }
+
+    /// The caches in which accounts are kept: in half of the runs those that stop in a minority, where
+    /// there are some. None where nodes speak an older protocol, which has no transactions.
+    pub fn bank(&self) -> Vec<usize> {
+        if self.two_versions {
+            return Vec::new();
+        }
+        let of = |stops: bool| {
+            let wanted = |place: &usize| {
+                self.uses[*place] == Use::Bank && self.caches[*place].stops() == stops
+            };
+            (0..self.caches.len()).filter(wanted).collect::<Vec<_>>()
+        };
+        let (going_on, stopping) = (of(false), of(true));
+        let stops = going_on.is_empty() || self.seed % 4 >= 2;
+        if stops && !stopping.is_empty() {
+            return stopping;
+        }
+        going_on
+    }
+
     pub fn role(&self, node: usize) -> Role {
         if node + self.client_nodes < self.nodes {
             Role::Server
@@ -105,6 +167,7 @@ impl Plan {
     fn draw_faults(&self, rng: &mut Rng) -> Vec<(Time, FaultKind)> {
         let menu: &[(u64, FaultKind)] = match self.profile {
             Profile::Undivided => UNDIVIDED,
+            Profile::Split if self.caches[0].stops() => SPLIT_AND_RESTART,
             Profile::Split => SPLIT,
             Profile::Start => START,
         };
@@ -172,6 +235,24 @@ const SPLIT: &[(u64, FaultKind)] = &[
     (1, FaultKind::WallJump),
     (1, FaultKind::Double),
     (1, FaultKind::ShortPause),
+];
+
+/// Servers end and begin anew in the middle of cuts as well. One that begins anew where it is cut off
+/// forms a cluster of its own, which is no part of what tombstones wait for: so only caches that stop
+/// in a minority are in such runs.
+const SPLIT_AND_RESTART: &[(u64, FaultKind)] = &[
+    (6, FaultKind::SplitOne),
+    (6, FaultKind::SplitHalf),
+    (3, FaultKind::Overlap),
+    (2, FaultKind::OneWay),
+    (12, FaultKind::Heal),
+    (3, FaultKind::HealOne),
+    (3, FaultKind::Crash),
+    (2, FaultKind::CrashCoordinator),
+    (2, FaultKind::RestartFast),
+    (2, FaultKind::Leave),
+    (2, FaultKind::Pause),
+    (1, FaultKind::Delay),
 ];
 
 const START: &[(u64, FaultKind)] = &[

@@ -3,15 +3,18 @@
 //! so this file is part of them alone. Plans are short and busy, made for what the fault breaks,
 //! so that few seeds are needed whatever else changes.
 
+use crate::checkers::equal_copies;
 use crate::clock::{MS, SECOND, Time};
 use crate::faults::{FaultKind, Profile};
 use crate::log::Detail;
 use crate::plan::Plan;
 use crate::run::{Report, run_plan};
+use crate::world::World;
 use embergrid::engine::planted::{Fault, plant};
+use embergrid::types::Reply;
 
 /// Seeds that are tried until the checker finds the fault.
-const SEEDS_MAX: u64 = 12;
+const SEEDS_MAX: u64 = 60;
 
 /// The fault is taken away again also where a test fails.
 struct Planted;
@@ -65,6 +68,9 @@ fn short(seed: u64, profile: Profile, nodes: usize, faults: Vec<(Time, FaultKind
     let mut plan = Plan::of(seed, profile);
     plan.nodes = nodes;
     plan.client_nodes = 0;
+    plan.without_stopping();
+    plan.two_versions = false;
+    plan.ticket_percent = 0;
     plan.starts = vec![0; nodes];
     plan.faults = faults;
     plan.clients = 6;
@@ -89,15 +95,29 @@ fn drawn(seed: u64) -> Plan {
     Plan::of(seed, Profile::Undivided)
 }
 
-fn drawn_split(seed: u64) -> Plan {
-    Plan::of(seed, Profile::Split)
-}
-
 /// Primaries die while messages are late or lost.
 fn crashes(seed: u64) -> Plan {
     use FaultKind::{Crash, Delay, Loss};
     let faults = turns(&[Delay, Crash, Loss, Crash], SECOND);
     short(seed, Profile::Undivided, 4, faults)
+}
+
+/// The same, and owners do not compare what they hold.
+fn crashes_uncompared(seed: u64) -> Plan {
+    Plan {
+        compare_interval: None,
+        ..crashes(seed)
+    }
+}
+
+/// Owners leave and come back, one after the other, so that partitions move, while answers are late.
+fn moves(seed: u64) -> Plan {
+    use FaultKind::{Drain, Leave, Loss};
+    let faults = turns(&[Loss, Leave, Loss, Drain], 700 * MS);
+    let mut plan = short(seed, Profile::Undivided, 3, faults);
+    plan.clients = 24;
+    plan.think = 10 * MS;
+    plan
 }
 
 /// Messages are late, and nobody dies: much is pending at any time.
@@ -110,6 +130,13 @@ fn slow(seed: u64) -> Plan {
     );
     plan.clients = 12;
     plan.think = 10 * MS;
+    plan
+}
+
+/// The same with tickets alone.
+fn slow_tickets(seed: u64) -> Plan {
+    let mut plan = slow(seed);
+    plan.ticket_percent = 100;
     plan
 }
 
@@ -132,7 +159,8 @@ fn pauses(seed: u64) -> Plan {
 fn split(seed: u64) -> Plan {
     let faults = vec![(5 * SECOND, FaultKind::SplitHalf)];
     let mut plan = short(seed, Profile::Split, 4, faults);
-    plan.clients_end = 12 * SECOND;
+    // Shortly after each half has noticed: what lived before is removed or changed, and not yet both.
+    plan.clients_end = 8 * SECOND;
     plan
 }
 
@@ -140,6 +168,25 @@ fn split(seed: u64) -> Plan {
 fn meeting(seed: u64) -> Plan {
     let faults = vec![(0, FaultKind::SplitHalf), (3 * SECOND, FaultKind::Heal)];
     short(seed, Profile::Start, 4, faults)
+}
+
+/// Links break between some of the nodes while all of them reach others, again and again.
+fn overlaps(seed: u64) -> Plan {
+    use FaultKind::{Heal, LinkReset, Overlap};
+    let faults = turns(&[Overlap, Overlap, LinkReset, Heal], 900 * MS);
+    let mut plan = short(seed, Profile::Split, 4, faults);
+    plan.with_stopping();
+    plan.clients = 12;
+    plan.think = 10 * MS;
+    plan
+}
+
+/// Half against half, again and again, among servers that know their number.
+fn halves(seed: u64) -> Plan {
+    let faults = turns(&[FaultKind::SplitHalf, FaultKind::Heal], 3 * SECOND);
+    let mut plan = short(seed, Profile::Split, 4, faults);
+    plan.with_stopping();
+    plan
 }
 
 macro_rules! faults {
@@ -157,7 +204,8 @@ faults! {
     a_lapsed_lease: ServeWithoutLease, pauses, 5, ["7 "];
     a_pending_value: ServePending, slow, 0, ["7 "];
     a_forgotten_tombstone: ForgetTombstones, crashes, 0, ["2 "];
-    an_update_that_beats_a_remove: UpdateBeatsRemove, drawn_split, 0, ["3 "];
+    an_update_that_beats_a_remove: UpdateBeatsRemove, split, 0, ["3 "];
+    requests_left_behind: MoveWithoutRequests, moves, 0, ["8 "];
     a_repeated_request: SkipRequestIds, crashes, 0, ["8 "];
     an_expired_entry: ServeExpired, pauses, 0, ["4 "];
     a_clock_astray: ClockAstray, crashes, 0, ["4 "];
@@ -165,11 +213,77 @@ faults! {
     a_second_take: TakeTwice, slow, 0, ["6 "];
     a_dropped_tail: DropTail, crashes, 0, ["1 ", "7 "];
     a_silent_loss: SilentLoss, busy_crashes, 7, ["9 "];
-    an_update_left_out: SkipUpdates, crashes, 0, ["10 "];
+    an_update_left_out: SkipUpdates, crashes_uncompared, 0, ["10 "];
+    an_update_left_out_before_verify: SkipUpdates, crashes_uncompared, 0, ["10b "];
+    an_update_left_out_before_a_comparison: SkipUpdates, crashes, 0, ["10a "];
     two_primaries: TwoPrimaries, crashes, 0, ["11 "];
     ignored_strangers: IgnoreStrangers, split, 0, ["12 "];
     ignored_strangers_at_the_start: IgnoreStrangers, meeting, 0, ["13 "];
     a_kept_near_copy: KeepNear, slow, 0, ["7 "];
     a_read_of_what_is_prepared: ReadPrepared, slow, 0, ["24 "];
     a_gap_for_watchers: WatchGap, crashes, 0, ["17 "];
+    a_majority_that_does_not_wait: OpenAtOnce, overlaps, 0, ["7 ", "11 "];
+    a_minority_that_goes_on: MinorityGoesOn, halves, 0, ["1 ", "7 "];
+    two_halves_that_are_primary: HalfIsEnough, halves, 0, ["1 ", "7 ", "11 "];
+    a_second_last_use: SpendTwice, slow_tickets, 0, ["tickets"];
+    a_child_without_a_link: OrphanChildren, slow_tickets, 0, ["tickets"];
+    an_index_out_of_date: StaleIndex, slow_tickets, 0, ["tickets"];
+    a_principal_that_goes_on: ForgetEnded, slow_tickets, 0, ["tickets"];
+}
+
+/// What a fault made different is found by the comparison in the background and mended, so that
+/// the copies are equal once the fault is gone: while it lasts it spoils repairs as well.
+#[test]
+fn copies_that_differ_are_repaired() {
+    for seed in 0..3 {
+        let planted = Planted::new(Fault::SkipUpdates);
+        let mut world = World::new(crashes(seed), Detail::Terse);
+        world.run_until(world.plan.clients_end);
+        drop(planted);
+        world.run_until(world.plan.compare);
+        let processes = world.nodes.iter().filter_map(|node| node.process.as_ref());
+        let repaired: u64 = processes
+            .map(|process| process.grid.tally().repaired.get())
+            .sum();
+        world.record.copies = world.collect_copies();
+        let found = equal_copies::check(&world.record);
+        assert!(repaired > 0, "seed {seed}: the fault did nothing");
+        assert_eq!(found.violations, Vec::<String>::new(), "seed {seed}");
+    }
+}
+
+/// Who asks is told of each key that differs, and has it repaired.
+#[test]
+fn verify_finds_and_repairs() {
+    let planted = Planted::new(Fault::SkipUpdates);
+    let mut world = World::new(crashes_uncompared(0), Detail::Terse);
+    world.run_until(world.plan.compare);
+    drop(planted);
+    let equal = |world: &mut World| {
+        world.record.copies = world.collect_copies();
+        equal_copies::equal(&world.record)
+    };
+    assert!(!equal(&mut world), "the fault did nothing");
+    let told = |world: &mut World, repair| {
+        let before = world.record.history.calls.len();
+        world.verify_everything(repair);
+        world.run_until(world.now + 4 * SECOND);
+        let calls = &world.record.history.calls[before..];
+        let counts = calls.iter().map(|call| match call.reply() {
+            Some(Reply::Verified(verified)) => {
+                assert_eq!(verified.some.is_empty(), verified.keys == 0);
+                (verified.keys, verified.repaired)
+            }
+            other => panic!("{other:?} is no answer to {:?}", call.request),
+        });
+        counts.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1))
+    };
+    let (differing, repaired) = told(&mut world, false);
+    assert!(differing > 0 && repaired == 0 && !equal(&mut world));
+    // Some may have ended by time meanwhile.
+    let (found, repaired) = told(&mut world, true);
+    assert!((1..=differing).contains(&found) && repaired == found);
+    assert_eq!(told(&mut world, false), (0, 0));
+    assert!(equal(&mut world));
+    assert_eq!(world.broken, Vec::<String>::new());
 }

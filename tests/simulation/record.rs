@@ -2,8 +2,9 @@
 //! checker's own test can make up a bad one by hand.
 
 use crate::clock::Time;
-use crate::faults::{FaultKind, Profile};
-use crate::history::{Call, History};
+use crate::deal::Deal;
+use crate::faults::FaultKind;
+use crate::history::{Call, History, Outcome};
 use crate::shell::Delivery;
 use embergrid::engine::Notice;
 use embergrid::error::ErrorKind;
@@ -12,6 +13,17 @@ use embergrid::types::{
 };
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Profile {
+    /// Crashes, pauses, delay, loss; never a cut.
+    #[default]
+    Undivided,
+    /// Cuts and heals.
+    Split,
+    /// Two to sixteen nodes that start at about the same time.
+    Start,
+}
 
 /// One life of one node.
 #[derive(Clone, Debug)]
@@ -66,8 +78,10 @@ pub struct Record {
     pub client_nodes: usize,
     pub settings: Vec<CacheSettings>,
     pub history: History,
+    /// The caches that hold accounts.
+    pub bank: Vec<usize>,
     /// What tellers did.
-    pub deals: Vec<crate::bank::Deal>,
+    pub deals: Vec<Deal>,
     pub lives: Vec<Life>,
     pub views: Vec<(Time, usize, Arc<View>)>,
     pub notices: Vec<(Time, usize, Notice)>,
@@ -79,6 +93,9 @@ pub struct Record {
     pub whole: Vec<Time>,
     /// When two servers both served, each in a view without the other: (at, one, other).
     pub divided: Vec<(Time, usize, usize)>,
+    /// When two servers both served caches that stop in a minority, one of them left out of the later
+    /// view of the other: (at, one, other).
+    pub two_majorities: Vec<(Time, usize, usize)>,
     /// Who led a partition in a topology by its messages, and who else did.
     pub leaders: BTreeMap<(CacheId, u32, TopologyVersion), usize>,
     pub rivals: Vec<(CacheId, u32, TopologyVersion, usize, usize)>,
@@ -89,6 +106,10 @@ pub struct Record {
     /// When the comparison of copies was made, and what it saw.
     pub compared_at: Time,
     pub copies: Vec<Copy>,
+    /// Messages that the receiver's version of the protocol does not know.
+    pub left_out: u64,
+    /// How many copies the nodes that are there at the end have compared.
+    pub compared: u64,
     /// The committed views at the end.
     pub final_views: Vec<(usize, Arc<View>)>,
     /// From when a cache has lost more than it promises to bear: by cache.
@@ -110,10 +131,19 @@ impl Record {
         self.whole.get(next).is_some_and(|at| *at <= until)
     }
 
+    /// Whether a node began a life in that time.
+    pub fn begun_between(&self, from: Time, until: Time) -> bool {
+        let begun = |life: &Life| (from..=until).contains(&life.from);
+        self.lives.iter().any(begun)
+    }
+
     /// Whether the first took effect before the second, on whatever side of a split each was.
     pub fn surely_before(&self, first: &Call, second: &Call) -> bool {
+        let whole = self.settings[first.cache].stops();
         first.responded < second.invoked
-            && (self.whole_between(first.responded, second.invoked) || same_view(first, second))
+            && (whole
+                || self.whole_between(first.responded, second.invoked)
+                || same_view(first, second))
     }
 
     pub fn settings_of(&self, cache: CacheId) -> Option<&CacheSettings> {
@@ -128,7 +158,37 @@ impl Record {
 
     /// Whether what a cache promises while undivided may be asked of this run up to its end.
     pub fn undivided(&self, cache: usize) -> bool {
-        self.profile != Profile::Split && !self.was_divided() && !self.excused.contains_key(&cache)
+        let whole = self.profile != Profile::Split && !self.was_divided();
+        (whole || self.settings[cache].stops()) && !self.excused.contains_key(&cache)
+    }
+
+    /// A request id is known to one side of a split only: what was sent more than once in a run
+    /// that divided, by its client or by the node that forwards it, may have been applied on each
+    /// side, whatever the last answer said. No node forwards a second time within
+    /// `forwarded_again`, nor where nothing happened meanwhile.
+    pub fn doubt_repeated_calls(&mut self, forwarded_again: Time, calm: impl Fn(&Call) -> bool) {
+        if self.profile != Profile::Split && !self.was_divided() {
+            return;
+        }
+        for call in self.history.calls.iter_mut() {
+            if self.settings[call.cache].stops() {
+                continue;
+            }
+            let waited = call.responded - call.invoked > forwarded_again;
+            let again = waited && call.request.request_id.is_some() && !calm(call);
+            if call.is_write() && (call.attempts > 1 || again) {
+                call.outcome = Outcome::Unknown;
+                call.responded = Time::MAX;
+            }
+        }
+    }
+
+    pub fn count_faults(&self) -> BTreeMap<FaultKind, u64> {
+        let mut counts = BTreeMap::new();
+        for (_, kind, _) in &self.faults {
+            *counts.entry(*kind).or_default() += 1;
+        }
+        counts
     }
 }
 

@@ -1,7 +1,6 @@
 //! What the world looks at from outside while it runs and when it is over.
 
 use crate::clock::{MS, Time};
-use crate::faults::{FaultKind, Profile};
 use crate::history::Outcome;
 use crate::plan::Plan;
 use crate::record::{ClockSample, Copy, Record};
@@ -28,14 +27,6 @@ impl Record {
         record.history.cache_ids = plan.caches.iter().map(|cache| cache.id()).collect();
         record
     }
-
-    pub fn count_faults(&self) -> std::collections::BTreeMap<FaultKind, u64> {
-        let mut counts = std::collections::BTreeMap::new();
-        for (_, kind, _) in &self.faults {
-            *counts.entry(*kind).or_default() += 1;
-        }
-        counts
-    }
 }
 
 impl World {
@@ -56,6 +47,9 @@ impl World {
                 view: view.version,
             });
         }
+        for node in 0..self.nodes.len() {
+            self.note_two_majorities(node);
+        }
         if self.is_whole() {
             self.record.whole.push(self.now);
         }
@@ -66,6 +60,7 @@ impl World {
     /// the other. It happens without a cut where a node stood still until all that it knew had
     /// been replaced.
     pub fn note_division(&mut self, node: usize) {
+        self.note_two_majorities(node);
         let serves = |index: usize| {
             let server = self.plan.role(index) == Role::Server;
             let machine = self
@@ -85,6 +80,52 @@ impl World {
         });
         if let Some(other) = apart {
             self.record.divided.push((self.now, node, other));
+        }
+    }
+
+    /// Notes two servers that serve caches which stop in a minority, one of them left out of the later
+    /// view of the other.
+    fn note_two_majorities(&mut self, node: usize) {
+        let serves = |index: usize| {
+            let machine = self.nodes.get(index).filter(|machine| machine.runs())?;
+            let mono = machine.clock.mono(self.now);
+            let grid = &machine.process.as_ref()?.grid;
+            let server = self.plan.quorum_of.is_some() && self.plan.role(index) == Role::Server;
+            (server && grid.serving_primary(mono)).then(|| (grid.view(), grid.me().member))
+        };
+        let Some((view, member)) = serves(node) else {
+            return;
+        };
+        let other = (0..self.nodes.len()).find(|other| {
+            serves(*other).is_some_and(|(theirs, them)| match theirs.version < view.version {
+                true => !view.contains(them),
+                false => !theirs.contains(member),
+            })
+        });
+        if let Some(other) = other {
+            self.record.two_majorities.push((self.now, node, other));
+        }
+    }
+
+    /// A read of a cache that allows reads in a minority tells nothing where one may have answered.
+    fn doubt_reads_in_a_minority(&mut self) {
+        let views = &self.record.views;
+        for call in &mut self.record.history.calls {
+            let settings = &self.record.settings[call.cache];
+            if call.is_write() || !settings.stops() || settings.denies_reads() {
+                continue;
+            }
+            let of_node = || views.iter().filter(|(_, node, _)| *node == call.node);
+            let before = of_node().rfind(|(at, ..)| *at <= call.invoked);
+            let meanwhile =
+                of_node().filter(|(at, ..)| *at > call.invoked && *at <= call.responded);
+            if before
+                .into_iter()
+                .chain(meanwhile)
+                .any(|(.., view)| !view.primary)
+            {
+                call.outcome = Outcome::Unknown;
+            }
         }
     }
 
@@ -148,30 +189,18 @@ impl World {
         copies
     }
 
-    /// A request id is known to one side of a split only: what was sent more than once in a run
-    /// that divided, by its client or, after a while, by the node that forwards it, may have been
-    /// applied on each side, whatever the last answer said.
-    fn doubt_repeated_calls(&mut self) {
-        if self.record.profile != Profile::Split && !self.record.was_divided() {
-            return;
-        }
-        for call in self.record.history.calls.iter_mut() {
-            let waited = call.responded - call.invoked > FORWARDED_AGAIN;
-            let again = waited && call.request.request_id.is_some();
-            if call.is_write() && (call.attempts > 1 || again) {
-                call.outcome = Outcome::Unknown;
-                call.responded = Time::MAX;
-            }
-        }
-    }
-
     pub fn collect_end(&mut self) {
-        self.doubt_repeated_calls();
+        self.record.doubt_repeated_calls(FORWARDED_AGAIN, |_| false);
+        self.doubt_reads_in_a_minority();
         self.record.final_views = self
             .nodes
             .iter()
             .filter_map(|node| node.view().map(|view| (node.index, view)))
             .collect();
+        let grids = self.nodes.iter().filter_map(|node| node.process.as_ref());
+        self.record.compared = grids
+            .map(|process| process.grid.tally().compared.get())
+            .sum();
         self.record.events = self.log.events;
         self.record.hash = self.log.hash();
     }

@@ -16,6 +16,8 @@ pub struct Totals {
     unknown: u64,
     failed: u64,
     messages: u64,
+    /// Runs of nodes of two versions of the protocol, and messages that one of them did not know.
+    two_versions: (u64, u64),
     /// Runs without a cut in which two sides served.
     divided: u64,
     events: u64,
@@ -44,6 +46,8 @@ impl Totals {
             }
         }
         self.messages += record.messages;
+        self.two_versions.0 += u64::from(record.left_out > 0);
+        self.two_versions.1 += record.left_out;
         let whole = report.profile != Profile::Split;
         self.divided += u64::from(whole && record.was_divided());
         self.events += record.events;
@@ -79,12 +83,14 @@ impl Totals {
 }
 
 fn name(call: &crate::history::Call) -> &'static str {
+    use embergrid::types::ticket::{TicketErrand, TicketOperation};
     use embergrid::types::{Condition, KeyOperation, Operation};
     match &call.request.operation {
         Operation::Scan { .. } => "scan",
         Operation::Size => "size",
         Operation::Clear => "clear",
         Operation::Transaction { .. } => "step of a transaction",
+        Operation::Verify { .. } => "verify",
         Operation::Key { operation, .. } => match operation {
             KeyOperation::Get { .. } => "get",
             KeyOperation::Put {
@@ -99,6 +105,17 @@ fn name(call: &crate::history::Call) -> &'static str {
             KeyOperation::Remove { .. } => "remove",
             KeyOperation::Touch { .. } => "touch",
             KeyOperation::Modify { .. } => "increment",
+            KeyOperation::Ticket(TicketOperation::Add { .. }) => "add ticket",
+            KeyOperation::Ticket(TicketOperation::Get { .. }) => "get ticket",
+            KeyOperation::Ticket(_) => "ticket",
+        },
+        Operation::Tickets(_) => "count tickets",
+        Operation::Errand(errand) => match &**errand {
+            TicketErrand::AddChild { .. } => "add child",
+            TicketErrand::Use { .. } => "use",
+            TicketErrand::Delete { .. } => "delete ticket",
+            TicketErrand::DeleteForPrincipal { .. } => "log out",
+            TicketErrand::DeleteAll { .. } => "delete all",
         },
     }
 }
@@ -120,6 +137,11 @@ impl fmt::Display for Totals {
             self.acknowledged, self.failed, self.unknown
         )?;
         writeln!(f, "messages: {}; events: {}", self.messages, self.events)?;
+        writeln!(
+            f,
+            "runs of two protocol versions: {}; messages left out: {}",
+            self.two_versions.0, self.two_versions.1
+        )?;
         writeln!(
             f,
             "runs without a cut that divided all the same: {}",

@@ -4,8 +4,8 @@
 use crate::caches::Use;
 use crate::clock::{MS, SECOND};
 use crate::history::Call;
-use crate::plan::Plan;
 use crate::rng::Rng;
+use crate::tickets::Tickets;
 use embergrid::types::cache::partition_of;
 use embergrid::types::{
     Blob, CacheSettings, Change, Condition, Expiry, KeyOperation, Operation, Reply, Request,
@@ -20,11 +20,15 @@ const RECENT: u64 = 12;
 
 #[derive(Clone, Debug, Default)]
 pub struct Workload {
+    /// Keys that are written with conflicts are others in each age, so that a long run has no key
+    /// with more calls than its checkers can judge.
+    pub age: u64,
     next_value: u64,
     next_key: u64,
     /// What clients have seen last of a key: value and version, for conditions.
     seen: BTreeMap<(usize, Blob), (Blob, u64)>,
     recent: BTreeMap<usize, Vec<Blob>>,
+    tickets: Tickets,
 }
 
 fn put(value: Blob, condition: Condition, return_previous: bool) -> KeyOperation {
@@ -43,27 +47,25 @@ const GET: KeyOperation = KeyOperation::Get {
 };
 
 impl Workload {
-    /// The next request of a client, and the cache's place.
-    pub fn next(&mut self, plan: &Plan, rng: &mut Rng) -> (usize, Request) {
-        let cache = match rng.below(24) {
-            0..=5 => 0,
-            6..=10 => 1,
-            11..=12 => 2,
-            13 => 3,
-            14 => 4,
-            15..=16 => 5,
-            17..=18 => 6,
-            19 => 7,
-            _ => 8,
-        };
-        let settings = &plan.caches[cache];
-        let (key, operation) = match plan.uses[cache] {
+    /// The next request of a client on the cache at a place.
+    pub fn on(
+        &mut self,
+        cache: usize,
+        wanted: Use,
+        settings: &CacheSettings,
+        rng: &mut Rng,
+    ) -> Request {
+        if wanted == Use::Tickets {
+            return self.tickets.next(settings, rng);
+        }
+        let (key, operation) = match wanted {
             Use::Ttl | Use::Idle => self.once(cache, rng),
             Use::Weak | Use::Bank => self.weak(cache, rng),
             Use::Final => self.final_key(rng, cache),
+            Use::Tickets => unreachable!("they are asked for otherwise"),
             Use::Registers | Use::Local => {
                 if rng.ppm(12_000) {
-                    return (cache, whole_partition(settings, rng));
+                    return whole_partition(settings, rng);
                 }
                 if rng.percent(25) {
                     self.counter(rng)
@@ -81,15 +83,12 @@ impl Workload {
         });
         let partition = partition_of(&key, settings.partitions);
         let operation = Operation::Key { key, operation };
-        (
-            cache,
-            Request {
-                cache: settings.id(),
-                partition,
-                operation,
-                request_id,
-            },
-        )
+        Request {
+            cache: settings.id(),
+            partition,
+            operation,
+            request_id,
+        }
     }
 
     fn value(&mut self) -> Blob {
@@ -97,8 +96,15 @@ impl Workload {
         Blob::from(format!("v{}", self.next_value).as_str())
     }
 
+    fn aged(&self, key: String) -> Blob {
+        match self.age {
+            0 => Blob::from(key.as_str()),
+            age => Blob::from(format!("{key}.{age}").as_str()),
+        }
+    }
+
     fn register(&mut self, cache: usize, rng: &mut Rng) -> (Blob, KeyOperation) {
-        let key = Blob::from(format!("r{}", rng.below(REGISTERS)).as_str());
+        let key = self.aged(format!("r{}", rng.below(REGISTERS)));
         let seen = self.seen.get(&(cache, key.clone())).cloned();
         let operation = match rng.below(20) {
             0..=6 => GET,
@@ -137,7 +143,7 @@ impl Workload {
     }
 
     fn counter(&mut self, rng: &mut Rng) -> (Blob, KeyOperation) {
-        let key = Blob::from(format!("c{}", rng.below(COUNTERS)).as_str());
+        let key = self.aged(format!("c{}", rng.below(COUNTERS)));
         if rng.percent(30) {
             return (key, GET);
         }

@@ -15,6 +15,7 @@ use crate::rng::Rng;
 use crate::shell::Effect;
 use embergrid::engine::{GridOptions, Notice, ProbeOutcome};
 use embergrid::types::message::{Body, Message};
+use embergrid::types::protocol::PROTOCOL_VERSION;
 use embergrid::types::{Member, NodeInfo};
 use std::collections::BTreeMap;
 
@@ -71,6 +72,8 @@ pub enum Happening {
     },
     Fault(usize),
     FaultEnds(FaultKind, usize),
+    /// An operator gives up a majority that is lost.
+    ForcePrimary,
     FaultsEnd,
     ClientsEnd,
     Sample,
@@ -221,6 +224,7 @@ impl World {
             }
             Happening::Fault(index) => self.fault(index),
             Happening::FaultEnds(kind, node) => self.fault_ends(kind, node),
+            Happening::ForcePrimary => self.force_primary(),
             Happening::FaultsEnd => self.faults_end(),
             Happening::ClientsEnd => self.clients.stopped = true,
             Happening::Sample => self.sample(),
@@ -239,7 +243,14 @@ impl World {
         // Client nodes that introduce others in half of the runs.
         options.force_server_mode = self.plan.seed % 4 < 2;
         options.caches = self.plan.caches.clone();
+        options.quorum_of = self.plan.quorum_of;
+        options.compare_interval = self.plan.compare_interval;
         let seed = self.engine_seeds.next();
+        if self.plan.two_versions {
+            let life = self.nodes[node].lives + 1;
+            let older = (node as u64 + life).is_multiple_of(2);
+            self.nodes[node].protocol = PROTOCOL_VERSION - u32::from(older);
+        }
         let member = self.nodes[node].start(options, seed, self.now);
         self.log
             .note(self.now, node, 1, format_args!("starts as {member}"));
@@ -496,6 +507,11 @@ impl World {
         if target == node {
             self.broken
                 .push(format!("n{node} sends to itself: {message:?}"));
+            return;
+        }
+        let spoken = self.nodes[node].protocol.min(self.nodes[target].protocol);
+        if message.since() > spoken {
+            self.record.left_out += 1;
             return;
         }
         for (at, link, lane) in self.network.send(node, target, to, &message, self.now) {

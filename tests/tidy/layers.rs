@@ -27,7 +27,17 @@ pub const LAYERS: &[(&str, &[&str])] = &[
 ];
 
 /// Front ends are ordinary users of the handle: this is all that they see of `node`.
-const HANDLE: &[&str] = &["Begun", "Handle", "Stats", "Waiting", "Watch", "WatchItem"];
+const HANDLE: &[&str] = &[
+    "Begun",
+    "Handle",
+    "ListPlace",
+    "Stats",
+    "Tickets",
+    "Waiting",
+    "Wanted",
+    "Watch",
+    "WatchItem",
+];
 /// What two files need besides: one carries frames of peers into the node, one runs it.
 const BESIDES: &[(&str, &str)] = &[
     ("src/service/peer.rs", "PeerSession"),

@@ -5,7 +5,7 @@ use super::super::key::duration;
 use super::super::outcome::{Answer, Failure, Outcome};
 use super::super::progress::waiting;
 use super::{describe, parse_atomicity, parse_mode, parse_synchronization};
-use crate::client::messages::cache_settings::ReadFrom;
+use crate::client::messages::cache_settings::{PartitionLoss, ReadFrom, WhenSplit};
 use crate::client::messages::{AtomicityMode, CacheMode, CacheSettings, WriteSynchronizationMode};
 use clap::{Args, ValueEnum};
 use std::time::Duration;
@@ -68,6 +68,12 @@ struct Modes {
     /// Who may answer a read [default: any; primary with PRIMARY_SYNC]
     #[arg(long, value_enum)]
     read_from: Option<Readers>,
+    /// What a minority may do in a split [default: allow-read-writes]
+    #[arg(long, value_enum)]
+    when_split: Option<Splits>,
+    /// What becomes of a partition all of whose owners are gone [default: reject]
+    #[arg(long, value_enum)]
+    partition_loss: Option<Losses>,
 }
 
 /// How long entries live and how long things are remembered.
@@ -98,6 +104,43 @@ enum Readers {
     Primary,
 }
 
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Splits {
+    /// Everything; halves merge when they meet
+    AllowReadWrites,
+    /// Reads of what may be old
+    AllowReads,
+    /// Nothing
+    DenyReadWrites,
+}
+
+impl From<Splits> for WhenSplit {
+    fn from(splits: Splits) -> Self {
+        match splits {
+            Splits::AllowReadWrites => Self::AllowReadWrites,
+            Splits::AllowReads => Self::AllowReads,
+            Splits::DenyReadWrites => Self::DenyReadWrites,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Losses {
+    /// Its requests are refused
+    Reject,
+    /// It begins anew after a while
+    Reset,
+}
+
+impl From<Losses> for PartitionLoss {
+    fn from(losses: Losses) -> Self {
+        match losses {
+            Losses::Reject => Self::Reject,
+            Losses::Reset => Self::Reset,
+        }
+    }
+}
+
 pub(super) async fn run(arguments: Arguments) -> Outcome {
     let settings = settings(&arguments)?;
     let client = arguments.connection.client().await?;
@@ -122,6 +165,12 @@ fn settings(arguments: &Arguments) -> Result<CacheSettings, Failure> {
         write_synchronization_mode: modes.write_synchronization_mode.unwrap_or_default().into(),
         backups: modes.backups.map(u32::from),
         read_from: read_from.unwrap_or_default().into(),
+        when_split: modes
+            .when_split
+            .map_or(0, |split| WhenSplit::from(split).into()),
+        partition_loss: modes
+            .partition_loss
+            .map_or(0, |loss| PartitionLoss::from(loss).into()),
         time_to_live: lasting(times.time_to_live)?,
         time_to_idle: lasting(times.time_to_idle)?,
         touch_on_read: times.touch_on_read,
@@ -133,7 +182,6 @@ fn settings(arguments: &Arguments) -> Result<CacheSettings, Failure> {
         removes_are_final: arguments.removes_are_final,
         node_filter: arguments.node_filter.iter().cloned().collect(),
         backup_zone: arguments.backup_zone.clone(),
-        ..CacheSettings::default()
     })
 }
 

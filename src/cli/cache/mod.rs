@@ -10,7 +10,7 @@ mod size;
 
 use super::get::point;
 use super::outcome::Outcome;
-use crate::client::messages::cache_settings::ReadFrom;
+use crate::client::messages::cache_settings::{PartitionLoss, ReadFrom, WhenSplit};
 use crate::client::messages::{
     AtomicityMode, CacheDescription, CacheMode, CacheSettings, WriteSynchronizationMode,
 };
@@ -93,6 +93,8 @@ fn named(cache: &CacheDescription) -> Vec<(&'static str, Value)> {
             "backup-zone",
             json!(Some(&settings.backup_zone).filter(|zone| !zone.is_empty())),
         ),
+        ("when-split", json!(when_split(settings))),
+        ("partition-loss", json!(partition_loss(settings))),
     ]
 }
 
@@ -129,6 +131,21 @@ fn read_from(settings: &CacheSettings) -> &'static str {
     match settings.read_from() {
         ReadFrom::Primary => "primary",
         ReadFrom::Any | ReadFrom::Unspecified => "any",
+    }
+}
+
+fn when_split(settings: &CacheSettings) -> &'static str {
+    match settings.when_split() {
+        WhenSplit::AllowReadWrites | WhenSplit::Unspecified => "allow-read-writes",
+        WhenSplit::AllowReads => "allow-reads",
+        WhenSplit::DenyReadWrites => "deny-read-writes",
+    }
+}
+
+fn partition_loss(settings: &CacheSettings) -> &'static str {
+    match settings.partition_loss() {
+        PartitionLoss::Reject | PartitionLoss::Unspecified => "reject",
+        PartitionLoss::Reset => "reset",
     }
 }
 

@@ -41,6 +41,8 @@ pub struct LocalCluster {
     program: PathBuf,
     outlives: bool,
     folder: Folder,
+    /// The settings file of all nodes, where they have one.
+    settings: Option<PathBuf>,
 }
 
 impl LocalCluster {
@@ -68,7 +70,22 @@ impl LocalCluster {
             program: program.to_owned(),
             outlives,
             folder,
+            settings: None,
         })
+    }
+
+    /// Gives a settings file to every node that is started from now on; what the cluster decides by
+    /// itself (names, addresses, certificates) goes before it.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn configure(&mut self, text: &str) -> Result<(), Failure> {
+        let path = self.folder.path().join("embergrid.toml");
+        std::fs::write(&path, text)
+            .map_err(|error| Failure::failed(format!("{}: {error}", path.display())))?;
+        self.settings = Some(path);
+        Ok(())
     }
 
     /// How many nodes it has, running or not.
@@ -117,13 +134,16 @@ impl LocalCluster {
     /// When the system refuses.
     pub fn start(&mut self, index: usize) -> Result<(), Failure> {
         let name = name(index);
-        let arguments = [
+        let mut arguments = vec![
             ("--node-name", name),
             ("--addresses", self.addresses()),
             ("--local-address", "127.0.0.1".to_owned()),
             ("--local-port", self.ports[index].to_string()),
         ];
-        self.start_process(index, "node", arguments.into())
+        if let Some(settings) = &self.settings {
+            arguments.push(("--config", settings.to_string_lossy().into_owned()));
+        }
+        self.start_process(index, "node", arguments)
     }
 
     /// Starts the floor of the load generator in the place of a node.

@@ -2,16 +2,23 @@
 
 use super::cluster::{LocalCluster, names, wait_for_view};
 use super::narrator::Narrator;
-use super::sign_on::{SESSIONS, log_in, user_of};
+use super::sign_on::{log_in, sessions, user_of};
 use super::story::{LIMIT, millis, must};
 use super::together::in_balance;
 use super::witness::Witness;
 use crate::cli::outcome::Failure;
 use crate::client::Client;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 /// How many sessions are stored before a node is killed.
 const MANY: usize = 100;
+
+/// The user who is logged out while a node is away.
+const ENDED: usize = 0;
+
+/// The kind of tickets that are written and read while a node is lost: access tokens.
+const WITNESSED: &str = "AT";
 
 /// How long users are watched on after the dead node has left the view.
 const AFTERMATH: Duration = Duration::from_millis(300);
@@ -34,7 +41,7 @@ pub async fn lose_a_node(
     narrator.held(format_args!("{MANY} users log in, at all nodes in turn"));
 
     let survivors: Vec<usize> = (0..nodes.len()).filter(|&index| index != victim).collect();
-    let witness = Witness::start(cluster.client(&survivors).await?, SESSIONS);
+    let witness = Witness::of_tickets(cluster.client(&survivors).await?, WITNESSED);
     let name = cluster.name(victim);
     let begin = Instant::now();
     cluster.kill(victim);
@@ -54,10 +61,16 @@ pub async fn lose_a_node(
         report.longest_gap.as_millis()
     ));
     for &index in &survivors {
-        all_there(&nodes[index], MANY).await?;
+        all_there(&nodes[index], 0..MANY).await?;
     }
     narrator.held(format_args!(
         "nothing is lost: all {MANY} sessions are read from both survivors"
+    ));
+    let ended = nodes[0].tickets().delete_for_principal(user(ENDED)).await?;
+    must(ended == 1, format!("{ended} tickets ended, and not 1"))?;
+    narrator.held(format_args!(
+        "an operator ends all sessions of {} while the node is away",
+        user(ENDED)
     ));
     let late = MANY;
     must(
@@ -93,14 +106,25 @@ pub async fn take_it_back(
         "it has loaded its partitions after {}",
         millis(begin)
     ));
-    all_there(&back, stored).await?;
-    narrator.held(format_args!("all {stored} sessions are read from {name}"));
+    all_there(&back, ENDED + 1..stored).await?;
+    let lives = stored - 1;
+    narrator.held(format_args!("all {lives} sessions are read from {name}"));
+    let gone = user_of(&back, &session(ENDED)).await?.is_none();
+    must(gone, "the session that was ended came back")?;
+    let counted = sessions(&back, "").await?;
+    must(
+        counted == lives as u64,
+        format!("{counted} sessions are counted, and not {lives}"),
+    )?;
+    narrator.held(format_args!(
+        "the session that ended meanwhile does not come back: {name} counts {lives}"
+    ));
     Ok(())
 }
 
-/// Reads all sessions from one node.
-async fn all_there(node: &Client, stored: usize) -> Result<(), Failure> {
-    for number in 0..stored {
+/// Reads these sessions from one node.
+async fn all_there(node: &Client, stored: Range<usize>) -> Result<(), Failure> {
+    for number in stored {
         let found = user_of(node, &session(number)).await?;
         must(
             found.as_deref() == Some(&*user(number)),

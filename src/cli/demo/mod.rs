@@ -40,6 +40,7 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
         .map_err(|error| Failure::failed(format!("the path of this program: {error}")))?;
     let mut narrator = Narrator::new();
     let mut cluster = LocalCluster::prepare(&program, NODES, arguments.keep)?;
+    cluster.configure(sign_on::SETTINGS)?;
     tokio::select! {
         told = story::tell(&mut cluster, &mut narrator) => {
             if let Err(failure) = told {
@@ -93,13 +94,16 @@ fn explain(cluster: &LocalCluster, narrator: &Narrator, program: &Path) {
     );
     narrator.chapter("The cluster keeps running. What to try:");
     narrator.remark(format_args!("{program} topology {flags}"));
-    narrator.remark(format_args!(
-        "{program} put sessions TGT-bob bob --time-to-live 1h {flags}"
-    ));
-    narrator.remark(format_args!("{program} get sessions TGT-bob {flags}"));
-    narrator.remark(format_args!(
-        "{program} remove sessions TGT-bob --take {flags}"
-    ));
+    for what in [
+        "ticket add TGT TGT-bob --principal bob",
+        "ticket add ST ST-bob --parent TGT-bob --time-to-live 10m",
+        "sessions bob",
+        "ticket use ST-bob",
+        "ticket watch --current",
+        "logout bob",
+    ] {
+        narrator.remark(format_args!("{program} {what} {flags}"));
+    }
     let ids: Vec<String> = cluster.process_ids().iter().map(u32::to_string).collect();
     narrator.chapter("To stop it:");
     narrator.remark(format_args!("kill {}", ids.join(" ")));

@@ -2,7 +2,7 @@
 
 use super::cluster::{LocalCluster, POLL, wait_for_view};
 use super::narrator::Narrator;
-use super::sign_on::{SERVICE_TICKETS, SESSIONS, caches};
+use super::sign_on::{SERVICE_TICKETS, SESSIONS};
 use super::story::{LIMIT, millis, must};
 use crate::cli::outcome::Failure;
 use crate::client::messages::{PartitionTableResponse, TopologyResponse};
@@ -40,15 +40,12 @@ pub async fn come_together(
     narrator.held(format_args!("all agree that {coordinator} coordinates"));
     turned_away(cluster).await?;
     narrator.held("a client whose certificate another authority signed is turned away");
-    for settings in caches()? {
-        nodes[0].create_cache(settings).await?;
-    }
     for node in &nodes {
         in_balance(node, size).await?;
     }
     narrator.held(format_args!(
-        "every node knows the caches `{SESSIONS}` (on all nodes; 8 h, 2 h idle) and \
-         `{SERVICE_TICKETS}` (on two nodes each; 10 s)"
+        "sessions live in `{SESSIONS}` (on all nodes; 8 h, 2 h idle), service tickets in \
+         `{SERVICE_TICKETS}` (on two nodes each; one use, 10 s)"
     ));
     Ok(nodes)
 }

@@ -2,8 +2,9 @@
 //! time in which nothing of that came to its end.
 
 use crate::cli::outcome::Failure;
-use crate::client::Client;
-use crate::client::messages::PutRequest;
+use crate::client::messages::{PutRequest, Ticket};
+use crate::client::{Client, TicketError};
+use bytes::Bytes;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -33,8 +34,19 @@ pub struct Report {
 impl Witness {
     /// Starts to write to and read from a cache.
     pub fn start(client: Client, cache: &str) -> Self {
+        let place = Place::Cache(cache.to_owned());
+        Self::at_work(client, place)
+    }
+
+    /// Starts to write and to read tickets of a kind.
+    pub fn of_tickets(client: Client, kind: &str) -> Self {
+        let place = Place::Tickets(kind.to_owned());
+        Self::at_work(client, place)
+    }
+
+    fn at_work(client: Client, place: Place) -> Self {
         let (stop, stopped) = oneshot::channel();
-        let work = tokio::spawn(work(client, cache.to_owned(), stopped));
+        let work = tokio::spawn(work(client, place, stopped));
         Self { stop, work }
     }
 
@@ -53,9 +65,54 @@ impl Witness {
     }
 }
 
+/// Where the user writes to.
+#[derive(Debug)]
+enum Place {
+    Cache(String),
+    /// Of this kind.
+    Tickets(String),
+}
+
+impl Place {
+    async fn write(&self, client: &Client, key: Vec<u8>, value: Vec<u8>) -> Result<(), Failure> {
+        match self {
+            Self::Cache(cache) => {
+                let request = PutRequest {
+                    cache: cache.clone(),
+                    key: key.into(),
+                    value: value.into(),
+                    ..PutRequest::default()
+                };
+                client.put(request).await?;
+            }
+            Self::Tickets(kind) => {
+                let ticket = Ticket {
+                    id: key.into(),
+                    kind: kind.clone(),
+                    payload: value.into(),
+                    ..Ticket::default()
+                };
+                client.tickets().add(ticket).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn read(&self, client: &Client, key: Vec<u8>) -> Result<Option<Bytes>, Failure> {
+        match self {
+            Self::Cache(cache) => Ok(client.get(cache, key).await?.map(|entry| entry.value)),
+            Self::Tickets(kind) => match client.tickets().get(key, kind).await {
+                Ok(ticket) => Ok(Some(ticket.payload)),
+                Err(TicketError::NotFound) => Ok(None),
+                Err(error) => Err(error.into()),
+            },
+        }
+    }
+}
+
 async fn work(
     client: Client,
-    cache: String,
+    place: Place,
     mut stopped: oneshot::Receiver<()>,
 ) -> Result<Report, Failure> {
     let mut report = Report::default();
@@ -64,17 +121,14 @@ async fn work(
     while matches!(stopped.try_recv(), Err(oneshot::error::TryRecvError::Empty)) {
         let key = format!("witness-{}", round % KEYS);
         let value = round.to_string();
-        let request = PutRequest {
-            cache: cache.clone(),
-            key: key.clone().into_bytes().into(),
-            value: value.clone().into_bytes().into(),
-            ..PutRequest::default()
-        };
-        client.put(request).await?;
+        let bytes = || key.clone().into_bytes();
+        place
+            .write(&client, bytes(), value.clone().into_bytes())
+            .await?;
         answered(&mut report, &mut last);
-        let entry = client.get(&cache, key.clone().into_bytes()).await?;
+        let found = place.read(&client, bytes()).await?;
         answered(&mut report, &mut last);
-        if entry.is_none_or(|entry| entry.value != value.as_bytes()) {
+        if found.is_none_or(|found| found != value.as_bytes()) {
             return Err(Failure::failed(format!(
                 "{key} does not hold what was written last"
             )));

@@ -2,22 +2,57 @@
 
 use super::{Ask, Asker, Cache, Caches, Grid};
 use crate::engine::forwarding::{Forwarded, Forwards};
-use crate::engine::partition::{Caller, Submitted};
+use crate::engine::partition::{Caller, Submitted, answer};
+use crate::engine::shell::Shell;
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::message::{Forward, ForwardReply, Message};
 use crate::types::time::MILLISECOND;
 use crate::types::{
-    CacheId, CacheMode, KeyOperation, Member, Micros, Monotonic, Operation, Reply, Request, Role,
-    WriteSynchronizationMode,
+    Blob, CacheId, CacheMode, EntryView, KeyOperation, Member, Micros, Monotonic, Operation, Reply,
+    Request, Role, WriteSynchronizationMode,
 };
 
 /// Before a request is routed anew to a primary that was not ready.
 const REROUTE: Micros = 10 * MILLISECOND;
 
+/// The key of a read for this node itself that wants all of an entry and nothing else.
+fn plain_read<'a>(ask: &'a Ask, caller: &Caller<'_>) -> Option<&'a Blob> {
+    let Operation::Key {
+        key,
+        operation:
+            KeyOperation::Get {
+                touch: None,
+                omit_value: false,
+            },
+    } = &ask.operation
+    else {
+        return None;
+    };
+    matches!(caller, Caller::Local(_)).then_some(key)
+}
+
 impl Grid {
     /// Asks for an operation. Answers at once where this node can; otherwise takes a token from
     /// `token` and calls `Shell::complete` with it, at the latest soon after `deadline`.
     pub fn submit(
+        &self,
+        request: Request,
+        deadline: Monotonic,
+        mono: Monotonic,
+        token: &mut dyn FnMut() -> u64,
+    ) -> Option<Result<Reply>> {
+        let done = match request.operation {
+            Operation::Errand(errand) => {
+                self.begin_errand(*errand, request.request_id, deadline, mono, token)
+            }
+            _ => self.submit_step(request, deadline, mono, token),
+        };
+        self.go_on_with_errands(mono);
+        done
+    }
+
+    /// The same for an operation on one partition.
+    pub(super) fn submit_step(
         &self,
         request: Request,
         deadline: Monotonic,
@@ -34,6 +69,7 @@ impl Grid {
             request_id: request.request_id,
             deadline,
             forwarded: false,
+            topology: self.view.load().version,
         };
         if mono >= deadline {
             let error = Error::new(
@@ -45,7 +81,6 @@ impl Grid {
         let submitted =
             self.at_partition(cache, request.partition, ask, Caller::Local(token), mono);
         self.flush_reports(mono);
-        self.run_stirs(mono);
         match submitted {
             Submitted::Done(result) => Some(result),
             Submitted::Pending => None,
@@ -64,6 +99,28 @@ impl Grid {
                 None
             }
         }
+    }
+
+    /// A plain read of a key that this node answers at once, and that moves nothing; none where it
+    /// must be submitted.
+    pub fn glance(
+        &self,
+        cache: CacheId,
+        partition: u32,
+        key: &[u8],
+        mono: Monotonic,
+    ) -> Option<Option<EntryView>> {
+        let caches = self.caches.load();
+        let slot = caches.get(&cache)?.slots.get(partition as usize)?.lock();
+        slot.partition.glance(key, &self.cx(mono))
+    }
+
+    /// Whether the partitions of a cache that the view has are in place here: a view is told of a
+    /// moment earlier.
+    pub fn is_installed(&self, cache: CacheId) -> bool {
+        let caches = self.caches.load();
+        let last = caches.get(&cache).and_then(|cache| cache.slots.last());
+        last.is_some_and(|slot| slot.lock().partition.topology().number > 0)
     }
 
     pub(super) fn target<'a>(
@@ -101,7 +158,20 @@ impl Grid {
         mono: Monotonic,
     ) -> Submitted {
         let mut slot = cache.slots[index as usize].lock();
-        let submitted = slot.partition.submit(ask, caller, &self.cx(mono));
+        let cx = self.cx(mono);
+        if let Some(key) = plain_read(&ask, &caller)
+            && let Some(entry) = slot.partition.glance(key, &cx)
+        {
+            // Nothing has moved, so there is nothing to settle.
+            if cfg!(debug_assertions) {
+                let submitted = slot.partition.submit(ask, caller, &cx);
+                let same = matches!(&submitted,
+                    Submitted::Done(Ok(Reply::Got { entry: usual })) if *usual == entry);
+                assert!(same, "a glance and the usual way disagree");
+            }
+            return Submitted::Done(Ok(Reply::Got { entry }));
+        }
+        let submitted = slot.partition.submit(ask, caller, &cx);
         self.settle(cache, index, slot, mono);
         submitted
     }
@@ -214,19 +284,23 @@ impl Grid {
     ) {
         if let Asker::Remote { .. } = asker {
             let error = Error::new(ErrorKind::WrongOwner, "the primary changed");
-            self.answer(asker, Err(error));
+            answer(asker, Err(error), &*self.shell);
             return;
         }
         if mono >= ask.deadline {
-            self.answer(asker, Err(super::super::partition::late(&ask)));
+            answer(
+                asker,
+                Err(super::super::partition::late(&ask)),
+                &*self.shell,
+            );
             return;
         }
         match self.at_partition(cache, partition, ask, Caller::Known(asker), mono) {
-            Submitted::Done(result) => self.answer(asker, result),
+            Submitted::Done(result) => answer(asker, result, &*self.shell),
             Submitted::Pending => {}
             Submitted::Forward(to, ask) => match self.may_forward(to) {
                 Ok(()) => self.forward(cache.id, partition, to, ask, asker, mono),
-                Err(error) => self.answer(asker, Err(error)),
+                Err(error) => answer(asker, Err(error), &*self.shell),
             },
         }
     }
@@ -235,9 +309,9 @@ impl Grid {
     pub(super) fn on_forward(&self, from: Member, forward: Forward, mono: Monotonic) {
         let Forward {
             id,
+            topology,
             deadline,
             request,
-            ..
         } = forward;
         let now = self.now(mono).cluster;
         if now > deadline.after(self.options.clock_error_max) {
@@ -256,17 +330,18 @@ impl Grid {
                 request_id: request.request_id,
                 deadline: mono.after(deadline.since(now)),
                 forwarded: true,
+                topology,
             };
             self.at_partition(cache, request.partition, ask, Caller::Known(asker), mono)
         });
         match result {
-            Ok(Submitted::Done(result)) => self.answer(asker, result),
+            Ok(Submitted::Done(result)) => answer(asker, result, &*self.shell),
             Ok(Submitted::Pending) => {}
             Ok(Submitted::Forward(..)) => {
                 let error = Error::new(ErrorKind::WrongOwner, "this node is not the primary");
-                self.answer(asker, Err(error));
+                answer(asker, Err(error), &*self.shell);
             }
-            Err(error) => self.answer(asker, Err(error)),
+            Err(error) => answer(asker, Err(error), &*self.shell),
         }
         self.flush_reports(mono);
     }
@@ -285,7 +360,7 @@ impl Grid {
         if again && mono < forwarded.ask.deadline {
             self.pause(forwarded, mono);
         } else {
-            self.answer(forwarded.asker, reply.result);
+            answer(forwarded.asker, reply.result, &*self.shell);
         }
     }
 
@@ -305,7 +380,7 @@ impl Grid {
                 self.pause(forwarded, mono);
             } else {
                 let context = "the way to the primary was lost while the write was under way";
-                self.answer(forwarded.asker, Err(Error::unknown(context)));
+                answer(forwarded.asker, Err(Error::unknown(context)), &*self.shell);
             }
         }
     }
@@ -327,13 +402,13 @@ impl Grid {
             if mono >= ask.deadline {
                 let context = "no answer from the primary within the deadline";
                 let error = Error::new(ErrorKind::DeadlineExceeded, context);
-                self.answer(asker, Err(error));
+                answer(asker, Err(error), &*self.shell);
                 continue;
             }
             let caches = self.caches.load();
             match self.target(&caches, cache, partition) {
                 Ok(cache) => self.route(cache, partition, ask, asker, mono),
-                Err(error) => self.answer(asker, Err(error)),
+                Err(error) => answer(asker, Err(error), &*self.shell),
             }
         }
     }

@@ -5,11 +5,13 @@ use crate::engine::membership::{Action, Membership};
 use crate::engine::partition::near::NearBytes;
 use crate::engine::partition::{Partition, Place};
 use crate::engine::planted::{self, Fault};
-use crate::engine::shell::Notice;
+use crate::engine::shell::{Notice, Shell};
 use crate::types::message::{Control, Holdings, Message};
+use crate::types::protocol::TRANSACTIONS_SINCE;
 use crate::types::view::ViewCache;
 use crate::types::{CacheId, CacheMode, Member, Monotonic, View};
 use parking_lot::Mutex;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -57,10 +59,15 @@ impl Grid {
             .filter(|cache| cache.settings.mode != CacheMode::Local);
         let of_cache = |cache: &Arc<Cache>| {
             let mut complete: Vec<(u32, u32, crate::types::TopologyVersion)> = Vec::new();
+            let mut retired = BTreeSet::new();
             for (index, slot) in (0u32..).zip(&cache.slots) {
-                let Some(version) = slot.lock().partition.complete() else {
+                let slot = slot.lock();
+                let Some(version) = slot.partition.complete() else {
                     continue;
                 };
+                if slot.partition.retired() {
+                    retired.insert(index);
+                }
                 match complete.last_mut() {
                     Some((first, count, same)) if *first + *count == index && *same == version => {
                         *count += 1;
@@ -71,6 +78,7 @@ impl Grid {
             Holdings {
                 cache: cache.id,
                 complete,
+                retired,
             }
         };
         replicated.map(of_cache).collect()
@@ -85,7 +93,7 @@ impl Grid {
                 let owner = owners
                     .zip(me)
                     .is_some_and(|(owners, me)| owners.owners.contains(&me));
-                slot.lock().partition.on_prepare(owner);
+                slot.lock().partition.on_prepare(owner, view.primary);
             }
         }
     }
@@ -101,6 +109,8 @@ impl Grid {
             .max();
         self.departed
             .store(departed.unwrap_or_default(), Ordering::Relaxed);
+        let all_know = view.protocol() >= TRANSACTIONS_SINCE;
+        self.knows_transactions.store(all_know, Ordering::Relaxed);
         self.publish(membership, mono);
         let caches = self.next_caches(view, mono);
         self.caches.store(caches.clone());
@@ -205,12 +215,16 @@ impl Grid {
                 .collect()
         };
         let cx = self.cx(mono);
+        let departed = view.departed.iter().map(|departed| departed.member);
+        let departed: Arc<[Member]> = departed.collect();
         for (index, slot) in (0u32..).zip(&cache.slots) {
             let mut place = Place {
+                departed: departed.clone(),
                 topology: view.version,
                 shift,
                 apart: old.time_base != view.time_base,
                 cleared_at: view.dropped.get(&cache.id).copied(),
+                resting: cache.settings.stops() && !view.primary,
                 ..Place::default()
             };
             match in_view.table.get(index as usize) {
@@ -222,9 +236,10 @@ impl Grid {
                     let gone =
                         |owner: &u16| old.member(*owner).is_some_and(|old| !view.contains(old));
                     place.owner_lost = before.is_some_and(|before| before.owners.iter().any(gone));
-                    if place.owners.is_empty()
-                        && before.is_some_and(|before| !before.owners.is_empty())
-                    {
+                    // What rested says nothing of what is lost.
+                    let had = before.is_some_and(|before| !before.owners.is_empty());
+                    let rested = cache.settings.stops() && !old.primary && in_view.founded;
+                    if place.owners.is_empty() && !place.resting && (had || rested) {
                         let (cache, partition, topology) = (cache.id, index, view.version);
                         self.shell.notice(Notice::Lost {
                             cache,

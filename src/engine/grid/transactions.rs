@@ -1,16 +1,64 @@
 //! Transactions of this node: their steps take the way of every request, and their answers come
 //! back here when no lock is held.
 
-use super::{Grid, Stir};
-use crate::engine::partition::steps::{atomic_cache, step_of};
-use crate::engine::partition::{self, Ask, Asker};
-use crate::engine::transaction::{self, Begun, TIMEOUT_MAX, Task, Transactions};
+use super::Grid;
+use super::errands::OWN;
+use crate::engine::partition::held::Inquiry;
+use crate::engine::partition::steps::{atomic_cache, older_protocol, step_of};
+use crate::engine::shell::Shell;
+use crate::engine::transaction::{Begun, TIMEOUT_MAX, Task, Transactions};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::transaction::Part;
 use crate::types::{
     AtomicityMode, CacheMode, Decision, Execute, KeyPlace, Monotonic, Operation, PartitionId,
-    Reply, Request, RequestId, Step, StepReply,
+    Reply, Request, RequestId, Step, StepReply, TransactionId,
 };
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+/// Of the tokens of this node's own requests, those with this bit are asked for transactions.
+const FOR_TRANSACTION: u64 = 1 << 62;
+
+/// What is asked for transactions and not answered yet. Every question ends by its deadline.
+#[derive(Default)]
+pub struct Asked {
+    last: u64,
+    waiting: BTreeMap<u64, About>,
+}
+
+/// What an answer is for.
+enum About {
+    /// A transaction of this node, about one of its participants.
+    Step(TransactionId, PartitionId),
+    /// Something that is prepared in a partition of this node.
+    Decision(TransactionId, PartitionId),
+}
+
+impl Asked {
+    fn wait_for(&mut self, about: About) -> u64 {
+        self.last += 1;
+        let token = OWN | FOR_TRANSACTION | self.last;
+        self.waiting.insert(token, about);
+        token
+    }
+}
+
+/// Whether a token of this node's own is asked for a transaction.
+pub fn is_for_transaction(token: u64) -> bool {
+    token & FOR_TRANSACTION != 0
+}
+
+/// What was decided; none where that is not known, and asked again.
+fn decision(result: Result<Reply>) -> Option<Decision> {
+    match result {
+        // The record went with its cache, and nobody can commit by it any more.
+        Err(error) if error.kind == ErrorKind::NotFound => Some(Decision::RolledBack),
+        result => match step_of(result) {
+            Ok(StepReply::Decided(decision)) => Some(decision),
+            _ => None,
+        },
+    }
+}
 
 impl Grid {
     /// Carries out a transaction; answers as [`Grid::submit`] does.
@@ -83,7 +131,7 @@ impl Grid {
             Ok(tasks) => self.perform_tasks(tasks, mono),
             Err(error) => self.shell.complete(begun.token, Err(error)),
         }
-        self.run_stirs(mono);
+        self.go_on_with_errands(mono);
         None
     }
 
@@ -93,6 +141,9 @@ impl Grid {
         places: impl Iterator<Item = &'a KeyPlace>,
         transactional: bool,
     ) -> Result<()> {
+        if !self.knows_transactions() {
+            return Err(older_protocol());
+        }
         let caches = self.caches.load();
         for place in places {
             let cache = self.target(&caches, place.cache, place.partition)?;
@@ -101,6 +152,12 @@ impl Grid {
             }
         }
         Ok(())
+    }
+
+    /// Whether every server of the view knows transactions: [`Grid::execute`] and [`Grid::look`]
+    /// are refused otherwise.
+    pub fn knows_transactions(&self) -> bool {
+        self.knows_transactions.load(Ordering::Relaxed)
     }
 
     fn is_local(&self, (cache, _): PartitionId) -> bool {
@@ -137,88 +194,44 @@ impl Grid {
         }
     }
 
-    /// Answers whoever asked, on whatever node or within this one.
-    pub(super) fn answer(&self, asker: Asker, result: Result<Reply>) {
-        match asker {
-            Asker::Step { .. } | Asker::Inquiry { .. } => {
-                self.stir(std::iter::once(Stir::Answer(asker, result)));
-            }
-            Asker::Local { .. } | Asker::Remote { .. } => {
-                partition::answer(asker, result, &*self.shell);
-            }
-        }
-    }
-
-    /// Something goes on as soon as no lock is held.
-    pub(super) fn stir(&self, stirs: impl Iterator<Item = Stir>) {
-        let mut all = self.stirs.lock();
-        all.extend(stirs);
-        self.stirred
-            .store(true, std::sync::atomic::Ordering::Release);
-    }
-
-    /// Goes on with what came up under a lock. No lock is held here.
-    pub(super) fn run_stirs(&self, mono: Monotonic) {
-        while self.stirred.load(std::sync::atomic::Ordering::Acquire) {
-            let stirs = {
-                let mut all = self.stirs.lock();
-                self.stirred
-                    .store(false, std::sync::atomic::Ordering::Release);
-                std::mem::take(&mut *all)
-            };
-            for stir in stirs {
-                self.run_stir(stir, mono);
-            }
-        }
-    }
-
-    fn run_stir(&self, stir: Stir, mono: Monotonic) {
-        match stir {
-            Stir::Answer(Asker::Step { id, partition }, result) => {
+    /// The answer to something that was asked for a transaction. No lock is held here.
+    pub(super) fn on_asked(&self, token: u64, result: Result<Reply>, mono: Monotonic) {
+        let asked = self.asked.lock().waiting.remove(&token);
+        match asked {
+            Some(About::Step(id, partition)) => {
                 let now = self.now(mono);
-                let tasks = self
-                    .transactions
-                    .with(|all| all.on_answer(id, partition, result, now));
+                let answered = |all: &mut Transactions| all.on_answer(id, partition, result, now);
+                let tasks = self.transactions.with(answered);
                 self.perform_tasks(tasks, mono);
             }
-            Stir::Answer(
-                Asker::Inquiry {
-                    id,
-                    partition: (cache, partition),
-                },
-                result,
-            ) => {
-                let decision = match result {
-                    // The record went with its cache, and nobody can commit by it any more.
-                    Err(error) if error.kind == ErrorKind::NotFound => Some(Decision::RolledBack),
-                    result => match step_of(result) {
-                        Ok(StepReply::Decided(decision)) => Some(decision),
-                        // Without an answer it asks again.
-                        _ => None,
-                    },
-                };
-                if let Some(decision) = decision {
+            Some(About::Decision(id, (cache, partition))) => {
+                if let Some(decision) = decision(result) {
                     self.with_partition(cache, partition, mono, |partition, cx| {
                         partition.on_decision(id, decision, cx);
                     });
                 }
             }
-            Stir::Answer(Asker::Local { .. } | Asker::Remote { .. }, _) => {}
-            Stir::Inquire(cache, partition, inquiry) => {
-                let step = Step::Inquire {
-                    deadline: inquiry.deadline,
-                };
-                let operation = Operation::Transaction {
-                    id: inquiry.id,
-                    step,
-                };
-                let asker = Asker::Inquiry {
-                    id: inquiry.id,
-                    partition: (cache, partition),
-                };
-                self.ask(inquiry.status, operation, None, None, asker, mono);
-            }
+            None => {}
         }
+    }
+
+    /// Asks for the decision of something that is prepared in a partition of this node.
+    pub(super) fn inquire(&self, about: PartitionId, inquiry: Inquiry, mono: Monotonic) {
+        let Inquiry {
+            id,
+            status,
+            deadline,
+        } = inquiry;
+        let step = Step::Inquire { deadline };
+        let operation = Operation::Transaction { id, step };
+        self.ask(
+            status,
+            operation,
+            None,
+            None,
+            About::Decision(id, about),
+            mono,
+        );
     }
 
     fn perform_tasks(&self, tasks: Vec<Task>, mono: Monotonic) {
@@ -232,32 +245,33 @@ impl Grid {
                     request_id,
                     deadline,
                 } => {
-                    let asker = transaction::asker(id, partition);
-                    self.ask(partition, operation, request_id, deadline, asker, mono);
+                    let about = About::Step(id, partition);
+                    self.ask(partition, operation, request_id, deadline, about, mono);
                 }
             }
         }
     }
 
+    /// Asks one partition; the answer comes to [`Grid::on_asked`].
     fn ask(
         &self,
         (cache, partition): PartitionId,
         operation: Operation,
         request_id: Option<RequestId>,
         deadline: Option<Monotonic>,
-        asker: Asker,
+        about: About,
         mono: Monotonic,
     ) {
-        let ask = Ask {
+        let token = self.asked.lock().wait_for(about);
+        let deadline = deadline.unwrap_or(mono.after(self.options.network_timeout));
+        let request = Request {
+            cache,
+            partition,
             operation,
             request_id,
-            deadline: deadline.unwrap_or(mono.after(self.options.network_timeout)),
-            forwarded: false,
         };
-        let caches = self.caches.load();
-        match self.target(&caches, cache, partition) {
-            Ok(cache) => self.route(cache, partition, ask, asker, mono),
-            Err(error) => self.answer(asker, Err(error)),
+        if let Some(result) = self.submit_step(request, deadline, mono, &mut || token) {
+            self.shell.complete(token, result);
         }
     }
 

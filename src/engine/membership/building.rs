@@ -2,11 +2,12 @@
 //! partition tables.
 
 use super::Membership;
-use crate::engine::partition_map::{self, CacheInput};
-use crate::types::message::{Collected, Holdings};
+use super::quorum::{FORCED, Judged};
+use crate::engine::partition_map::{self, CacheInput, Copies};
+use crate::types::message::{Collected, Holdings, KnownCache};
 use crate::types::view::{Departed, ViewCache};
 use crate::types::{
-    CacheId, CacheSettings, ClusterTime, Member, Monotonic, NodeInfo, Role, TopologyVersion, View,
+    CacheId, ClusterTime, Member, Monotonic, NodeInfo, PrimaryView, Role, TopologyVersion, View,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +19,7 @@ const DROPPED_MAX: usize = 4096;
 /// The caches of the new view before they have tables.
 #[derive(Default)]
 pub(super) struct Catalogue {
-    pub caches: BTreeMap<CacheId, (CacheSettings, ClusterTime)>,
+    pub caches: BTreeMap<CacheId, KnownCache>,
     pub dropped: BTreeMap<CacheId, ClusterTime>,
     /// The servers of the view to come, and those of them that drain.
     pub servers: BTreeSet<Member>,
@@ -29,6 +30,9 @@ pub(super) struct Catalogue {
     pub reset: BTreeSet<CacheId>,
     /// Caches that no committed view knows.
     pub fresh: BTreeSet<CacheId>,
+    /// Whether the view is primary, and whether that is so because somebody asked for it.
+    pub primary: bool,
+    pub forced: bool,
 }
 
 impl Membership {
@@ -41,7 +45,12 @@ impl Membership {
         mono: Monotonic,
     ) -> View {
         let now = self.clock.at(mono);
+        // The number says whether it was proposed so: a request may have come later.
+        let forced = version.number > self.view.version.number.saturating_add(FORCED / 2)
+            && self.wants_primary();
+        let judged = self.judge(nodes, answers, forced, mono);
         let mut catalogue = unite(nodes, answers, now);
+        (catalogue.primary, catalogue.forced) = (judged.primary, forced);
         catalogue.departed = self.departed(nodes, answers, now);
         self.apply_changes(&mut catalogue, now);
         while catalogue.dropped.len() > DROPPED_MAX {
@@ -52,35 +61,7 @@ impl Membership {
                 .map(|(id, _)| *id);
             oldest.map(|id| catalogue.dropped.remove(&id));
         }
-        let holdings: Vec<&[Holdings]> = nodes
-            .iter()
-            .map(|node| {
-                answers
-                    .get(&node.member)
-                    .map_or(&[][..], |answer| &answer.holdings)
-            })
-            .collect();
-        let mut caches = BTreeMap::new();
-        for (id, (settings, created_at)) in catalogue.caches {
-            let primaries = self.present_primaries(id, nodes);
-            let table = partition_map::next(&CacheInput {
-                id,
-                settings: &settings,
-                nodes,
-                holdings: &holdings,
-                primaries: &primaries,
-                draining: &catalogue.draining,
-                fresh: catalogue.fresh.contains(&id) || catalogue.reset.contains(&id),
-            });
-            caches.insert(
-                id,
-                ViewCache {
-                    settings,
-                    created_at,
-                    table,
-                },
-            );
-        }
+        let caches = self.tables(&mut catalogue, nodes, answers, &judged);
         View {
             version,
             nodes: nodes.to_vec(),
@@ -89,7 +70,73 @@ impl Membership {
             departed: latest(catalogue.departed),
             draining: catalogue.draining,
             time_base: self.clock.base(),
+            primary: judged.primary,
+            closed_for: judged.closed_for,
         }
+    }
+
+    /// The caches of the new view with their tables.
+    fn tables(
+        &self,
+        catalogue: &mut Catalogue,
+        nodes: &[NodeInfo],
+        answers: &BTreeMap<Member, Collected>,
+        judged: &Judged,
+    ) -> BTreeMap<CacheId, ViewCache> {
+        let holdings: Vec<&[Holdings]> = nodes
+            .iter()
+            .map(|node| {
+                answers
+                    .get(&node.member)
+                    .map_or(&[][..], |answer| &answer.holdings)
+            })
+            .collect();
+        let in_force: Vec<PrimaryView> = judged
+            .known
+            .last
+            .iter()
+            .chain(&judged.known.prepared)
+            .cloned()
+            .collect();
+        // Whoever is out with data may have been a server of any primary view, not of the last alone.
+        let last_resort = catalogue.forced || catalogue.departed.is_empty();
+        let mut caches = BTreeMap::new();
+        for (id, known) in std::mem::take(&mut catalogue.caches) {
+            let primaries = self.present_primaries(id, nodes);
+            let reset = catalogue.reset.contains(&id);
+            let stops = known.settings.stops();
+            let copies = match (stops, judged.primary) {
+                (false, _) => Copies::All,
+                (true, false) => Copies::Resting,
+                (true, true) => Copies::OfPrimaryViews {
+                    in_force: &in_force,
+                    last_resort: last_resort || reset,
+                },
+            };
+            let fresh = if stops {
+                !known.founded
+            } else {
+                catalogue.fresh.contains(&id)
+            };
+            let table = partition_map::next(&CacheInput {
+                id,
+                settings: &known.settings,
+                nodes,
+                holdings: &holdings,
+                primaries: &primaries,
+                draining: &catalogue.draining,
+                copies,
+                fresh: fresh || reset,
+            });
+            let cache = ViewCache {
+                settings: known.settings,
+                created_at: known.created_at,
+                table,
+                founded: known.founded || judged.primary,
+            };
+            caches.insert(id, cache);
+        }
+        caches
     }
 
     fn present_primaries(&self, id: CacheId, nodes: &[NodeInfo]) -> Vec<Option<u16>> {
@@ -168,21 +215,22 @@ fn unite(nodes: &[NodeInfo], answers: &BTreeMap<Member, Collected>, now: Cluster
     // Nodes of a cluster first: what they know outweighs the file of a node that joins.
     for clustered in [true, false] {
         let some = ordered().filter(|answer| (answer.committed.number > 0) == clustered);
-        for (settings, created_at) in some.flat_map(|answer| &answer.caches) {
-            let id = settings.id();
-            let created = if clustered { *created_at } else { now };
+        for told in some.flat_map(|answer| &answer.caches) {
+            let id = told.settings.id();
+            let created = if clustered { told.created_at } else { now };
             if clustered && united.dropped.get(&id).is_some_and(|at| created <= *at) {
                 continue;
             }
             if clustered {
                 known.insert(id);
             }
-            let entry = united
-                .caches
-                .entry(id)
-                .or_insert_with(|| (settings.clone(), created));
-            if clustered && created < entry.1 && entry.0 == *settings {
-                entry.1 = created;
+            let entry = united.caches.entry(id).or_insert_with(|| KnownCache {
+                created_at: created,
+                ..told.clone()
+            });
+            if clustered && entry.settings == told.settings {
+                entry.created_at = entry.created_at.min(created);
+                entry.founded |= told.founded;
             }
         }
     }

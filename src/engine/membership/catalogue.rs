@@ -3,20 +3,25 @@
 
 use super::building::Catalogue;
 use super::{Action, Membership};
-use crate::engine::partition::Report;
+use crate::engine::partition::{NO_MAJORITY, Report};
+use crate::engine::shell::Notice;
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::hello::first_difference;
-use crate::types::message::{Control, Progress, ViewChange};
+use crate::types::message::{Control, KnownCache, Progress, ViewChange};
 use crate::types::time::MILLISECOND;
+use crate::types::view::ViewCache;
 use crate::types::{
-    CacheId, CacheSettings, ClusterTime, Member, Micros, Monotonic, TopologyVersion,
+    CacheId, CacheSettings, ClusterTime, Member, Micros, Monotonic, PartitionLoss, Primaries,
+    TopologyVersion,
 };
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// The most changes that wait for one view.
 const CHANGES_MAX: usize = 256;
 /// The most caches of a cluster.
 const CACHES_MAX: usize = 1024;
+/// Marks changes that this node makes by itself, beside those that it was asked for.
+const RESET: u64 = 1 << 63;
 /// Partitions that finish together go into one view.
 const GATHER: Micros = 20 * MILLISECOND;
 
@@ -145,7 +150,11 @@ impl Membership {
     }
 
     pub(super) fn on_changed(&mut self, id: u64, result: Result<()>) {
-        if self.own_changes.remove(&id).is_some() {
+        if let Some((cache, partitions)) = self.resets.remove(&id) {
+            if result.is_ok() {
+                self.notice(Notice::Reset { cache, partitions });
+            }
+        } else if self.own_changes.remove(&id).is_some() {
             self.actions.push(Action::ViewChanged { token: id, result });
         }
     }
@@ -153,7 +162,59 @@ impl Membership {
     /// Works the waiting changes into a catalogue.
     pub(super) fn apply_changes(&mut self, catalogue: &mut Catalogue, now: ClusterTime) {
         for waiting in &mut self.changes {
-            waiting.result = Some(apply(&waiting.change, catalogue, now));
+            let result = match &waiting.change {
+                ViewChange::ForcePrimary if self.options.quorum_of.is_none() => {
+                    let context = "the cluster has no quorum-of: every view is primary";
+                    Err(Error::new(ErrorKind::FailedPrecondition, context).because("NO_QUORUM_OF"))
+                }
+                ViewChange::ForcePrimary if self.view.primary || !catalogue.forced => {
+                    let context = "the view is primary already";
+                    Err(Error::new(ErrorKind::FailedPrecondition, context).because("PRIMARY"))
+                }
+                ViewChange::Create(settings)
+                    if settings.stops() && self.options.quorum_of.is_none() =>
+                {
+                    let context = "when-split needs [cluster] quorum-of, the number of servers";
+                    Err(Error::new(ErrorKind::FailedPrecondition, context).because("NO_QUORUM_OF"))
+                }
+                change if !catalogue.primary && catalogue.stops(change) => Err(no_majority()),
+                change => apply(change, catalogue, now),
+            };
+            waiting.result = Some(result);
+        }
+    }
+
+    /// Whether somebody asks for this view to be primary.
+    pub(super) fn wants_primary(&self) -> bool {
+        let mut changes = self.changes.iter();
+        changes.any(|waiting| waiting.change == ViewChange::ForcePrimary)
+    }
+
+    /// Lost partitions of caches that want it so begin anew after a while.
+    pub(super) fn reset_what_is_lost(&mut self, mono: Monotonic) {
+        let lost = |cache: &ViewCache| {
+            let settings = &cache.settings;
+            let rests = settings.stops() && !(self.view.primary && cache.founded);
+            if settings.partition_loss != PartitionLoss::Reset || rests || !self.coordinates() {
+                return 0;
+            }
+            let lost = cache.table.iter().filter(|owners| owners.owners.is_empty());
+            lost.count() as u64
+        };
+        let caches = self.view.caches.iter();
+        let mut now: BTreeMap<CacheId, u64> =
+            caches.map(|(id, cache)| (*id, lost(cache))).collect();
+        now.retain(|_, partitions| *partitions > 0);
+        self.lost_since.retain(|id, _| now.contains_key(id));
+        let patience = self.options.network_timeout.saturating_mul(2);
+        for (id, partitions) in now {
+            let since = *self.lost_since.entry(id).or_insert(mono);
+            if mono.since(since) >= patience {
+                self.lost_since.remove(&id);
+                let token = RESET | u64::from(id.0.cast_unsigned());
+                self.resets.insert(token, (id, partitions));
+                self.on_change(self.me, token, ViewChange::ResetLost(id), mono);
+            }
         }
     }
 
@@ -204,6 +265,29 @@ impl Membership {
     }
 }
 
+impl Catalogue {
+    /// Whether a change is a write to a cache whose writes stop outside of primary views.
+    fn stops(&self, change: &ViewChange) -> bool {
+        let stops = |id: &CacheId| {
+            self.caches
+                .get(id)
+                .is_some_and(|known| known.settings.stops())
+        };
+        match change {
+            ViewChange::Create(settings) => settings.stops(),
+            ViewChange::Drop(id) | ViewChange::ResetLost(id) => stops(id),
+            ViewChange::Drain(_) | ViewChange::Forget(_) | ViewChange::ForcePrimary => false,
+        }
+    }
+}
+
+/// The answer to a write where writes stop.
+fn no_majority() -> Error {
+    Error::unavailable("this part of the cluster is not primary, and the cache stops in a minority")
+        .because(NO_MAJORITY)
+        .not_applied()
+}
+
 fn apply(change: &ViewChange, catalogue: &mut Catalogue, now: ClusterTime) -> Result<()> {
     match change {
         ViewChange::Create(settings) => create(settings, catalogue, now),
@@ -211,6 +295,7 @@ fn apply(change: &ViewChange, catalogue: &mut Catalogue, now: ClusterTime) -> Re
             catalogue.reset.insert(*id);
             Ok(())
         }
+        ViewChange::ForcePrimary => Ok(()),
         ViewChange::ResetLost(_) => {
             Err(Error::new(ErrorKind::NotFound, "the cache does not exist"))
         }
@@ -241,9 +326,9 @@ fn apply(change: &ViewChange, catalogue: &mut Catalogue, now: ClusterTime) -> Re
             Ok(())
         }
         ViewChange::Drop(id) => match catalogue.caches.remove(id) {
-            Some((_, created_at)) => {
+            Some(known) => {
                 catalogue.fresh.remove(id);
-                catalogue.dropped.insert(*id, now.max(created_at));
+                catalogue.dropped.insert(*id, now.max(known.created_at));
                 Ok(())
             }
             None => Err(Error::new(ErrorKind::NotFound, "the cache does not exist")),
@@ -253,9 +338,9 @@ fn apply(change: &ViewChange, catalogue: &mut Catalogue, now: ClusterTime) -> Re
 
 fn create(settings: &CacheSettings, catalogue: &mut Catalogue, now: ClusterTime) -> Result<()> {
     let id = settings.id();
-    match catalogue.caches.get(&id) {
-        Some((existing, _)) if existing == settings => Ok(()),
-        Some((existing, _)) if existing.name != settings.name => Err(Error::new(
+    match catalogue.caches.get(&id).map(|known| &known.settings) {
+        Some(existing) if existing == settings => Ok(()),
+        Some(existing) if existing.name != settings.name => Err(Error::new(
             ErrorKind::AlreadyExists,
             format!(
                 "cache {} has the same id as {}",
@@ -263,7 +348,7 @@ fn create(settings: &CacheSettings, catalogue: &mut Catalogue, now: ClusterTime)
             ),
         )
         .because("ID_COLLISION")),
-        Some((existing, _)) => {
+        Some(existing) => {
             let (name, here, there) = first_difference(existing, settings);
             let context = format!(
                 "cache {} exists with {name} {here}, asked for {there}",
@@ -277,7 +362,12 @@ fn create(settings: &CacheSettings, catalogue: &mut Catalogue, now: ClusterTime)
         None => {
             let after = catalogue.dropped.get(&id).map(|at| at.after(1));
             let created_at = after.map_or(now, |after| now.max(after));
-            catalogue.caches.insert(id, (settings.clone(), created_at));
+            let cache = KnownCache {
+                settings: settings.clone(),
+                created_at,
+                founded: false,
+            };
+            catalogue.caches.insert(id, cache);
             catalogue.fresh.insert(id);
             Ok(())
         }
@@ -301,6 +391,9 @@ impl Membership {
     pub fn leave(&mut self, mono: Monotonic) {
         if self.leaving.is_none() {
             self.leaving = Some(mono);
+            // From here on nothing is acknowledged but views without this node.
+            self.proposal = None;
+            self.restore_changes();
             self.repeat_leave(mono);
         }
     }
@@ -321,17 +414,19 @@ impl Membership {
         if others.is_empty() || gone_on || late {
             if !self.done {
                 self.done = true;
-                self.notice(crate::engine::shell::Notice::Left);
+                self.notice(Notice::Left);
             }
             return;
         }
         for member in others {
-            self.send(member, Control::Leave);
+            let primaries = self.quorum.known(mono);
+            self.send(member, Control::Leave(primaries));
         }
     }
 
     /// A member leaves in order, and takes its data with it.
-    pub(super) fn on_leave(&mut self, from: Member) {
+    pub(super) fn on_leave(&mut self, from: Member, primaries: &Primaries) {
+        self.quorum.leaves(from, primaries);
         self.fail(from, true);
         self.actions.push(Action::PeerGone(from));
     }

@@ -87,6 +87,14 @@ impl Clock {
         }
     }
 
+    /// How far cluster time here is from a peer's at least, by one sample of it.
+    fn apart(&self, sample: &Sample, mono: Monotonic) -> Micros {
+        let aged = mono.since(sample.taken) * DRIFT_PPM / 1_000_000;
+        let unknown = sample.round_trip / 2 + aged;
+        let apart = self.offset.abs_diff(sample.offset);
+        apart.saturating_sub(unknown)
+    }
+
     /// Who formed the cluster whose time this is.
     pub fn base(&self) -> Member {
         self.base
@@ -111,6 +119,36 @@ impl Membership {
             self.clock
                 .take(sample, from, self.options.clock_error_max, mono);
         }
+    }
+
+    /// By how much cluster time here differs from that of the other servers of the view, where that
+    /// is more than `clock_error_max`; else 0. Most decide who is astray, and of as many on both
+    /// sides the coordinator, whom the others follow. A peer differs where each of its last samples
+    /// says so, whatever the round trips hide.
+    pub fn clock_apart(&self) -> Micros {
+        let mono = self.last_tick;
+        let leader = self.view.coordinator().map(|node| node.member);
+        let (mut agree, mut apart, mut by) = (1, 0, 0);
+        let mut with_leader = leader == Some(self.me);
+        for node in self.view.servers() {
+            let link = self.links.get(&node.member);
+            let Some(link) = link.filter(|link| link.connected) else {
+                continue;
+            };
+            let samples = link.samples_of(self.clock.base);
+            let Some(least) = samples.map(|sample| self.clock.apart(sample, mono)).min() else {
+                continue;
+            };
+            if least > self.options.clock_error_max {
+                apart += 1;
+                by = least.max(by);
+            } else {
+                agree += 1;
+                with_leader |= leader == Some(node.member);
+            }
+        }
+        let astray = apart > agree || (apart == agree && !with_leader);
+        if astray { by } else { 0 }
     }
 
     /// Whether the time of another cluster can be taken over from this peer.

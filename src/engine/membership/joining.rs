@@ -8,7 +8,7 @@ use crate::engine::shell::{Notice, ProbeOutcome};
 use crate::error::{Error, ErrorKind};
 use crate::types::message::{Control, Heartbeat, Join};
 use crate::types::time::{MILLISECOND, SECOND};
-use crate::types::{Member, Micros, Monotonic, NodeInfo, View};
+use crate::types::{Member, Micros, Monotonic, NodeInfo, Role, View};
 use std::cmp::Reverse;
 
 /// How long a request to join is acted upon; its sender repeats it.
@@ -156,7 +156,13 @@ impl Membership {
         if let Some(timeout) = self.options.join_timeout.filter(|_| !self.has_view())
             && mono.since(self.started) > timeout.saturating_add(patience)
         {
-            self.cannot_form("a cluster was found, and did not take this node in");
+            let link = self.links.get(&target).and_then(|link| link.last());
+            let full = self.options.quorum_of.zip(link);
+            if full.is_some_and(|(of, heartbeat)| heartbeat.servers >= of) {
+                self.cannot_form("the cluster has as many servers as quorum-of says already");
+            } else {
+                self.cannot_form("a cluster was found, and did not take this node in");
+            }
         }
     }
 
@@ -211,8 +217,14 @@ impl Membership {
     /// Whether a view that is proposed now would hold somebody who asks here: one without a link,
     /// or whose earlier life is not yet out, has to wait.
     pub(super) fn can_admit(&self, asked: &Asked) -> bool {
+        let standing = self
+            .view
+            .servers()
+            .filter(|node| self.stands_by(node.member));
+        let room = self.quorum.has_room(standing.count());
+        let fits = |node: &NodeInfo| room || node.role == Role::Client;
         let mut nodes = asked.nodes.iter();
-        nodes.any(|node| self.is_linked(node.member) && self.may_enter(node.member))
+        nodes.any(|node| fits(node) && self.is_linked(node.member) && self.may_enter(node.member))
     }
 
     /// Whether a node is new here, and no later life of it is known.
@@ -272,8 +284,13 @@ impl Membership {
         }
         let listed = self.probes.is_empty() || self.probes.contains(&Some(ProbeOutcome::Myself));
         if !listed {
-            // Every probe has its own time limit, so that this wait has an end.
-            if late && self.probes.iter().all(Option::is_some) {
+            // What has no outcome yet may be this node, which a starved machine keeps from
+            // answering itself. Every probe has its own time limit, so that this wait has an end.
+            let mut probes = self.probes.iter().enumerate();
+            let settled = probes.all(|(endpoint, outcome)| {
+                outcome.is_some() || self.options.elsewhere.contains(&endpoint)
+            });
+            if late && settled {
                 self.cannot_form("this node's own address is not in its address list");
             }
             return;

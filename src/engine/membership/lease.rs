@@ -28,6 +28,19 @@ impl Membership {
     /// The moment at which enough servers are known to have held this node in their view.
     fn confirmed_at(&self) -> Option<Monotonic> {
         let servers: Vec<Member> = self.view.servers().map(|node| node.member).collect();
+        self.quorum_at(&servers, |link| link.acked)
+    }
+
+    /// The moment at which enough servers of a primary view are known to have vouched for this node.
+    pub(super) fn vouched_at(&self, servers: &[Member]) -> Option<Monotonic> {
+        self.quorum_at(servers, |link| link.vouched)
+    }
+
+    fn quorum_at(
+        &self,
+        servers: &[Member],
+        of: impl Fn(&super::link::Link) -> Option<Monotonic>,
+    ) -> Option<Monotonic> {
         let oldest = servers.first().copied();
         let mut acked: Vec<(Monotonic, Member)> = servers
             .iter()
@@ -35,7 +48,7 @@ impl Membership {
                 if *server == self.me {
                     return Some((self.last_tick, *server));
                 }
-                Some((self.links.get(server)?.acked?, *server))
+                Some((of(self.links.get(server)?)?, *server))
             })
             .collect();
         acked.sort_unstable_by(|a, b| b.cmp(a));

@@ -2,7 +2,7 @@
 
 use super::clock::Sample;
 use crate::types::message::Heartbeat;
-use crate::types::{Micros, Monotonic, NodeInfo, Role, TopologyVersion, View};
+use crate::types::{Member, Micros, Monotonic, NodeInfo, Role, TopologyVersion, View};
 use std::collections::VecDeque;
 
 /// How many samples of a peer's clock are kept.
@@ -20,6 +20,8 @@ pub struct Link {
     heartbeat: Option<(Heartbeat, Monotonic)>,
     /// The sending of the latest own heartbeat that the peer has acknowledged while in its view.
     pub acked: Option<Monotonic>,
+    /// The same of heartbeats that vouch: they count for caches that stop in a minority.
+    pub vouched: Option<Monotonic>,
     /// When it became suspected.
     pub suspected: Option<Monotonic>,
     /// Another peer reaches it.
@@ -38,6 +40,7 @@ impl Link {
             heard: mono,
             heartbeat: None,
             acked: None,
+            vouched: None,
             suspected: None,
             reached_by_others: false,
             behind_since: mono,
@@ -72,18 +75,25 @@ impl Link {
             if heartbeat.in_view && !heartbeat.renounced {
                 self.acked = self.acked.max(Some(Monotonic(heartbeat.echo)));
             }
+            if heartbeat.vouches {
+                self.vouched = self.vouched.max(Some(Monotonic(heartbeat.echo)));
+            }
         }
         self.heartbeat = Some((heartbeat, mono));
         news
     }
 
     /// The best sample of the peer's cluster time, if it follows this base.
-    pub fn sample(&self, base: crate::types::Member) -> Option<Sample> {
+    pub fn sample(&self, base: Member) -> Option<Sample> {
+        let samples = self.samples_of(base);
+        samples.min_by_key(|sample| sample.round_trip).copied()
+    }
+
+    /// The last samples of the peer's cluster time that follow this base.
+    pub fn samples_of(&self, base: Member) -> impl Iterator<Item = &Sample> {
         self.samples
             .iter()
-            .filter(|sample| sample.base == base)
-            .min_by_key(|sample| sample.round_trip)
-            .copied()
+            .filter(move |sample| sample.base == base)
     }
 
     /// What an own heartbeat says of the last one heard: its sending, and its age.

@@ -20,16 +20,18 @@ mod joining;
 mod lease;
 mod link;
 mod proposal;
+pub mod quorum;
 #[cfg(test)]
 mod timing_tests;
 
 use super::options::GridOptions;
 use super::shell::{Notice, ProbeOutcome};
 use crate::types::message::{Collected, Control, Heartbeat};
-use crate::types::{Member, Monotonic, NodeInfo, Now, Role, TopologyVersion, View};
+use crate::types::{CacheId, Member, Monotonic, NodeInfo, Now, Role, TopologyVersion, View};
 use clock::Clock;
 use link::Link;
 use proposal::Proposal;
+use quorum::Quorum;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
@@ -109,6 +111,13 @@ pub struct Membership {
     stale: bool,
     leaving: Option<Monotonic>,
     done: bool,
+    quorum: Quorum,
+    /// When it was last looked whether caches that stop in a minority open.
+    last_open: Monotonic,
+    /// Since when caches whose lost partitions begin anew have some.
+    lost_since: BTreeMap<CacheId, Monotonic>,
+    /// How many of them each change gives up that is under way.
+    resets: BTreeMap<u64, (CacheId, u64)>,
     actions: Vec<Action>,
 }
 
@@ -145,6 +154,10 @@ impl Membership {
             stale: false,
             leaving: None,
             done: false,
+            quorum: Quorum::new(options.quorum_of),
+            last_open: Monotonic::default(),
+            lost_since: BTreeMap::new(),
+            resets: BTreeMap::new(),
             actions: Vec::new(),
             options,
         }
@@ -229,7 +242,7 @@ impl Membership {
             Control::Prepared { version } => self.on_prepared(from, version, mono),
             Control::Refused(refused) => self.on_refused(from, &refused, mono),
             Control::Commit { version } => self.on_commit(version, mono),
-            Control::Leave => self.on_leave(from),
+            Control::Leave(primaries) => self.on_leave(from, &primaries),
             Control::Progress(progress) => self.on_progress(&progress, mono),
             Control::ChangeView { id, change } => self.on_change(from, id, change, mono),
             Control::ViewChanged { id, result } => self.on_changed(id, result),
@@ -278,6 +291,7 @@ impl Membership {
         if mono >= self.next_heartbeat {
             self.tick(mono);
         }
+        self.last_open = mono;
         self.detect(mono);
         self.proposal_timeout(mono);
         self.consider(mono);
@@ -291,7 +305,8 @@ impl Membership {
         let free = !self.done && self.leaving.is_none() && self.doubts_until.is_none();
         let due = self.progress.due.filter(|_| self.coordinates());
         let start = proposal.or(self.propose_at.or(due).filter(|_| free));
-        let moments = [start, self.next_suspicion()];
+        let opens = Some(self.opens_at()).filter(|at| *at > self.last_open);
+        let moments = [start, self.next_suspicion(), opens];
         moments
             .into_iter()
             .flatten()
@@ -311,6 +326,7 @@ impl Membership {
             .retain(|_, (_, last)| mono.since(*last) < broken_for);
         self.repeat(mono);
         self.answer_changes(mono);
+        self.reset_what_is_lost(mono);
     }
 
     fn connected(&self) -> impl Iterator<Item = Member> {
@@ -340,6 +356,7 @@ impl Membership {
             },
             coordinator: self.acting_coordinator().unwrap_or(self.me),
             renounced: self.renounces(to),
+            vouches: self.leaving.is_none() && self.quorum.vouches(to),
         };
         self.send(to, Control::Heartbeat(heartbeat));
     }

@@ -9,7 +9,7 @@
 
 use super::{Action, Membership};
 use crate::engine::shell::Notice;
-use crate::types::message::{Collected, Control, Refused};
+use crate::types::message::{Collected, Control, KnownCache, Refused};
 use crate::types::time::MILLISECOND;
 use crate::types::{
     CacheId, ClusterTime, Member, Micros, Monotonic, NodeInfo, Role, TopologyVersion, View,
@@ -71,6 +71,12 @@ impl Proposal {
     }
 }
 
+/// The servers among some nodes.
+fn count(nodes: &[NodeInfo]) -> usize {
+    let servers = nodes.iter().filter(|node| node.role == Role::Server);
+    servers.count()
+}
+
 impl Membership {
     /// Proposes a view of all who stand by the present one and all who ask to join.
     pub(super) fn propose(&mut self, mono: Monotonic) {
@@ -94,7 +100,8 @@ impl Membership {
                     .get(&node.member)
                     .is_some_and(|link| link.connected);
                 let twice = nodes.iter().any(|other| other.member.id == node.member.id);
-                if linked && !twice && self.may_enter(node.member) {
+                let fits = node.role == Role::Client || self.quorum.has_room(count(&nodes));
+                if linked && !twice && fits && self.may_enter(node.member) {
                     nodes.push(node.clone());
                 }
             }
@@ -107,7 +114,7 @@ impl Membership {
             .max();
         number = number.max(seen.unwrap_or_default());
         let version = TopologyVersion {
-            number: number + 1,
+            number: self.forced_number(number),
             coordinator: self.me,
         };
         self.promised = version;
@@ -132,21 +139,28 @@ impl Membership {
                 );
             }
         }
-        let own = self.collected(version);
+        let own = self.collected(version, mono);
         self.actions.push(Action::Collect(self.me, own));
     }
 
     /// What this node knows, less what it holds.
-    fn collected(&self, version: TopologyVersion) -> Collected {
+    fn collected(&self, version: TopologyVersion, mono: Monotonic) -> Collected {
         let caches = if self.has_view() {
             let known = self.view.caches.values();
-            known
-                .map(|cache| (cache.settings.clone(), cache.created_at))
-                .collect()
+            let known = known.map(|cache| KnownCache {
+                settings: cache.settings.clone(),
+                created_at: cache.created_at,
+                founded: cache.founded,
+            });
+            known.collect()
         } else {
             let own = self.options.caches.iter();
-            own.map(|settings| (settings.clone(), ClusterTime::default()))
-                .collect()
+            let own = own.map(|settings| KnownCache {
+                settings: settings.clone(),
+                created_at: ClusterTime::default(),
+                founded: false,
+            });
+            own.collect()
         };
         let dropped: Vec<(CacheId, ClusterTime)> = self
             .view
@@ -162,6 +176,7 @@ impl Membership {
             dropped,
             departed: self.view.departed.clone(),
             draining: self.view.draining.clone(),
+            primaries: self.quorum.known(mono),
         }
     }
 
@@ -171,7 +186,7 @@ impl Membership {
         from: Member,
         version: TopologyVersion,
         nodes: &[NodeInfo],
-        _mono: Monotonic,
+        mono: Monotonic,
     ) {
         if !nodes.iter().any(|node| node.member == self.me) || self.done || self.leaving.is_some() {
             return;
@@ -214,7 +229,7 @@ impl Membership {
         }
         self.promised = version;
         self.proposal = None;
-        let own = self.collected(version);
+        let own = self.collected(version, mono);
         self.actions.push(Action::Collect(from, own));
     }
 
@@ -239,6 +254,7 @@ impl Membership {
         let answers = std::mem::take(answers);
         let (version, nodes) = (proposal.version, proposal.nodes.clone());
         let view = Arc::new(self.build(version, &nodes, &answers, mono));
+        self.quorum.prepare(&view);
         for node in &nodes {
             if node.member != self.me {
                 let view = View::clone(&view);
@@ -262,6 +278,9 @@ impl Membership {
     /// First phase.
     pub(super) fn on_prepare(&mut self, from: Member, view: View) {
         let version = view.version;
+        if self.leaving.is_some() {
+            return;
+        }
         if version == self.view.version {
             self.send(from, Control::Prepared { version });
             return;
@@ -275,7 +294,8 @@ impl Membership {
             }
             return;
         }
-        if version != self.promised || !view.contains(self.me) {
+        let fits = version == self.promised && view.contains(self.me);
+        if !fits || !self.quorum.prepare(&view) {
             let refused = Refused {
                 version,
                 promised: self.promised,
@@ -377,6 +397,7 @@ impl Membership {
     fn install(&mut self, view: Arc<View>, mono: Monotonic) {
         let shift = self.take_time(view.time_base, view.version.coordinator);
         self.view = view.clone();
+        self.quorum.commit(&view, mono);
         self.prepared = None;
         self.stale = false;
         self.joins

@@ -1,6 +1,7 @@
 //! What the times in the settings bound, on a clock of the test's own.
 
 use super::*;
+use crate::engine::planted;
 use crate::types::message::Heartbeat;
 use crate::types::time::MILLISECOND;
 use crate::types::{Incarnation, Micros, NodeId};
@@ -171,4 +172,67 @@ fn a_lease_lasts_as_long_as_it_is_set_from_the_last_heartbeat_that_came_back() {
             );
         }
     }
+}
+
+/// Lets two servers talk, message by message at once, up to a moment.
+fn talk(pair: &mut [Membership; 2], until: Monotonic) {
+    let mut now = at(0);
+    while now <= until {
+        for own in pair.iter_mut() {
+            if own.next_timeout() <= now {
+                own.on_timeout(now);
+            }
+        }
+        deliver(pair, now);
+        now = now.after(MILLISECOND);
+    }
+}
+
+#[test]
+fn whose_clock_is_astray_by_more_than_the_limit_knows_it() {
+    for (error_max, astray) in [(50, false), (50, true), (200, true), (400, true)] {
+        let mut pair = pair(600 * MILLISECOND);
+        for own in &mut pair {
+            own.options.clock_error_max = error_max * MILLISECOND;
+        }
+        // Whoever follows is 300 ms off.
+        planted::plant(astray.then_some(planted::Fault::ClockAstray));
+        talk(&mut pair, at(3000));
+        planted::plant(None);
+        let known = astray && error_max < 300;
+        for own in &pair {
+            assert_eq!(own.view.nodes.len(), 2, "one cluster");
+            let follows = own.view.coordinator().map(|node| node.member) != Some(own.me);
+            let apart = own.clock_apart();
+            if known && follows {
+                assert!((250..=300).contains(&(apart / MILLISECOND)), "{apart}");
+            } else {
+                assert_eq!(apart, 0, "{error_max} {astray} {follows}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_node_not_in_its_list_gives_up_at_the_join_timeout_unless_one_may_be_its_own() {
+    let told = |unanswered_elsewhere: bool| {
+        let mut options = GridOptions {
+            endpoints: 2,
+            ..GridOptions::of(node(1))
+        };
+        if unanswered_elsewhere {
+            options.elsewhere.insert(1);
+        }
+        let mut node = Membership::new(options, 7, at(0), 0);
+        node.on_probe(0, ProbeOutcome::Refused, at(0));
+        run(&mut node, at(900));
+        assert!(!node.done);
+        run(&mut node, at(1300));
+        node
+    };
+    assert!(told(true).done);
+    let mut waits = told(false);
+    assert!(!waits.done, "what has not answered may be this node itself");
+    waits.on_probe(1, ProbeOutcome::Silent, at(1400));
+    assert!(waits.done);
 }

@@ -111,7 +111,7 @@ impl Partition {
         }
     }
 
-    fn watch_settling(&mut self, cx: &Cx<'_>) {
+    pub(super) fn watch_settling(&mut self, cx: &Cx<'_>) {
         self.settle_at = (!self.log.is_settled()).then(|| cx.now.mono.after(cx.resend));
     }
 

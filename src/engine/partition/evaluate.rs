@@ -106,6 +106,7 @@ pub fn evaluate(given: &Given<'_>, operation: &KeyOperation) -> Result<Evaluated
             expiry,
             condition,
         } => modify(given, change, *expiry, condition),
+        KeyOperation::Ticket(operation) => super::tickets::evaluate::evaluate(given, operation),
     }
 }
 

@@ -8,6 +8,7 @@ use super::lead::IdleAsk;
 use super::{Cx, Partition};
 use crate::engine::planted::{self, Fault};
 use crate::types::message::{Body, UpdateEffect};
+use crate::types::ticket::note::is_ended;
 use crate::types::time::{MILLISECOND, SECOND};
 use crate::types::{Blob, ClusterTime, Entry, EntryVersion, Member, Micros, Monotonic, Now};
 use std::collections::{BTreeMap, BTreeSet};
@@ -54,6 +55,11 @@ impl Schedule {
         }
     }
 
+    /// Something waits for the floor.
+    pub fn note_floor(&mut self) {
+        self.floor_due.get_or_insert(Monotonic::default());
+    }
+
     pub fn note_request(&mut self, end: ClusterTime) {
         self.requests_end.get_or_insert(end);
     }
@@ -86,6 +92,9 @@ impl Partition {
         let window = self.settings.request_id_window;
         if let Some(at) = self.store.requests.oldest() {
             self.expiry.note_request(at.after(window));
+        }
+        if self.store.tickets.ended_count() > 0 {
+            self.expiry.note_floor();
         }
     }
 
@@ -410,12 +419,9 @@ impl Partition {
     /// Drops tombstones that every holder has had for at least one look. A server that is out
     /// counts as missing until it returns, is replaced, or the retention has passed.
     fn look_at_floor(&mut self, active: bool, cx: &Cx<'_>) {
-        let has = self.store.tombstones() > 0;
+        let has = self.store.tombstones() > 0 || self.store.tickets.ended_count() > 0;
         self.expiry.floor_due = has.then(|| cx.now.mono.after(FLOOR_PAUSE));
-        let retention = self.settings.tombstone_retention;
-        let all_here = cx
-            .departed
-            .is_none_or(|at| cx.now.cluster > at.after(retention));
+        let all_here = self.all_here(cx);
         let settled =
             self.place.sources.is_empty() && self.place.loading.is_empty() && self.log.is_settled();
         // What a transaction removes has the version of its prepare.
@@ -426,10 +432,10 @@ impl Partition {
         }
         let held = self.store.seen;
         if let Some(floor) = self.expiry.floor_mark.replace(held) {
-            let some = self
-                .store
-                .entries()
-                .any(|(_, entry)| entry.live.is_none() && entry.version <= floor);
+            let some = self.store.entries().any(|(key, entry)| {
+                let drops = entry.live.is_none() || is_ended(key);
+                drops && entry.version <= floor
+            });
             if some {
                 self.append(UpdateEffect::RaiseFloor { floor }, None, cx);
             }

@@ -165,7 +165,8 @@ impl Partition {
         };
         let after = position.counter - 1;
         // A watch from now on that has not begun begins no earlier by an update.
-        if self.is_owner() && matches!(self.feed.watched, Some(Some(_))) {
+        let begun = self.feed.watched.flatten();
+        if self.is_owner() && begun.is_some_and(|told| told.counter < position.counter) {
             self.feed.watched = Some(Some(position));
             cx.shell
                 .events(self.cache, self.index, after, position, &events);
@@ -283,6 +284,11 @@ impl Partition {
         }
         let end = self.visible_end();
         let from = position.unwrap_or(end);
+        if self.log.holds(from.counter, from.topology) && from.counter > end.counter {
+            // The last primary had told it, and this owner does not know yet that all have it.
+            self.feed.subscribe_at = Some(cx.now.mono.after(cx.resend));
+            return;
+        }
         match self.feed.behind(from, end) {
             Some(events) => {
                 self.feed.watched = Some(Some(end));
@@ -324,6 +330,10 @@ impl Partition {
         }
         let end = self.visible_end();
         let position = after.unwrap_or(end);
+        if self.log.holds(position.counter, position.topology) && position.counter > end.counter {
+            // Likewise; whoever asks repeats it.
+            return;
+        }
         let Some(events) = self.feed.behind(position, end) else {
             self.send(from, Body::Stale, cx);
             return;

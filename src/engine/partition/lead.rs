@@ -1,5 +1,6 @@
 //! What only a primary keeps: who holds how much of its stream, and what it waits for.
 
+use super::repair::Round;
 use super::transfer::{Incoming, Outgoing};
 use crate::types::message::Tail;
 use crate::types::{Blob, ClusterTime, EntryVersion, Member, Monotonic, TopologyVersion};
@@ -50,6 +51,10 @@ pub struct Lead {
     /// Near copies at other nodes.
     pub grants: super::near::Grants,
     pub resend_at: Option<Monotonic>,
+    /// When the copies are compared next.
+    pub compare_at: Option<Monotonic>,
+    /// Owners whose copies differ, and how far that has been looked into.
+    pub rounds: BTreeMap<Member, Round>,
 }
 
 impl Lead {
@@ -67,6 +72,8 @@ impl Lead {
             idle_asks: BTreeMap::new(),
             grants: super::near::Grants::default(),
             resend_at: None,
+            compare_at: None,
+            rounds: BTreeMap::new(),
         }
     }
 

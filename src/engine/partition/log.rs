@@ -2,6 +2,7 @@
 //! owners are known to hold, and the updates between the two, which decide a fail-over.
 
 use crate::types::message::{Tail, Update, UpdateEffect, WatchPosition};
+use crate::types::ticket::note::is_ended;
 use crate::types::{Blob, EntryVersion, TopologyVersion};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -102,7 +103,11 @@ impl Log {
         debug_assert_eq!(update.counter, self.applied + 1);
         self.applied = update.counter;
         for key in update.effect.keys() {
-            *self.pending.entry(key.clone()).or_default() += 1;
+            if is_ended(key) {
+                self.pending_for_all += 1;
+            } else {
+                *self.pending.entry(key.clone()).or_default() += 1;
+            }
         }
         let all = matches!(update.effect, UpdateEffect::Clear { .. });
         self.pending_for_all += u32::from(all);
@@ -116,7 +121,9 @@ impl Log {
         }
         let update = self.tail.pop_front()?;
         for key in update.effect.keys() {
-            if let Some(count) = self.pending.get_mut(key) {
+            if is_ended(key) {
+                self.pending_for_all -= 1;
+            } else if let Some(count) = self.pending.get_mut(key) {
                 *count -= 1;
                 if *count == 0 {
                     self.pending.remove(key);

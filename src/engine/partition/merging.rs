@@ -5,12 +5,32 @@
 //! unit that is fetched first, not the single key.
 
 use super::lead::{Lead, Phase};
+use super::store::Store;
 use super::transfer::Incoming;
 use super::{Cx, Partition, Report};
 use crate::engine::planted::{self, Fault};
 use crate::types::message::{Body, Chunk, Tail, TransferKind, UpdateEffect};
 use crate::types::{Blob, Entry, EntryVersion, Member};
 use std::collections::{BTreeMap, BTreeSet};
+
+/// The most entries that are ended at a time because they were removed in another history.
+const STALE_MAX: usize = 1024;
+
+/// What lives here, was known to both when they last agreed, and is not there any more, where the
+/// tombstone may be gone.
+fn removed_there(store: &Store, state: &mut Incoming) -> Vec<Blob> {
+    let Some(named) = state.named.take() else {
+        return Vec::new();
+    };
+    let agreed = state.agreed;
+    let gone = |(key, entry): &(&Blob, &Entry)| {
+        entry.live.is_some() && entry.incarnation <= agreed && !named.contains(*key)
+    };
+    let gone = store.entries().filter(gone);
+    let mut gone: Vec<Blob> = gone.map(|(key, _)| key.clone()).collect();
+    gone.sort_unstable();
+    gone
+}
 
 impl Partition {
     /// Takes over: asks the other owners.
@@ -143,9 +163,14 @@ impl Partition {
     }
 
     fn begin_serving(&mut self, cx: &Cx<'_>) {
+        let first = self.first_comparison(cx);
+        if let Some(lead) = &mut self.lead {
+            lead.compare_at = first;
+        }
         for member in self.place.loading.clone() {
             self.begin_load(member, cx);
         }
+        self.look_at_chores(cx);
         self.unpark(cx);
     }
 
@@ -178,10 +203,18 @@ impl Partition {
         if seq == state.next {
             state.next += 1;
             if let Some(header) = &chunk.header {
-                state.agreed = header.agreed;
+                let known = self.parted.get(&from).copied().unwrap_or_default();
+                state.agreed = header.agreed.max(known);
+                state.floor = header.floor;
+                let forgot = state.agreed < state.floor && !planted::is(Fault::MergeOneWay);
+                state.named = forgot.then(BTreeSet::new);
+            }
+            if let Some(named) = &mut state.named {
+                named.extend(chunk.entries.iter().map(|(key, _)| key.clone()));
             }
             if last {
                 state.last = Some(seq);
+                state.removed = removed_there(&self.store, state);
             }
             let agreed = state.agreed;
             self.adopt(chunk, agreed, cx);
@@ -205,30 +238,69 @@ impl Partition {
             self.adopt_transactions(header.transactions, cx);
         }
         for (key, entry) in chunk.entries {
-            if self.adopts(&key, &entry, agreed) {
+            if self.was_removed(&key, &entry, agreed) {
+                cx.tally
+                    .stale_dropped
+                    .add(usize::from(entry.live.is_some()));
+            } else if self.store.lacks(&key, &entry) {
                 self.append(UpdateEffect::Set { key, entry }, None, cx);
             }
         }
         for (id, record) in chunk.requests {
-            if !self.store.requests.contains(&id) && !self.store.requests.is_full() {
+            // Beyond what the table takes of new requests: none is forgotten early, and each
+            // history has no more than it takes.
+            if !self.store.requests.contains(&id) && self.log.find_request(&id).is_none() {
                 self.append(UpdateEffect::Nothing, Some((id, record)), cx);
             }
         }
     }
 
-    /// Whether a state of another history goes into this one. A key that is unknown here, and
-    /// that both copies had when they last agreed, was removed here and stays so, also where the
-    /// tombstone is gone.
-    fn adopts(&self, key: &Blob, entry: &Entry, agreed: EntryVersion) -> bool {
-        let removed_here = self.store.get(key).is_none()
-            && entry.incarnation <= agreed
-            && self.store.floor > agreed;
-        !removed_here && self.store.lacks(key, entry)
+    /// Whether a state of another history was removed in this one: the key is unknown here, and
+    /// both copies had it when they last agreed, which is so long ago that the tombstone may be
+    /// gone.
+    fn was_removed(&self, key: &Blob, entry: &Entry, agreed: EntryVersion) -> bool {
+        self.store.get(key).is_none() && entry.incarnation <= agreed && self.store.floor > agreed
+    }
+
+    /// Ends what lives here and was removed in another history, some of it at a time. False: there
+    /// is nothing of that kind any more, and nothing waits for owners.
+    fn remove_stale(&mut self, cx: &Cx<'_>) -> bool {
+        loop {
+            let Some(Phase::Merging { incoming }) = self.lead.as_mut().map(|lead| &mut lead.phase)
+            else {
+                return false;
+            };
+            let (mut some, mut floor) = (Vec::new(), self.store.floor);
+            for state in incoming.values_mut().filter(|state| state.last.is_some()) {
+                let left = state.removed.len().saturating_sub(STALE_MAX - some.len());
+                some.extend(state.removed.drain(left..));
+                floor = floor.max(state.floor);
+            }
+            let raises = some.is_empty() && floor > self.store.floor;
+            for key in &some {
+                let entry = self.store.get(key).filter(|entry| entry.live.is_some());
+                if let Some(entry) = entry.map(|entry| self.dead(entry)) {
+                    cx.tally.stale_dropped.add(1);
+                    let key = key.clone();
+                    self.append(UpdateEffect::Set { key, entry }, None, cx);
+                }
+            }
+            if raises {
+                // What is forgotten there counts as forgotten here, whoever comes next.
+                self.append(UpdateEffect::RaiseFloor { floor }, None, cx);
+            }
+            if !self.log.is_settled() {
+                return true;
+            }
+            if some.is_empty() {
+                return false;
+            }
+        }
     }
 
     /// Ends the merge once every source is taken in and every owner holds it.
     pub(super) fn merge_settled(&mut self, cx: &Cx<'_>) {
-        if !self.log.is_settled() {
+        if !self.log.is_settled() || self.remove_stale(cx) {
             return;
         }
         let Some(lead) = &mut self.lead else { return };

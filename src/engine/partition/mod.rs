@@ -25,18 +25,23 @@ mod merging;
 pub mod near;
 mod primary;
 mod remembered;
+mod repair;
 mod roles;
 pub mod steps;
 pub mod store;
+pub mod sums;
+mod tickets;
 mod transfer;
+mod verify;
 
 use super::shell::Shell;
+use super::tally::{Pace, Tally};
 use crate::engine::planted::{self, Fault};
 use crate::error::{Applied, Error, ErrorKind, Result};
 use crate::types::message::{Body, Data, Message};
 use crate::types::{
-    CacheId, CacheMode, CacheSettings, ClusterTime, Member, Micros, Monotonic, Now, Operation,
-    PartitionId, ReadFrom, Reply, RequestId, TopologyVersion, TransactionId,
+    Blob, CacheId, CacheMode, CacheSettings, ClusterTime, EntryView, Live, Member, Micros,
+    Monotonic, Now, Operation, ReadFrom, Reply, RequestId, TopologyVersion,
 };
 use log::Log;
 use std::collections::{BTreeMap, VecDeque};
@@ -46,22 +51,34 @@ use store::Store;
 /// The most operations that wait in one partition.
 const PARKED_MAX: usize = 1024;
 
+/// The reason of a refusal in a view that is not primary.
+pub const NO_MAJORITY: &str = "NO_MAJORITY";
+
 /// What surrounds an input: the time, the right to serve, and the way out.
 pub struct Cx<'a> {
     pub now: Now,
     /// Whether this node's lease stands.
     pub serving: bool,
+    /// Whether it stands for caches that stop in a minority.
+    pub serving_primary: bool,
     /// This node has said that it leaves, and will not serve again.
     pub leaving: bool,
     pub shell: &'a dyn Shell,
     /// When the last server left that may return with data; absent: none is out.
     pub departed: Option<ClusterTime>,
+    /// Whether every server of the view can read transactions in its streams.
+    pub transactions: bool,
     /// How long to wait before what is not acknowledged is sent again.
     pub resend: Micros,
     /// The longest a parked operation waits.
     pub network_timeout: Micros,
     /// How far the clocks of two nodes may be apart.
     pub clock_error_max: Micros,
+    /// Between two comparisons of the copies of a partition; absent: they are not compared.
+    pub compare_interval: Option<Micros>,
+    /// What all partitions of the node share.
+    pub pace: &'a Pace,
+    pub tally: &'a Tally,
 }
 
 /// Who waits for an answer.
@@ -76,16 +93,6 @@ pub enum Asker {
     Remote {
         node: Member,
         id: u64,
-    },
-    /// A transaction of this node, about one of its participants.
-    Step {
-        id: TransactionId,
-        partition: PartitionId,
-    },
-    /// A partition of this node that has something prepared.
-    Inquiry {
-        id: TransactionId,
-        partition: PartitionId,
     },
 }
 
@@ -115,6 +122,8 @@ pub struct Ask {
     pub deadline: Monotonic,
     /// It has been forwarded once and must be answered here.
     pub forwarded: bool,
+    /// The view of the node that it was asked of.
+    pub topology: TopologyVersion,
 }
 
 /// What became of an operation.
@@ -140,8 +149,12 @@ pub struct Place {
     pub shift: i64,
     /// The view belongs to a cluster that was formed apart from the one before.
     pub apart: bool,
+    /// The view is not primary, and the cache stops in such: nothing changes, nothing moves.
+    pub resting: bool,
     /// When a cache of this name was dropped before this one was created.
     pub cleared_at: Option<ClusterTime>,
+    /// Servers that are out and may return with data.
+    pub departed: Arc<[Member]>,
 }
 
 /// Something the coordinator must hear of.
@@ -169,8 +182,15 @@ pub struct Partition {
     renounced: bool,
     /// The copy is complete as of this topology.
     complete: Option<TopologyVersion>,
+    /// A primary view in which others own it has been acknowledged: it may be behind. Only in a
+    /// cache that stops in a minority.
+    retired: bool,
+    /// Something waits for the lease.
+    waits_for_lease: bool,
     /// The greatest version that every holder, also one that is out, is known to hold.
     agreed: crate::types::EntryVersion,
+    /// The same for holders that are out, as it was when they left.
+    parted: BTreeMap<Member, crate::types::EntryVersion>,
     store: Store,
     log: Log,
     lead: Option<Box<lead::Lead>>,
@@ -191,8 +211,15 @@ pub struct Partition {
     settle_at: Option<Monotonic>,
     /// What is kept of transactions; absent where that is nothing.
     held: Option<Box<held::Held>>,
-    /// Answers to transactions of this node, which take them when no lock is held.
-    steps: Vec<(Asker, Result<Reply>)>,
+    /// Somebody asked for a comparison of all copies.
+    verifying: Option<Box<verify::Verifying>>,
+    /// When work that tickets leave is looked at.
+    chores_at: Option<Monotonic>,
+    /// Behind which the next look goes on.
+    chores_after: Option<Blob>,
+    /// Since when each of it has been known.
+    chores_since: BTreeMap<Blob, Monotonic>,
+    chores: Vec<Blob>,
 }
 
 impl Partition {
@@ -212,7 +239,10 @@ impl Partition {
             place: Place::default(),
             renounced: false,
             complete: None,
+            retired: false,
+            waits_for_lease: false,
             agreed: Default::default(),
+            parted: BTreeMap::new(),
             log: Log::default(),
             lead: None,
             incoming: None,
@@ -228,12 +258,37 @@ impl Partition {
             copies: near::Copies::sharing(near),
             settle_at: None,
             held: None,
-            steps: Vec::new(),
+            verifying: None,
+            chores_at: None,
+            chores_after: None,
+            chores_since: BTreeMap::new(),
+            chores: Vec::new(),
         }
     }
 
     fn is_primary(&self) -> bool {
-        self.place.owners.first() == Some(&self.me)
+        !self.place.resting && self.place.owners.first() == Some(&self.me)
+    }
+
+    /// Whether the lease stands that reads and acknowledgements need here.
+    fn has_lease(&self, cx: &Cx<'_>) -> bool {
+        let stops = self.settings.stops() && !self.place.resting;
+        if stops {
+            cx.serving_primary
+        } else {
+            cx.serving
+        }
+    }
+
+    /// Whether something has come to wait for the lease since the last time.
+    pub fn take_waits_for_lease(&mut self) -> bool {
+        std::mem::take(&mut self.waits_for_lease)
+    }
+
+    /// The lease stands again: what waits for it goes on.
+    pub fn on_lease(&mut self, cx: &Cx<'_>) {
+        self.advance(cx);
+        self.unpark(cx);
     }
 
     fn is_owner(&self) -> bool {
@@ -258,10 +313,29 @@ impl Partition {
         self.complete
     }
 
+    /// Whether the copy may be behind what others acknowledged.
+    pub fn retired(&self) -> bool {
+        self.retired
+    }
+
     /// Carries an operation out, parks it, or says who must.
     pub fn submit(&mut self, ask: Ask, mut caller: Caller<'_>, cx: &Cx<'_>) -> Submitted {
-        if !self.local() && (!cx.serving || self.renounced) {
+        let stops = !ask.operation.is_read() || self.settings.denies_reads();
+        if self.place.resting && (stops || self.place.owners.is_empty()) {
+            return Submitted::Done(Err(no_majority(&ask)));
+        }
+        if !self.local() && (!self.has_lease(cx) || self.renounced) {
+            self.waits_for_lease = true;
             return self.park(ask, &mut caller, cx);
+        }
+        if self.place.resting && ask.forwarded && ask.topology != self.place.topology {
+            // Its asker may belong to a part that goes on.
+            let error = Error::new(ErrorKind::WrongOwner, "this node is in another view");
+            return Submitted::Done(Err(error));
+        }
+        if self.place.resting && self.is_owner() {
+            let missed = || Err(Error::unavailable("the partition cannot be read"));
+            return Submitted::Done(self.read(&ask.operation, cx).map_or_else(missed, Ok));
         }
         if self.is_primary() {
             if !self.lead.as_ref().is_some_and(|lead| lead.is_active()) {
@@ -296,13 +370,44 @@ impl Partition {
         Submitted::Forward(primary, ask)
     }
 
+    /// A plain read of a key from what is committed here, where nothing has to be asked, parked or
+    /// noted for it: the same answer as by `submit`, at less cost. None: it must be submitted.
+    pub fn glance(&self, key: &[u8], cx: &Cx<'_>) -> Option<Option<EntryView>> {
+        let fenced = !self.local() && (!self.has_lease(cx) || self.renounced);
+        if fenced || self.place.resting || self.settings.touch_on_read || self.is_locked(key) {
+            return None;
+        }
+        let pending = self.settings.full_sync() && self.log.is_pending(key);
+        let serves = if self.is_primary() {
+            let active = |lead: &lead::Lead| {
+                lead.is_active() && (!pending || self.log.committed.counter >= lead.inherited)
+            };
+            self.lead.as_deref().is_some_and(active)
+        } else {
+            !pending && self.may_read_any()
+        };
+        if !serves {
+            return None;
+        }
+        let Some((key, entry)) = self.store.find(key) else {
+            return Some(None);
+        };
+        let ended = |live: &Live| live.expired(cx.now.cluster) || live.idle(cx.now.cluster);
+        if entry.live.as_ref().is_some_and(ended) {
+            return None;
+        }
+        Some(evaluate::view(key, entry, false))
+    }
+
+    /// Whether this backup may answer reads at all.
+    fn may_read_any(&self) -> bool {
+        self.settings.read_from == ReadFrom::Any && self.is_owner() && self.place.sources.is_empty()
+    }
+
     /// Whether this backup may answer a read.
     fn may_read(&self, operation: &Operation, cx: &Cx<'_>) -> bool {
-        let allowed = operation.is_read()
-            && self.settings.read_from == ReadFrom::Any
-            && self.is_owner()
-            && self.place.sources.is_empty();
-        allowed
+        operation.is_read()
+            && self.may_read_any()
             && match operation {
                 Operation::Key { key, .. } => {
                     let idle = |key: &[u8]| {
@@ -316,6 +421,7 @@ impl Partition {
                     visible && !idle(key) && !held && !self.is_locked(key)
                 }
                 Operation::Scan { prefix, .. } if self.is_locked_under(prefix) => false,
+                Operation::Verify { .. } => false,
                 _ => !self.settings.full_sync() || self.log.is_settled(),
             }
     }
@@ -369,26 +475,21 @@ impl Partition {
         std::mem::take(&mut self.reports)
     }
 
-    fn answer(&mut self, asker: Asker, result: Result<Reply>, cx: &Cx<'_>) {
-        match asker {
-            Asker::Step { .. } | Asker::Inquiry { .. } => self.steps.push((asker, result)),
-            Asker::Local { .. } | Asker::Remote { .. } => answer(asker, result, cx.shell),
-        }
-    }
-
-    /// Answers to transactions of this node.
-    pub fn take_steps(&mut self) -> Vec<(Asker, Result<Reply>)> {
-        std::mem::take(&mut self.steps)
+    fn answer(&self, asker: Asker, result: Result<Reply>, cx: &Cx<'_>) {
+        answer(asker, result, cx.shell);
     }
 
     fn send(&self, to: Member, body: Body, cx: &Cx<'_>) {
-        let data = Data {
+        cx.shell.send(to, self.message(body));
+    }
+
+    fn message(&self, body: Body) -> Message {
+        Message::Data(Data {
             cache: self.cache,
             partition: self.index,
             topology: self.place.topology,
             body,
-        };
-        cx.shell.send(to, Message::Data(data));
+        })
     }
 
     /// A message from another node, which is in the same topology.
@@ -427,6 +528,10 @@ impl Partition {
                 self.on_invalidate(from, key.as_ref(), counter, cx);
             }
             Body::Invalidated { counter } => self.on_invalidated(from, counter, cx),
+            Body::Compare(compare) => self.on_compare(from, compare, cx),
+            Body::Compared(compared) => self.on_compared(from, compared, cx),
+            Body::Holds(holds) => self.on_holds(from, holds, cx),
+            Body::Differs(differs) => self.on_differs(from, differs, cx),
         }
     }
 
@@ -446,6 +551,12 @@ impl Partition {
         self.on_expiry_timeout(cx);
         self.on_feed_timeout(cx);
         self.on_near_timeout(cx);
+        self.on_verify_timeout(cx);
+        let compare_at = self.lead.as_ref().and_then(|lead| lead.compare_at);
+        if compare_at.is_some_and(|at| now >= at) {
+            self.compare_copies(cx);
+        }
+        self.look_at_chores(cx);
         self.on_held_timeout(cx);
     }
 
@@ -465,6 +576,9 @@ impl Partition {
             self.expiry.next(now, self.is_primary()),
             self.feed.next(),
             self.next_near(now),
+            self.lead.as_ref().and_then(|lead| lead.compare_at),
+            self.verifying.as_ref().map(|verifying| verifying.next()),
+            self.next_chores(),
             self.next_held(now),
         ]
         .into_iter()
@@ -478,6 +592,11 @@ impl Partition {
         let state =
             |key: crate::types::Blob| self.store.get(&key).cloned().map(|entry| (key, entry));
         keys.into_iter().filter_map(state).collect()
+    }
+
+    /// What all states of keys take in memory.
+    pub fn entry_bytes(&self) -> u64 {
+        self.store.bytes()
     }
 
     /// (live and dead entries, tombstones, updates that wait for owners).
@@ -506,6 +625,17 @@ impl Partition {
             self.store.tombstones(),
             "tombstones are miscounted"
         );
+        assert_eq!(
+            self.store.summed(),
+            self.store.sum(),
+            "the sum over the states is wrong"
+        );
+        assert_eq!(
+            self.store.bytes(),
+            self.store.count_bytes(),
+            "memory is miscounted"
+        );
+        self.store.check_tickets();
         if self.lead.is_some() {
             assert!(self.is_primary(), "leads without being primary");
         }
@@ -527,8 +657,6 @@ pub fn answer(asker: Asker, result: Result<Reply>, shell: &dyn Shell) {
             let reply = crate::types::message::ForwardReply { id, result };
             shell.send(node, Message::ForwardReply(reply));
         }
-        // Nobody outside of this node waits for these.
-        Asker::Step { .. } | Asker::Inquiry { .. } => {}
     }
 }
 
@@ -552,6 +680,19 @@ fn left(ask: &Ask) -> Error {
     Error::unavailable("this node leaves; ask another")
         .because("LEAVING")
         .not_applied()
+}
+
+/// The answer of a part of the cluster that is not primary, in a cache that stops in such.
+fn no_majority(ask: &Ask) -> Error {
+    let error = Error::unavailable(
+        "this part of the cluster is not primary, and the cache stops in a minority",
+    );
+    let error = error.because(NO_MAJORITY);
+    if ask.operation.is_read() {
+        error
+    } else {
+        error.not_applied()
+    }
 }
 
 /// The answer to an operation that waited to its end without being carried out.

@@ -7,6 +7,11 @@
 //! what the old one granted, so it commits nothing until that has ended. Points in time are those
 //! of the cluster; the holder stops earlier by more than two nodes may be apart. A lost or late
 //! grant is a miss; a lost invalidation costs the rest of the lease; doubled ones change nothing.
+//!
+//! The copies of all partitions of a cache share one limit. A copy goes at the end of its lease, so
+//! the room that it took is free for whichever partition is read next. Where there is none, a
+//! partition gives up its own oldest ones, if that helps, and otherwise keeps nothing: the others'
+//! are gone half a second later.
 
 use super::{Asker, Caller, Cx, Partition};
 use crate::engine::planted::{self, Fault};
@@ -32,8 +37,9 @@ pub type NearBytes = Arc<AtomicU64>;
 /// What a node that does not own the partition keeps of it.
 pub struct Copies {
     entries: BTreeMap<Blob, (EntryView, ClusterTime)>,
-    /// The oldest first.
-    order: VecDeque<Blob>,
+    /// The oldest first, each with the end of its lease. All leases are of one length, so that they
+    /// end in this order, or nearly.
+    order: VecDeque<(ClusterTime, Blob)>,
     bytes: u64,
     total: NearBytes,
 }
@@ -60,27 +66,50 @@ impl Copies {
         }
     }
 
-    /// Keeps a copy, at the cost of the oldest ones where there is no room.
+    /// Gives up the oldest. False: there is none.
+    fn remove_oldest(&mut self) -> bool {
+        let Some((until, key)) = self.order.pop_front() else {
+            return false;
+        };
+        // A key that was let go of and kept again stands in the order twice for a while.
+        if self.entries.get(&key).is_some_and(|(_, end)| *end == until) {
+            self.remove(&key);
+        }
+        true
+    }
+
+    /// Keeps a copy, at the cost of the oldest ones of this partition where there is no room and
+    /// that makes enough. Two threads may go beyond the limit together by one entry each.
     fn keep(&mut self, entry: EntryView, until: ClusterTime, limit: u64) {
         self.remove(&entry.key);
         let cost = cost(&entry);
-        while self.total.load(Ordering::Relaxed).saturating_add(cost) > limit {
-            let Some(oldest) = self.order.pop_front() else {
-                return;
-            };
-            self.remove(&oldest);
+        let taken = self.total.load(Ordering::Relaxed);
+        let of_others = taken.saturating_sub(self.bytes);
+        if of_others.saturating_add(cost) > limit {
+            return;
         }
+        while self.total.load(Ordering::Relaxed).saturating_add(cost) > limit {
+            if !self.remove_oldest() {
+                return;
+            }
+        }
+        while self.order.len() > 2 * self.entries.len() + 16 && self.remove_oldest() {}
         self.bytes += cost;
         self.total.fetch_add(cost, Ordering::Relaxed);
-        // A key that was let go of and kept again stands in the order twice for a while.
-        while self.order.len() > 2 * self.entries.len() + 16 {
-            let Some(oldest) = self.order.pop_front() else {
-                break;
-            };
-            self.remove(&oldest);
-        }
-        self.order.push_back(entry.key.clone());
+        self.order.push_back((until, entry.key.clone()));
         self.entries.insert(entry.key.clone(), (entry, until));
+    }
+
+    /// Removes those whose lease has ended.
+    fn prune(&mut self, now: ClusterTime) {
+        while self.order.front().is_some_and(|(until, _)| *until <= now) {
+            self.remove_oldest();
+        }
+    }
+
+    /// When the next lease ends.
+    fn next(&self) -> Option<ClusterTime> {
+        self.order.front().map(|(until, _)| *until)
     }
 
     pub fn clear(&mut self) {
@@ -238,6 +267,7 @@ impl Partition {
         let stranger = !self.is_owner() && !self.place.loading.contains(&self.me);
         let latest = cx.now.cluster.after(LEASE.saturating_mul(2));
         if stranger && self.has_near() && self.primary() == Some(from) && until <= latest {
+            self.copies.prune(cx.now.cluster);
             self.copies.keep(entry, until, self.settings.near_bytes_max);
         }
     }
@@ -352,6 +382,7 @@ impl Partition {
     }
 
     pub(super) fn on_near_timeout(&mut self, cx: &Cx<'_>) {
+        self.copies.prune(cx.now.cluster);
         let Some(lead) = &mut self.lead else { return };
         let due = |until: ClusterTime| until <= cx.now.cluster;
         if lead.grants.next().is_some_and(due) {
@@ -361,7 +392,120 @@ impl Partition {
     }
 
     pub(super) fn next_near(&self, now: crate::types::Now) -> Option<Monotonic> {
-        let until = self.lead.as_ref()?.grants.next()?;
+        let lead = self.lead.as_ref().and_then(|lead| lead.grants.next());
+        let until = lead.into_iter().chain(self.copies.next()).min()?;
         Some(now.mono.after(until.since(now.cluster)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(key: &str, bytes: usize) -> EntryView {
+        EntryView {
+            key: Blob::from(key),
+            value: Blob::from(vec![0; bytes]),
+            flags: 0,
+            version: 0,
+            created_at: ClusterTime(0),
+            last_access_at: ClusterTime(0),
+            expires_at: None,
+            idle_expires_at: None,
+        }
+    }
+
+    /// What a copy of one letter and 100 bytes costs.
+    const COST: u64 = 101 + COPY_BYTES;
+
+    fn at(milliseconds: u64) -> ClusterTime {
+        ClusterTime(milliseconds * MILLISECOND)
+    }
+
+    fn keys(copies: &Copies) -> Vec<&[u8]> {
+        copies.entries.keys().map(|key| &**key).collect()
+    }
+
+    /// The total is what there is, and within its limit.
+    fn check(all: &[&Copies], total: &NearBytes, limit: u64) {
+        let mut sum = 0;
+        for copies in all {
+            let bytes = copies.entries.values().map(|(entry, _)| cost(entry));
+            assert_eq!(copies.bytes, bytes.sum::<u64>());
+            assert!(copies.order.len() <= 2 * copies.entries.len() + 17);
+            sum += copies.bytes;
+        }
+        assert_eq!(total.load(Ordering::Relaxed), sum);
+        assert!(sum <= limit, "{sum} of {limit}");
+    }
+
+    #[test]
+    fn at_the_limit_the_oldest_copies_go() {
+        let total = NearBytes::default();
+        let mut copies = Copies::sharing(total.clone());
+        for (moment, key) in (1..).zip(["a", "b", "c", "a", "d"]) {
+            copies.keep(entry(key, 100), at(moment), 3 * COST);
+            check(&[&copies], &total, 3 * COST);
+        }
+        // That `a` was kept again made it younger than `c`.
+        assert_eq!(keys(&copies), [b"a", b"c", b"d"]);
+        copies.keep(entry("e", 100), at(6), 3 * COST);
+        assert_eq!(keys(&copies), [b"a", b"d", b"e"]);
+        drop(copies);
+        assert_eq!(total.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn what_is_larger_than_the_limit_is_not_kept_and_costs_no_other() {
+        let total = NearBytes::default();
+        let mut copies = Copies::sharing(total.clone());
+        copies.keep(entry("a", 100), at(1), 3 * COST);
+        copies.keep(entry("b", 100), at(1), 3 * COST);
+        copies.keep(entry("large", 1000), at(1), 3 * COST);
+        assert_eq!(keys(&copies), [b"a", b"b"]);
+        // What it would have taken the place of is old, and must not be read any more.
+        copies.keep(entry("b", 1000), at(2), 3 * COST);
+        assert_eq!(keys(&copies), [b"a"]);
+        check(&[&copies], &total, 3 * COST);
+    }
+
+    #[test]
+    fn a_copy_goes_at_the_end_of_its_lease() {
+        let total = NearBytes::default();
+        let mut copies = Copies::sharing(total.clone());
+        copies.keep(entry("a", 100), at(500), 9 * COST);
+        copies.keep(entry("b", 100), at(600), 9 * COST);
+        copies.keep(entry("a", 100), at(700), 9 * COST);
+        assert_eq!(copies.next(), Some(at(500)));
+        copies.prune(at(599));
+        assert_eq!(keys(&copies), [b"a", b"b"]);
+        copies.prune(at(600));
+        assert_eq!(keys(&copies), [b"a"]);
+        copies.prune(at(700));
+        assert!(copies.entries.is_empty() && copies.next().is_none());
+        check(&[&copies], &total, 0);
+    }
+
+    #[test]
+    fn a_partition_that_comes_late_finds_room_once_the_leases_of_others_end() {
+        let total = NearBytes::default();
+        let (mut one, mut two) = (
+            Copies::sharing(total.clone()),
+            Copies::sharing(total.clone()),
+        );
+        for key in ["a", "b", "c"] {
+            one.keep(entry(key, 100), at(500), 3 * COST);
+        }
+        two.keep(entry("x", 100), at(700), 3 * COST);
+        assert!(two.entries.is_empty(), "the room is taken");
+        assert_eq!(one.entries.len(), 3, "and stays so");
+        one.prune(at(500));
+        for key in ["x", "y"] {
+            two.keep(entry(key, 100), at(1000), 3 * COST);
+        }
+        assert_eq!(keys(&two), [b"x", b"y"]);
+        one.keep(entry("a", 100), at(1000), 3 * COST);
+        check(&[&one, &two], &total, 3 * COST);
+        assert_eq!(keys(&one), [b"a"]);
     }
 }

@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::types::message::{
     Body, Event, EventKind, Replicate, RequestRecord, Reset, Update, UpdateEffect, WatchPosition,
 };
+use crate::types::ticket::{TicketOperation, TicketsOperation, note};
 use crate::types::{
     Blob, ClusterTime, Entry, EntryVersion, EntryView, KeyOperation, Member, Monotonic, Operation,
     Reply, RequestId, TopologyVersion,
@@ -27,9 +28,6 @@ pub struct Waiter {
     /// When it is told that nobody knows yet.
     pub deadline: Monotonic,
 }
-
-/// An event for watchers: its kind, the entry, and what it replaced.
-type Told = (EventKind, Option<EntryView>, Option<EntryView>);
 
 /// The same entry, accessed now.
 pub(super) fn touched_at(entry: &Entry, now: ClusterTime) -> Entry {
@@ -51,13 +49,22 @@ impl Partition {
         match &ask.operation {
             Operation::Key { key, operation } => {
                 let pending = self.settings.full_sync() && self.log.is_pending(key);
-                let twice = planted::is(Fault::TakeTwice)
-                    && matches!(operation, KeyOperation::Remove { .. });
+                let twice = (planted::is(Fault::TakeTwice)
+                    && matches!(operation, KeyOperation::Remove { .. }))
+                    || (planted::is(Fault::SpendTwice)
+                        && matches!(operation, KeyOperation::Ticket(TicketOperation::Use { .. })));
                 let waits = pending && !twice && (unsettled || !operation.is_read());
                 if waits || self.is_locked(key) {
                     return self.park(ask, caller, cx);
                 }
                 self.decide_key(ask, caller, cx)
+            }
+            Operation::Tickets(_) => {
+                let waits = unsettled && self.settings.full_sync();
+                if waits || self.is_locked_under(&[]) {
+                    return self.park(ask, caller, cx);
+                }
+                self.decide_tickets(ask, caller, cx)
             }
             Operation::Clear => {
                 if !self.log.is_settled() || self.is_locked_under(&[]) {
@@ -66,6 +73,7 @@ impl Partition {
                 self.decide_clear(&ask, caller, cx)
             }
             Operation::Transaction { .. } => self.decide_step(ask, caller, cx),
+            Operation::Verify { .. } => self.begin_verify(ask, caller, cx),
             operation => {
                 let locked = matches!(operation, Operation::Scan { prefix, .. }
                     if self.is_locked_under(prefix));
@@ -136,6 +144,10 @@ impl Partition {
             let error = Error::new(ErrorKind::Internal, "this is no operation on a key");
             return Submitted::Done(Err(error));
         };
+        if note::is_note(key) {
+            let context = "keys that begin with \\0\\0\\0ember are the registry's own";
+            return Submitted::Done(Err(Error::invalid(context)));
+        }
         let now = cx.now.cluster;
         let live = self.store.get(key).and_then(|entry| entry.live.as_ref());
         let expired =
@@ -148,7 +160,15 @@ impl Partition {
         if ended && !operation.is_read() && self.expire(key, cx) && self.log.is_pending(key) {
             return self.park(ask, caller, cx);
         }
-        let outcome = self.evaluate_key(key, operation, expired || idle, cx);
+        let mut outcome = self.evaluate_key(key, operation, expired || idle, cx);
+        if self.spends(key, operation, &outcome) {
+            if let Err(error) = self.room(ask.request_id.is_some(), cx) {
+                return Submitted::Done(Err(error));
+            }
+            // Under the version that follows those of the links.
+            self.release_children(key, cx);
+            outcome = self.evaluate_key(key, operation, expired || idle, cx);
+        }
         let Evaluated {
             reply,
             entry,
@@ -181,6 +201,16 @@ impl Partition {
         self.write(effect, (request, ask.deadline), reply, caller, cx)
     }
 
+    /// Whether a use is the last one of a ticket that has children.
+    fn spends(&self, key: &Blob, operation: &KeyOperation, outcome: &Result<Evaluated>) -> bool {
+        let used = matches!(operation, KeyOperation::Ticket(TicketOperation::Use { .. }));
+        let ends = |evaluated: &Evaluated| {
+            let entry = evaluated.entry.as_ref();
+            entry.is_some_and(|entry| entry.live.is_none())
+        };
+        used && outcome.as_ref().is_ok_and(ends) && self.store.tickets.links(key).next().is_some()
+    }
+
     /// Whether the last access that moves now must be with every owner before it is answered:
     /// what they know of the key is so old that a batch would come too late.
     pub(super) fn touch_must_be_held(&self, key: &Blob, cx: &Cx<'_>) -> bool {
@@ -202,7 +232,11 @@ impl Partition {
         ended: bool,
         cx: &Cx<'_>,
     ) -> Result<Evaluated> {
-        evaluate(&self.given(key, ended, cx), operation)
+        let given = Given {
+            created_after: self.created_after(operation),
+            ..self.given(key, ended, cx)
+        };
+        evaluate(&given, operation)
     }
 
     /// What there is to evaluate an operation on.
@@ -220,7 +254,18 @@ impl Partition {
         }
     }
 
-    fn next_version(&self) -> EntryVersion {
+    /// The range tombstone that what an operation creates must not fall under.
+    fn created_after(&self, operation: &KeyOperation) -> Option<ClusterTime> {
+        let ended = match operation {
+            KeyOperation::Ticket(TicketOperation::Add { record, .. }) => {
+                self.store.tickets.ended_at(&record.principal)
+            }
+            _ => None,
+        };
+        self.store.cleared_at.max(ended)
+    }
+
+    pub(super) fn next_version(&self) -> EntryVersion {
         EntryVersion {
             topology: self.place.topology,
             counter: self.log.applied + 1,
@@ -230,8 +275,11 @@ impl Partition {
     fn decide_clear(&mut self, ask: &Ask, caller: &mut Caller<'_>, cx: &Cx<'_>) -> Submitted {
         let now = cx.now.cluster;
         let (mut at, mut removed) = (now, 0);
-        for (_, entry) in self.store.entries() {
+        for (key, entry) in self.store.entries() {
             at = at.max(entry.created_at);
+            if note::is_note(key) {
+                continue;
+            }
             let lives = |live: &crate::types::Live| !live.expired(now) && !live.idle(now);
             removed += u64::from(entry.live.as_ref().is_some_and(lives));
         }
@@ -244,7 +292,7 @@ impl Partition {
     }
 
     /// Streams an update and answers when the write synchronization mode allows it.
-    fn write(
+    pub(super) fn write(
         &mut self,
         effect: UpdateEffect,
         (request, deadline): (Option<RequestId>, Monotonic),
@@ -372,6 +420,11 @@ impl Partition {
         if matches!(lead.phase, Phase::Asking { .. }) {
             return;
         }
+        if !self.has_lease(cx) && self.settings.stops() {
+            // Who was left out may still show what this would replace.
+            self.waits_for_lease = true;
+            return;
+        }
         let held = lead.held_by_all(self.log.applied);
         let upto = held.min(self.near_limit(cx.now.cluster));
         if upto <= self.log.committed.counter {
@@ -380,21 +433,21 @@ impl Partition {
         self.commit_to(upto, cx);
         if self.log.is_settled() {
             for member in self.stream_members() {
-                self.tell_committed(member, cx);
+                // Nobody waits for it: a backup asks the primary for what it has pending.
+                cx.shell.send_along(member, self.message(self.committed()));
             }
         }
         self.merge_settled(cx);
         self.unpark(cx);
     }
 
-    fn tell_committed(&self, member: Member, cx: &Cx<'_>) {
-        let (stream, committed) = (self.log.stream, self.log.committed.counter);
-        let replicate = Replicate {
-            stream,
-            committed,
+    /// How far everything is committed, for a member.
+    fn committed(&self) -> Body {
+        Body::Replicate(Replicate {
+            stream: self.log.stream,
+            committed: self.log.committed.counter,
             updates: Vec::new(),
-        };
-        self.send(member, Body::Replicate(replicate), cx);
+        })
     }
 
     /// Commits up to a counter: makes visible, answers who waits.
@@ -428,7 +481,13 @@ impl Partition {
             return;
         }
         let mut events = self.needs_events(cx).then(Vec::new);
-        let mut event = |kind, entry: Option<_>, previous| {
+        let mut event = |kind, entry: Option<EntryView>, previous| {
+            let note = entry
+                .as_ref()
+                .is_some_and(|entry| note::is_note(&entry.key));
+            if note {
+                return;
+            }
             if let (Some(events), Some(entry)) = (&mut events, entry) {
                 events.push(Event {
                     kind,
@@ -442,7 +501,7 @@ impl Partition {
             UpdateEffect::Nothing => {}
             UpdateEffect::Set { key, entry } => {
                 if let Some((kind, entry, previous)) = self.apply_set(&key, entry) {
-                    event(kind, entry, previous);
+                    event(kind, Some(entry), previous);
                 }
             }
             UpdateEffect::Prepare(prepared) => self.apply_prepare(*prepared),
@@ -450,7 +509,7 @@ impl Partition {
             UpdateEffect::Finish { id, until, writes } => {
                 for (key, entry) in writes {
                     if let Some((kind, entry, previous)) = self.apply_set(&key, entry) {
-                        event(kind, entry, previous);
+                        event(kind, Some(entry), previous);
                     }
                 }
                 self.apply_finish(id, until);
@@ -470,7 +529,13 @@ impl Partition {
                     event(EventKind::Removed, view(&key, &gone, false), None);
                 }
             }
-            UpdateEffect::RaiseFloor { floor } => self.store.raise_floor(floor),
+            UpdateEffect::RaiseFloor { floor } => {
+                let dropped = self.store.raise_floor(floor);
+                cx.tally.tombstones_dropped.add(dropped);
+            }
+        }
+        for (key, gone) in self.store.take_killed() {
+            event(EventKind::Removed, view(&key, &gone, false), None);
         }
         if let Some((id, record)) = request {
             self.expiry
@@ -478,11 +543,19 @@ impl Partition {
             self.store.requests.insert(id, record);
         }
         self.publish(WatchPosition { counter, topology }, events, cx);
+        self.look_at_chores(cx);
     }
 
-    /// Merges a state in; what that is to watchers, if it is something.
-    fn apply_set(&mut self, key: &Blob, entry: Entry) -> Option<Told> {
+    /// Takes a state in; what that was, for watchers.
+    fn apply_set(
+        &mut self,
+        key: &Blob,
+        entry: Entry,
+    ) -> Option<(EventKind, EntryView, Option<EntryView>)> {
         self.expiry.note(&entry);
+        if note::is_ended(key) {
+            self.expiry.note_floor();
+        }
         let dead = entry.live.is_none();
         let (changed, before) = self.store.set(key, entry);
         if planted::is(Fault::ForgetTombstones) && dead {
@@ -497,9 +570,9 @@ impl Partition {
         match (before, after) {
             // Only the last access moved, which is no change of the entry.
             (Some(old), Some(new)) if old.version == new.version => None,
-            (Some(gone), None) => Some((EventKind::Removed, Some(gone), None)),
-            (None, after) => Some((EventKind::Created, after, None)),
-            (before, after) => Some((EventKind::Updated, after, before)),
+            (Some(gone), None) => Some((EventKind::Removed, gone, None)),
+            (None, after) => Some((EventKind::Created, after?, None)),
+            (before, after) => Some((EventKind::Updated, after?, before)),
         }
     }
 
@@ -573,11 +646,23 @@ impl Partition {
                 let live = self
                     .store
                     .entries()
-                    .filter(|(_, entry)| lives(entry))
+                    .filter(|(key, entry)| !note::is_note(key) && lives(entry))
                     .count();
                 Some(Reply::Size { live: live as u64 })
             }
-            Operation::Clear | Operation::Transaction { .. } => None,
+            Operation::Tickets(TicketsOperation::List {
+                filter,
+                after,
+                limit,
+            }) => Some(self.list_tickets(filter, after.as_ref(), *limit, lives)),
+            Operation::Tickets(TicketsOperation::Count { filter }) => {
+                Some(self.count_tickets(filter, now, lives))
+            }
+            Operation::Clear
+            | Operation::Transaction { .. }
+            | Operation::Verify { .. }
+            | Operation::Tickets(_)
+            | Operation::Errand(_) => None,
         }
     }
 
@@ -600,7 +685,7 @@ impl Partition {
         if begins && acked < end {
             self.repeat_updates(from, acked, cx);
         } else if repeated && acked >= self.log.committed.counter {
-            self.tell_committed(from, cx);
+            self.send(from, self.committed(), cx);
         }
         self.advance(cx);
     }

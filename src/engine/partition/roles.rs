@@ -10,8 +10,11 @@ use crate::types::{EntryVersion, Member};
 impl Partition {
     /// A view has been acknowledged in which this node may no longer be an owner: it stops
     /// serving then, since the new owners may go on before it hears of the commit.
-    pub fn on_prepare(&mut self, owner: bool) {
+    pub fn on_prepare(&mut self, owner: bool, primary: bool) {
         self.renounced = !owner && !self.local();
+        if self.settings.stops() && primary && !owner && self.complete.is_some() {
+            self.retired = true;
+        }
     }
 
     /// A view was installed.
@@ -19,10 +22,13 @@ impl Partition {
         let old = std::mem::replace(&mut self.place, place);
         self.renounced = false;
         self.copies.clear();
+        self.give_up_verify("the view changed", cx);
         if self.place.apart {
             // What was agreed on there says nothing about what was ever known here.
             self.agreed = EntryVersion::default();
+            self.parted.clear();
         }
+        self.note_parting(&old);
         if self.place.shift != 0 {
             self.store.shift(self.place.shift);
             self.log.shift(self.place.shift);
@@ -43,7 +49,9 @@ impl Partition {
         if self.place.owner_lost {
             self.extend_idle();
         }
-        if self.is_owner() {
+        if self.place.resting {
+            self.rest(&old, cx);
+        } else if self.is_owner() {
             self.become_owner(&old, cx);
         } else {
             self.lead = None;
@@ -54,12 +62,33 @@ impl Partition {
                 self.begin_merge_out(cx);
             } else if self.place.loading.contains(&self.me) {
                 self.become_loading(&old, cx);
+            } else if self.settings.stops()
+                && self.place.owners.is_empty()
+                && self.complete.is_some()
+            {
+                // It may be behind, and be the best that is left: that shows when the others return.
+                self.incoming = None;
             } else {
                 self.forget();
             }
         }
         self.feed_on_view(cx);
         self.unpark(cx);
+    }
+
+    /// The view is not primary: whatever is here stays as it is, complete as of the last primary one.
+    fn rest(&mut self, old: &Place, cx: &Cx<'_>) {
+        if !old.resting {
+            self.note_lost_primary(old);
+        }
+        self.lead = None;
+        self.outgoing = None;
+        self.incoming = None;
+        self.settle_at = None;
+        self.give_up_waiters(cx);
+        if self.complete.is_none() {
+            self.forget();
+        }
     }
 
     fn become_owner(&mut self, old: &Place, cx: &Cx<'_>) {
@@ -69,6 +98,7 @@ impl Partition {
             self.forget();
         }
         self.complete = Some(self.place.topology);
+        self.retired = false;
         self.incoming = None;
         self.outgoing = None;
         if !self.is_primary() {
@@ -107,6 +137,7 @@ impl Partition {
         lead.watching.retain(|member| place.owners.contains(member));
         lead.loads.retain(|member, _| loads(member));
         lead.idle_asks.clear();
+        lead.rounds.clear();
         // Who comes back as a source later has another history to tell.
         lead.merged.retain(|member| place.sources.contains(member));
         let serves = lead.is_active();
@@ -123,7 +154,7 @@ impl Partition {
                 self.begin_load(member, cx);
             }
         }
-        self.resend_as_primary(cx);
+        self.resend_as_primary(true, cx);
         self.advance(cx);
     }
 
@@ -136,6 +167,7 @@ impl Partition {
             self.settle_at = Some(cx.now.mono.after(super::backup::ASK_LOAD));
         } else if self.complete.is_some() {
             self.complete = Some(self.place.topology);
+            self.retired = false;
             self.reports.push(Report::Loaded);
         }
     }
@@ -151,6 +183,7 @@ impl Partition {
     /// The cache is dropped: everybody who waits is told.
     pub fn on_drop(&mut self, cx: &Cx<'_>) {
         self.give_up_waiters(cx);
+        self.give_up_verify("the cache was dropped", cx);
         for Parked { asker, .. } in std::mem::take(&mut self.parked) {
             let error = Error::new(ErrorKind::NotFound, "the cache was dropped");
             self.answer(asker, Err(error), cx);
@@ -183,23 +216,49 @@ impl Partition {
         }
     }
 
-    /// Remembers the last full agreement: what all holders, also those that are out, have.
+    /// Remembers the last full agreement: what all holders have, also those that are out, unless
+    /// they have been out for longer than tombstones are kept for them.
     pub(super) fn note_agreement(&mut self, cx: &Cx<'_>) {
-        let whole =
-            cx.departed.is_none() && self.complete.is_some() && self.place.sources.is_empty();
+        let whole = self.all_here(cx) && self.complete.is_some() && self.place.sources.is_empty();
         // What is prepared becomes visible later, under the version that it has already.
         let whole = whole && !self.held.as_ref().is_some_and(|held| held.has_prepared());
         if whole {
-            let end = if self.lead.is_some() {
-                self.log.committed
-            } else {
-                self.log.end()
-            };
+            let end = self.log.committed;
             let version = EntryVersion {
                 topology: end.topology,
                 counter: end.counter,
             };
             self.agreed = self.agreed.max(version);
         }
+    }
+
+    /// Whether every server is here that tombstones are kept for.
+    pub(super) fn all_here(&self, cx: &Cx<'_>) -> bool {
+        let retention = self.settings.tombstone_retention;
+        cx.departed
+            .is_none_or(|at| cx.now.cluster > at.after(retention))
+    }
+
+    /// Remembers of each holder that is out what was agreed with it, until it is back and its
+    /// history is merged: later agreements are without it.
+    fn note_parting(&mut self, old: &Place) {
+        let place = &self.place;
+        let out = |member: &Member| place.departed.contains(member);
+        let merging = !place.sources.is_empty();
+        self.parted.retain(|member, _| merging || out(member));
+        let holders = old.owners.iter().chain(&old.loading).chain(&old.sources);
+        for holder in holders.filter(|holder| out(holder)) {
+            self.parted.entry(*holder).or_insert(self.agreed);
+        }
+    }
+
+    /// What this copy and those of the present owners agreed on when they were last one, as far
+    /// as it is known here.
+    pub(super) fn agreed_with_owners(&self) -> EntryVersion {
+        let owners = self.place.owners.iter();
+        let known = owners.filter_map(|owner| self.parted.get(owner)).max();
+        // Owners that this node never knew have it from one of those that left.
+        let known = known.or_else(|| self.parted.values().min());
+        known.copied().unwrap_or(self.agreed)
     }
 }

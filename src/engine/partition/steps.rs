@@ -27,6 +27,9 @@ pub const CONFLICT: &str = "TRANSACTION_CONFLICT";
 /// The reason where a cache takes no part in transactions.
 pub const ATOMIC_CACHE: &str = "ATOMIC_CACHE";
 
+/// The reason while a server of the view does not know transactions.
+pub const OLDER_PROTOCOL: &str = "OLDER_PROTOCOL";
+
 /// Whether the keys of a transaction may be looked at.
 enum Ready {
     /// These lives have ended.
@@ -51,6 +54,14 @@ fn prepared_reply(prepared: &Prepared) -> Reply {
 pub fn atomic_cache(name: &str) -> Error {
     let context = format!("cache {name:?} is ATOMIC, so its keys take no part in transactions");
     Error::new(ErrorKind::FailedPrecondition, context).because(ATOMIC_CACHE)
+}
+
+/// The refusal while somebody would miss what is streamed.
+pub fn older_protocol() -> Error {
+    let context = "a server of the cluster speaks an older protocol, which has no transactions";
+    Error::unavailable(context)
+        .because(OLDER_PROTOCOL)
+        .not_applied()
 }
 
 impl Partition {
@@ -81,6 +92,9 @@ impl Partition {
         let takes_part = self.settings.atomicity == AtomicityMode::Transactional;
         if !takes_part && !matches!(step, Step::Look { .. }) {
             return Submitted::Done(Err(atomic_cache(&self.settings.name)));
+        }
+        if !cx.transactions && matches!(step, Step::Alone(_) | Step::Prepare(_) | Step::Decide(_)) {
+            return Submitted::Done(Err(older_protocol()));
         }
         match step {
             Step::Alone(_) => self.alone(id, ask, caller, cx),

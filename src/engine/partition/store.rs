@@ -6,7 +6,10 @@
 //! and idempotent. The last access stands outside of that order and merges by maximum.
 
 use super::remembered::Remembered;
+use super::sums;
+use super::tickets::index::{Index, state};
 use crate::engine::planted::{self, Fault};
+use crate::types::ticket::{TicketRecord, note};
 use crate::types::time::ClusterTime;
 use crate::types::{Blob, Entry, EntryVersion};
 use foldhash::fast::FixedState;
@@ -26,7 +29,32 @@ pub struct Store {
     /// The greatest version seen.
     pub seen: EntryVersion,
     pub requests: Remembered,
+    /// How tickets among the entries are found.
+    pub tickets: Index,
+    /// What lived and fell under the end of a principal, for whoever tells of it.
+    killed: Vec<(Blob, Entry)>,
     tombstones: usize,
+    /// Over all states, see `sums`.
+    sum: u64,
+    /// What `entries` take in memory.
+    bytes: u64,
+}
+
+/// What a state takes beside the bytes of its key and of its value: its place in the table, with
+/// the free ones that go with it, and the heads of what is shared.
+const ENTRY_BYTES: u64 = size_of::<(Blob, Entry)>() as u64 * 3 / 2 + 32;
+
+/// What a state of a key takes in memory.
+fn cost(key: &Blob, entry: &Entry) -> u64 {
+    let value = entry.live.as_ref().map_or(0, |live| live.value.len());
+    (key.len() + value) as u64 + ENTRY_BYTES
+}
+
+/// Whether a range tombstone covers an entry. Links that are young survive it: a child may be on its
+/// way to its partition, and is found by its link.
+fn covers(at: ClusterTime, key: &[u8], entry: &Entry) -> bool {
+    let young = || note::is_link(key) && entry.created_at.after(note::YOUNG) > at;
+    entry.created_at <= at && !young()
 }
 
 /// The order of two states of one key.
@@ -92,6 +120,12 @@ impl Store {
         self.entries.get(key)
     }
 
+    /// The same with the key as it is stored, which can be shared.
+    pub fn find(&self, key: &[u8]) -> Option<(&Blob, &Entry)> {
+        self.entries.get_key_value(key)
+    }
+
+    /// For what stands outside of the sum only: the last access.
     pub fn get_mut(&mut self, key: &[u8]) -> Option<&mut Entry> {
         self.entries.get_mut(key)
     }
@@ -104,37 +138,110 @@ impl Store {
         self.tombstones
     }
 
+    /// The sum over everything: equal copies have equal ones.
+    pub fn sum(&self) -> u64 {
+        self.sum
+    }
+
+    /// The same, computed anew.
+    pub fn summed(&self) -> u64 {
+        let all = self
+            .entries()
+            .map(|(key, entry)| sums::of(key, entry, false));
+        all.fold(0, u64::wrapping_add)
+    }
+
+    /// What all states take in memory, counted as they change.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The same, counted anew.
+    pub fn count_bytes(&self) -> u64 {
+        self.entries().map(|(key, entry)| cost(key, entry)).sum()
+    }
+
     /// Merges a state in. Whether that changed anything, and then what was there before.
     pub fn set(&mut self, key: &Blob, entry: Entry) -> (bool, Option<Entry>) {
         self.see(entry.version);
         self.see(entry.incarnation);
-        if self.cleared(&entry) {
+        if self.cleared(key, &entry) {
             return (false, None);
         }
         let Some(state) = self.entries.get_mut(&**key) else {
             self.tombstones += usize::from(entry.live.is_none());
+            self.sum = self.sum.wrapping_add(sums::of(key, &entry, false));
+            self.bytes += cost(key, &entry);
             self.entries.insert(key.clone(), entry);
+            self.changed(key, None);
             return (true, None);
         };
         let before = merge(state, entry, self.removes_are_final);
         let dead = usize::from(state.live.is_none());
         if let Some(before) = &before {
+            self.bytes = (self.bytes + cost(key, state)).saturating_sub(cost(key, before));
             let was = usize::from(before.live.is_none());
             self.tombstones = (self.tombstones + dead).saturating_sub(was);
+            self.sum = self.sum.wrapping_sub(sums::of(key, before, false));
+            self.sum = self.sum.wrapping_add(sums::of(key, state, false));
+            self.changed(key, Some(before));
         }
         (before.is_some(), before)
     }
 
+    /// An entry was another one before: the indexes follow, and what falls under it goes.
+    fn changed(&mut self, key: &Blob, before: Option<&Entry>) {
+        let entries = &self.entries;
+        let of_parent = |parent: &[u8]| state(entries.get(parent));
+        self.tickets
+            .change(key, before, entries.get(&**key), of_parent);
+        if let Some(principal) = note::read_ended(key) {
+            self.end_principal(principal);
+        }
+    }
+
+    /// Removes the tickets of a principal that were created before it ended.
+    fn end_principal(&mut self, principal: &[u8]) {
+        let ended = self.tickets.ended_at(principal);
+        let Some(at) = ended.filter(|_| !planted::is(Fault::ForgetEnded)) else {
+            return;
+        };
+        let of_principal: Vec<Blob> = self.tickets.of_principal(principal).cloned().collect();
+        for key in of_principal {
+            let covered = self.get(&key).is_some_and(|entry| entry.created_at <= at);
+            if covered && let Some(entry) = self.take(&key) {
+                self.killed.push((key, entry));
+            }
+        }
+    }
+
+    /// Takes what lived and fell under the end of a principal.
+    pub fn take_killed(&mut self) -> Vec<(Blob, Entry)> {
+        std::mem::take(&mut self.killed)
+    }
+
     /// Whether a state that is not known here would change anything.
     pub fn lacks(&self, key: &[u8], entry: &Entry) -> bool {
-        !self.cleared(entry)
+        !self.cleared(key, entry)
             && self
                 .get(key)
                 .is_none_or(|mine| compare(mine, entry, self.removes_are_final) == Ordering::Less)
     }
 
-    fn cleared(&self, entry: &Entry) -> bool {
-        self.cleared_at.is_some_and(|at| entry.created_at <= at)
+    fn cleared(&self, key: &[u8], entry: &Entry) -> bool {
+        self.cleared_at.is_some_and(|at| covers(at, key, entry)) || self.ended(entry)
+    }
+
+    /// Whether an entry is a ticket of a principal that ended after it was created.
+    fn ended(&self, entry: &Entry) -> bool {
+        if self.tickets.ended_count() == 0 || planted::is(Fault::ForgetEnded) {
+            return false;
+        }
+        let Some(record) = TicketRecord::head(entry) else {
+            return false;
+        };
+        let at = self.tickets.ended_at(&record.principal);
+        !record.principal.is_empty() && at.is_some_and(|at| entry.created_at <= at)
     }
 
     pub fn see(&mut self, version: EntryVersion) {
@@ -143,9 +250,12 @@ impl Store {
 
     /// Takes a key out.
     pub fn take(&mut self, key: &[u8]) -> Option<Entry> {
-        let entry = self.entries.remove(key)?;
+        let (key, entry) = self.entries.remove_entry(key)?;
+        self.bytes = self.bytes.saturating_sub(cost(&key, &entry));
         let dead = usize::from(entry.live.is_none());
         self.tombstones = self.tombstones.saturating_sub(dead);
+        self.sum = self.sum.wrapping_sub(sums::of(&key, &entry, false));
+        self.changed(&key, Some(&entry));
         Some(entry)
     }
 
@@ -155,7 +265,7 @@ impl Store {
         let mut gone: Vec<Blob> = self
             .entries
             .iter()
-            .filter(|(_, entry)| entry.created_at <= at)
+            .filter(|(key, entry)| covers(at, key, entry))
             .map(|(key, _)| key.clone())
             .collect();
         gone.sort_unstable();
@@ -170,18 +280,33 @@ impl Store {
         removed
     }
 
-    /// Drops tombstones up to a version.
-    pub fn raise_floor(&mut self, floor: EntryVersion) {
+    /// Drops tombstones up to a version; returns how many.
+    pub fn raise_floor(&mut self, floor: EntryVersion) -> usize {
         self.floor = self.floor.max(floor);
-        if self.tombstones > 0 {
-            self.entries
-                .retain(|_, entry| entry.live.is_some() || entry.version > floor);
-            self.tombstones = self
-                .entries
-                .values()
-                .filter(|entry| entry.live.is_none())
-                .count();
+        let ended = self.tickets.all_ended().filter(|key| {
+            let note = self.get(key);
+            note.is_some_and(|note| note.version <= floor)
+        });
+        for key in ended.cloned().collect::<Vec<_>>() {
+            self.take(&key);
         }
+        if self.tombstones == 0 {
+            return 0;
+        }
+        let (before, mut gone, mut bytes) = (self.entries.len(), 0u64, 0);
+        self.entries.retain(|key, entry| {
+            let stays = entry.live.is_some() || entry.version > floor;
+            if !stays {
+                gone = gone.wrapping_add(sums::of(key, entry, false));
+                bytes += cost(key, entry);
+            }
+            stays
+        });
+        let dropped = before - self.entries.len();
+        self.tombstones = self.tombstones.saturating_sub(dropped);
+        self.sum = self.sum.wrapping_sub(gone);
+        self.bytes = self.bytes.saturating_sub(bytes);
+        dropped
     }
 
     /// All keys, in key order.
@@ -196,7 +321,7 @@ impl Store {
         self.entries.iter()
     }
 
-    /// Changes every state in the same way.
+    /// Changes every state in the same way, in what stands outside of the sum only: points in time.
     pub fn for_each_mut(&mut self, mut change: impl FnMut(&mut Entry)) {
         self.entries.values_mut().for_each(&mut change);
     }
@@ -214,7 +339,7 @@ impl Store {
         let mut page: Vec<(u64, &Blob)> = self
             .entries
             .iter()
-            .filter(|(key, entry)| key.starts_with(prefix) && lives(entry))
+            .filter(|(key, entry)| key.starts_with(prefix) && !note::is_note(key) && lives(entry))
             .map(|(key, _)| (xxh3_64(key), key))
             .filter(|(hash, key)| from.is_none_or(|from| (*hash, &***key) > from))
             .collect();
@@ -223,10 +348,20 @@ impl Store {
         page.into_iter().map(|(_, key)| key).collect()
     }
 
+    /// Panics where the indexes are not what a scan gives.
+    pub fn check_tickets(&self) {
+        self.tickets.check(self.entries.iter());
+    }
+
     /// Moves every stored point in time: the cluster's clock became another one.
     pub fn shift(&mut self, by: i64) {
         self.for_each_mut(|entry| entry.shift(by));
         self.cleared_at = self.cleared_at.map(|at| at.shifted(by));
         self.requests.shift(by);
+        self.tickets = Index::default();
+        let keys = self.keys();
+        for key in keys {
+            self.changed(&key, None);
+        }
     }
 }

@@ -1,12 +1,17 @@
 //! Moving the contents of a partition: from the primary to an owner that loads, and from a holder
-//! of another history to the primary. Pieces are acknowledged; a window of them is under way.
+//! of another history to the primary. Pieces are acknowledged; a window of them is under way, and
+//! all transfers of a node share a bound of what is under way, so that they leave room on the links
+//! for everything else. One that finds no room looks again soon. What is not acknowledged is sent
+//! again, but not as soon as an update would be: a full link is slow, and more would make it slower.
 
 use super::{Cx, Partition, Report};
+use crate::engine::planted::{self, Fault};
+use crate::engine::tally::UnderWay;
 use crate::types::message::{
     Body, Chunk, RequestRecord, TransferHeader, TransferKind, WatchPosition,
 };
 use crate::types::{Blob, EntryVersion, Member, Monotonic, RequestId};
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 /// Pieces under way at once.
 const WINDOW: usize = 4;
@@ -14,6 +19,10 @@ const WINDOW: usize = 4;
 const CHUNK_ENTRIES_MAX: usize = 512;
 /// A piece is closed once its values reach this many bytes.
 const CHUNK_BYTES: usize = 256 << 10;
+/// What a piece and each thing in it weigh at least, in bytes.
+const BASE_BYTES: usize = 64;
+/// A piece is sent again after so many times as long as an update.
+const REPEAT_AFTER: u64 = 5;
 
 /// The receiving side.
 #[derive(Default)]
@@ -22,6 +31,12 @@ pub struct Incoming {
     pub next: u32,
     /// Merge: what the sender and the cluster last agreed on.
     pub agreed: EntryVersion,
+    /// Merge: the greatest version whose tombstones may be gone at the sender.
+    pub floor: EntryVersion,
+    /// Merge, where that may be later than the agreement: the keys that the sender has.
+    pub named: Option<BTreeSet<Blob>>,
+    /// Merge: the keys that were removed at the sender, and are alive here.
+    pub removed: Vec<Blob>,
     /// The last piece, once it is here.
     pub last: Option<u32>,
     /// Load: lives that ended by time meanwhile; a late piece must not bring them back.
@@ -40,8 +55,11 @@ pub struct Outgoing {
     next: u32,
     /// The last piece has been cut.
     cut: bool,
-    under_way: VecDeque<Chunk>,
+    /// Each with what it weighs.
+    under_way: VecDeque<(Chunk, usize)>,
+    share: UnderWay,
     pub resend_at: Option<Monotonic>,
+    repeat_at: Monotonic,
 }
 
 impl Outgoing {
@@ -57,34 +75,45 @@ impl Outgoing {
 }
 
 impl Partition {
-    fn outgoing(&self, kind: TransferKind, to: Member) -> Outgoing {
+    fn outgoing(&self, kind: TransferKind, to: Member, cx: &Cx<'_>) -> Outgoing {
         let header = TransferHeader {
             stream: self.log.stream,
             position: self.log.committed,
-            agreed: self.agreed,
+            agreed: match kind {
+                TransferKind::Load => self.agreed,
+                TransferKind::Merge => self.agreed_with_owners(),
+            },
             floor: self.store.floor,
             seen: self.store.seen,
             cleared_at: self.store.cleared_at,
             transactions: self.transaction_states(),
+            parted: self
+                .parted
+                .iter()
+                .map(|(member, at)| (*member, *at))
+                .collect(),
         };
+        let forgets = planted::is(Fault::MoveWithoutRequests);
         Outgoing {
             kind,
             to,
             session: self.place.topology.number,
             header: Some(Box::new(header)),
             keys: self.store.keys().into(),
-            requests: self.store.requests.all().collect(),
+            requests: self.store.requests.all().filter(|_| !forgets).collect(),
             next: 0,
             cut: false,
             under_way: VecDeque::new(),
+            share: cx.pace.transfer(),
             resend_at: None,
+            repeat_at: cx.now.mono.after(REPEAT_AFTER * cx.resend),
         }
     }
 
     /// The primary starts to load an owner: the member joins the stream where the contents that
     /// it is sent end.
     pub(super) fn begin_load(&mut self, to: Member, cx: &Cx<'_>) {
-        let mut outgoing = self.outgoing(TransferKind::Load, to);
+        let mut outgoing = self.outgoing(TransferKind::Load, to, cx);
         self.pump(&mut outgoing, cx);
         let committed = self.log.committed.counter;
         let Some(lead) = &mut self.lead else { return };
@@ -106,29 +135,44 @@ impl Partition {
         self.take_back_decisions();
         let applied = self.log.applied;
         self.commit_to(applied, cx);
-        let mut outgoing = self.outgoing(TransferKind::Merge, primary);
+        let mut outgoing = self.outgoing(TransferKind::Merge, primary, cx);
         self.pump(&mut outgoing, cx);
         outgoing.resend_at = Some(cx.now.mono.after(cx.resend));
         self.outgoing = Some(Box::new(outgoing));
     }
 
-    /// Cuts and sends pieces while the window has room.
+    /// Cuts and sends pieces while the window, and the node, have room.
     fn pump(&self, outgoing: &mut Outgoing, cx: &Cx<'_>) {
-        while outgoing.under_way.len() < WINDOW && !outgoing.cut {
-            let chunk = self.cut(outgoing);
+        while outgoing.under_way.len() < WINDOW && !outgoing.cut && outgoing.share.has_room() {
+            let (chunk, bytes) = self.cut(outgoing);
             self.send(outgoing.to, Body::Chunk(chunk.clone()), cx);
-            outgoing.under_way.push_back(chunk);
+            cx.tally.pieces.add(1);
+            outgoing.share.add(bytes);
+            outgoing.under_way.push_back((chunk, bytes));
         }
     }
 
-    fn cut(&self, outgoing: &mut Outgoing) -> Chunk {
-        let (mut entries, mut bytes) = (Vec::new(), 0);
+    /// Sends again what is not acknowledged, where that is due, and goes on.
+    fn repeat(&self, outgoing: &mut Outgoing, at_once: bool, cx: &Cx<'_>) {
+        if at_once || cx.now.mono >= outgoing.repeat_at {
+            outgoing.repeat_at = cx.now.mono.after(REPEAT_AFTER * cx.resend);
+            for (chunk, _) in &outgoing.under_way {
+                self.send(outgoing.to, Body::Chunk(chunk.clone()), cx);
+            }
+            cx.tally.pieces_repeated.add(outgoing.under_way.len());
+        }
+        self.pump(outgoing, cx);
+    }
+
+    fn cut(&self, outgoing: &mut Outgoing) -> (Chunk, usize) {
+        let (mut entries, mut bytes) = (Vec::new(), BASE_BYTES);
         while entries.len() < CHUNK_ENTRIES_MAX && bytes < CHUNK_BYTES {
             let Some(key) = outgoing.keys.pop_front() else {
                 break;
             };
             if let Some(entry) = self.store.get(&key) {
-                bytes += key.len() + entry.live.as_ref().map_or(0, |live| live.value.len());
+                let value = entry.live.as_ref().map_or(0, |live| live.value.len());
+                bytes += BASE_BYTES + key.len() + value;
                 entries.push((key, entry.clone()));
             }
         }
@@ -138,14 +182,14 @@ impl Partition {
             let Some(request) = outgoing.requests.pop_front() else {
                 break;
             };
-            bytes += 64;
+            bytes += BASE_BYTES;
             requests.push(request);
         }
         let last = outgoing.keys.is_empty() && outgoing.requests.is_empty();
         let seq = outgoing.next;
         outgoing.next += 1;
         outgoing.cut = last;
-        Chunk {
+        let chunk = Chunk {
             kind: outgoing.kind,
             session: outgoing.session,
             seq,
@@ -153,7 +197,8 @@ impl Partition {
             header: outgoing.header.take(),
             entries,
             requests,
-        }
+        };
+        (chunk, bytes)
     }
 
     pub(super) fn on_chunk(&mut self, from: Member, chunk: Chunk, cx: &Cx<'_>) {
@@ -188,6 +233,8 @@ impl Partition {
             self.store.see(header.seen);
             self.store.cleared_at = header.cleared_at;
             self.begin_with(header.transactions.clone());
+            self.agreed = header.agreed;
+            self.parted = header.parted.iter().copied().collect();
             self.incoming = Some(Incoming {
                 session,
                 ..Incoming::default()
@@ -230,6 +277,11 @@ impl Partition {
         for (key, incarnation, tombstone) in expired.into_iter().flatten() {
             self.end_life(&key, incarnation, tombstone);
         }
+        // They are gone where they were told of.
+        self.store.take_killed();
+        if self.store.tickets.ended_count() > 0 {
+            self.expiry.note_floor();
+        }
         self.complete = Some(self.place.topology);
         self.reports.push(Report::Loaded);
     }
@@ -249,11 +301,10 @@ impl Partition {
         };
         let Some(mut outgoing) = outgoing else { return };
         if outgoing.session == session && outgoing.to == from {
-            while outgoing
-                .under_way
-                .front()
-                .is_some_and(|chunk| chunk.seq <= seq)
+            while let Some((chunk, bytes)) = outgoing.under_way.front()
+                && chunk.seq <= seq
             {
+                outgoing.share.sub(*bytes);
                 outgoing.under_way.pop_front();
             }
             self.pump(&mut outgoing, cx);
@@ -278,9 +329,11 @@ impl Partition {
         self.feed.forget(WatchPosition::default());
         self.log = super::Log::default();
         self.complete = None;
+        self.retired = false;
         self.incoming = None;
         self.outgoing = None;
         self.agreed = EntryVersion::default();
+        self.parted.clear();
         self.settle_at = None;
         self.held = None;
     }
@@ -291,23 +344,27 @@ impl Partition {
         if let Some(mut outgoing) = self.outgoing.take() {
             if due(outgoing.resend_at) {
                 outgoing.resend_at = Some(cx.now.mono.after(cx.resend));
-                for chunk in &outgoing.under_way {
-                    self.send(outgoing.to, Body::Chunk(chunk.clone()), cx);
-                }
+                self.repeat(&mut outgoing, false, cx);
             }
             self.outgoing = Some(outgoing);
         }
         if self.lead.as_ref().is_some_and(|lead| due(lead.resend_at)) {
-            self.resend_as_primary(cx);
+            self.resend_as_primary(false, cx);
         }
     }
 
     /// The same for all that a primary has out; also used at once after a change of view, since
     /// what was under way then was dropped.
-    pub(super) fn resend_as_primary(&mut self, cx: &Cx<'_>) {
+    pub(super) fn resend_as_primary(&mut self, at_once: bool, cx: &Cx<'_>) {
         let end = self.log.applied;
         let Some(lead) = &mut self.lead else { return };
         lead.resend_at = lead.waits(end).then(|| cx.now.mono.after(cx.resend));
+        let mut loads = std::mem::take(&mut lead.loads);
+        for load in loads.values_mut() {
+            self.repeat(load, at_once, cx);
+        }
+        let Some(lead) = &mut self.lead else { return };
+        lead.loads = loads;
         let Some(lead) = &self.lead else { return };
         if let super::lead::Phase::Asking { missing, .. } = &lead.phase {
             for owner in missing {
@@ -319,11 +376,6 @@ impl Partition {
                 self.send_reset(*member, cx);
             } else if *acked < end {
                 self.repeat_updates(*member, *acked, cx);
-            }
-        }
-        for (member, load) in &lead.loads {
-            for chunk in &load.under_way {
-                self.send(*member, Body::Chunk(chunk.clone()), cx);
             }
         }
         for (key, ask) in &lead.idle_asks {

@@ -82,7 +82,6 @@ mod plan;
 #[cfg(test)]
 mod tests;
 
-use crate::engine::partition::Asker;
 use crate::error::{Error, Result};
 use crate::types::time::SECOND;
 use crate::types::{
@@ -262,11 +261,6 @@ impl Transactions {
     pub fn is_empty(&self) -> bool {
         self.running.is_empty()
     }
-}
-
-/// Who waits for the answer to a step.
-pub fn asker(id: TransactionId, partition: PartitionId) -> Asker {
-    Asker::Step { id, partition }
 }
 
 /// A point of the monotonic clock in cluster time.

@@ -5,9 +5,9 @@ use crate::error::{Error, Result};
 use crate::rpc::proto::{self, change_view::Change, peer_message::Message as Sent};
 use crate::rpc::status;
 use crate::types::message::{
-    Collected, Control, Heartbeat, Holdings, Join, Progress, Refused, ViewChange,
+    Collected, Control, Heartbeat, Holdings, Join, KnownCache, Progress, Refused, ViewChange,
 };
-use crate::types::{CacheId, CacheSettings, ClusterTime, Member, NodeId};
+use crate::types::{CacheId, ClusterTime, Member, NodeId};
 
 /// A control message.
 pub fn encode(control: &Control) -> Sent {
@@ -43,7 +43,9 @@ pub fn encode(control: &Control) -> Sent {
         Control::Commit { version } => Sent::Commit(proto::Commit {
             version: version::some_topology(*version),
         }),
-        Control::Leave => Sent::Leave(proto::Leave {}),
+        Control::Leave(primaries) => Sent::Leave(proto::Leave {
+            primaries: Some(view::encode_primaries(primaries)),
+        }),
         Control::Progress(progress) => Sent::Progress(proto::Progress {
             topology: version::some_topology(progress.topology),
             loaded: progress.loaded.iter().map(encode_partition).collect(),
@@ -56,6 +58,7 @@ pub fn encode(control: &Control) -> Sent {
                 ViewChange::Drop(cache) => Change::Drop(cache.0),
                 ViewChange::ResetLost(cache) => Change::ResetLost(cache.0),
                 ViewChange::Forget(node) => Change::Forget(node.0),
+                ViewChange::ForcePrimary => Change::ForcePrimary(true),
                 ViewChange::Drain(member) => Change::Drain(version::encode_member(*member)),
             }),
         }),
@@ -107,7 +110,7 @@ pub fn decode(sent: Sent) -> Result<Control> {
         Sent::Commit(commit) => Control::Commit {
             version: version::topology(commit.version),
         },
-        Sent::Leave(_) => Control::Leave,
+        Sent::Leave(leave) => Control::Leave(view::primaries(leave.primaries)?),
         Sent::Progress(progress) => Control::Progress(Progress {
             topology: version::topology(progress.topology),
             loaded: list(progress.loaded, "loaded", partition)?,
@@ -120,6 +123,7 @@ pub fn decode(sent: Sent) -> Result<Control> {
                 Change::Drop(cache) => ViewChange::Drop(CacheId(cache)),
                 Change::ResetLost(cache) => ViewChange::ResetLost(CacheId(cache)),
                 Change::Forget(node) => ViewChange::Forget(NodeId(node)),
+                Change::ForcePrimary(_) => ViewChange::ForcePrimary,
                 Change::Drain(member) => ViewChange::Drain(version::member(member)),
             },
         },
@@ -150,6 +154,7 @@ fn encode_heartbeat(heartbeat: &Heartbeat) -> proto::Heartbeat {
         servers: heartbeat.servers,
         coordinator: version::some_member(heartbeat.coordinator),
         renounced: heartbeat.renounced,
+        vouches: heartbeat.vouches,
     }
 }
 
@@ -165,13 +170,15 @@ fn heartbeat(sent: &proto::Heartbeat) -> Heartbeat {
         servers: sent.servers,
         coordinator: version::member_or_zero(sent.coordinator),
         renounced: sent.renounced,
+        vouches: sent.vouches,
     }
 }
 
 fn encode_collected(collected: &Collected) -> proto::Collected {
-    let known = |(settings, created_at): &(CacheSettings, ClusterTime)| proto::KnownCache {
-        settings: Some(settings::encode(settings)),
-        created_at: created_at.0,
+    let known = |known: &KnownCache| proto::KnownCache {
+        settings: Some(settings::encode(&known.settings)),
+        created_at: known.created_at.0,
+        founded: known.founded,
     };
     proto::Collected {
         version: version::some_topology(collected.version),
@@ -189,6 +196,7 @@ fn encode_collected(collected: &Collected) -> proto::Collected {
             .map(view::encode_departed)
             .collect(),
         draining: view::encode_draining(&collected.draining),
+        primaries: Some(view::encode_primaries(&collected.primaries)),
     }
 }
 
@@ -198,12 +206,16 @@ fn collected(sent: proto::Collected) -> Result<Collected> {
         committed: version::topology(sent.committed),
         holdings: list(sent.holdings, "holdings", holdings)?,
         caches: list(sent.caches, "caches", |known| {
-            let settings = settings::decode(required(known.settings, "settings")?)?;
-            Ok((settings, ClusterTime(known.created_at)))
+            Ok(KnownCache {
+                settings: settings::decode(required(known.settings, "settings")?)?,
+                created_at: ClusterTime(known.created_at),
+                founded: known.founded,
+            })
         })?,
         dropped: list(sent.dropped, "dropped", |sent| Ok(view::dropped(sent)))?,
         departed: list(sent.departed, "departed", |sent| Ok(view::departed(sent)))?,
         draining: view::draining(sent.draining)?,
+        primaries: view::primaries(sent.primaries)?,
     })
 }
 
@@ -216,6 +228,7 @@ fn encode_holdings(holdings: &Holdings) -> proto::Holdings {
     proto::Holdings {
         cache: holdings.cache.0,
         complete: holdings.complete.iter().map(run).collect(),
+        retired: holdings.retired.iter().copied().collect(),
     }
 }
 
@@ -229,6 +242,9 @@ fn holdings(sent: proto::Holdings) -> Result<Holdings> {
     Ok(Holdings {
         cache: CacheId(sent.cache),
         complete,
+        retired: list(sent.retired, "retired", operation::partition)?
+            .into_iter()
+            .collect(),
     })
 }
 

@@ -13,6 +13,9 @@ pub fn encode(hello: &Hello) -> proto::Hello {
         protocol_min: hello.protocol_min,
         info: Some(node::encode(&hello.info)),
         caches: hello.caches.iter().map(settings::encode).collect(),
+        quorum_of: hello.quorum_of,
+        ticket_keys: hello.ticket_keys.clone(),
+        digest_key: hello.digest_key,
     }
 }
 
@@ -29,5 +32,8 @@ pub fn decode(sent: proto::Hello) -> Result<Hello> {
         protocol_min: sent.protocol_min,
         info: node::decode(required(sent.info, "info")?)?,
         caches: list(sent.caches, "caches", settings::decode)?,
+        quorum_of: sent.quorum_of,
+        ticket_keys: list(sent.ticket_keys, "ticket_keys", Ok)?,
+        digest_key: sent.digest_key,
     })
 }

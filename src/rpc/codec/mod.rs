@@ -5,6 +5,7 @@
 //! here, and not the public services: what clients say is checked where it is served.
 
 pub mod blob;
+pub mod comparing;
 pub mod condition;
 pub mod control;
 pub mod entry;
@@ -15,6 +16,7 @@ pub mod operation;
 pub mod partition;
 pub mod reply;
 pub mod settings;
+pub mod ticket;
 pub mod transaction;
 pub mod transfer;
 pub mod update;
@@ -73,11 +75,14 @@ mod tests {
 
     #[test]
     fn what_a_later_version_adds_is_ignored_or_refused_alone() {
-        let leave = encode(&Message::Control(Control::Leave));
+        let leave = encode(&Message::Control(Control::Leave(Default::default())));
         let mut bytes = leave.encode_to_vec();
         bytes.extend([0xf8, 0x7f, 0x01]);
         let known = proto::PeerMessage::decode(bytes.as_slice()).map(decode);
-        assert_eq!(known, Ok(Ok(Message::Control(Control::Leave))));
+        assert_eq!(
+            known,
+            Ok(Ok(Message::Control(Control::Leave(Default::default()))))
+        );
         let unknown = proto::PeerMessage::decode(&[0xfa, 0x7f, 0x00][..]).map(decode);
         let error = unknown.expect("well-formed").expect_err("of no kind");
         assert!(error.context.contains("known kind"), "{error}");

@@ -1,6 +1,6 @@
 //! Requests that are carried to the primary.
 
-use super::{blob, condition, limits, required, transaction, version};
+use super::{blob, condition, limits, required, ticket, transaction, version};
 use crate::error::{Error, Result};
 use crate::rpc::proto::{
     self,
@@ -58,6 +58,11 @@ pub fn encode(request: &Request) -> proto::Request {
             let step = transaction::encode(id, step);
             (Bytes::new(), Sent::Transaction(step))
         }
+        Operation::Verify { repair } => {
+            (Bytes::new(), Sent::Verify(wire::Verify { repair: *repair }))
+        }
+        Operation::Tickets(operation) => (Bytes::new(), ticket::encode_several(operation)),
+        Operation::Errand(_) => return nothing(request),
     };
     proto::Request {
         cache: request.cache.0,
@@ -65,6 +70,15 @@ pub fn encode(request: &Request) -> proto::Request {
         key,
         operation: Some(operation),
         request_id: blob::encode_request_id(request.request_id.as_ref()),
+    }
+}
+
+/// What no other node can carry out, and is never sent to one: the receiver refuses it.
+fn nothing(request: &Request) -> proto::Request {
+    proto::Request {
+        cache: request.cache.0,
+        partition: request.partition,
+        ..proto::Request::default()
     }
 }
 
@@ -90,9 +104,13 @@ pub fn decode(sent: proto::Request) -> Result<Request> {
             let (id, step) = transaction::decode(step)?;
             Operation::Transaction { id, step }
         }
-        on_key => Operation::Key {
-            key: blob::key(&sent.key, "key")?,
-            operation: decode_key(on_key)?,
+        Sent::Verify(wire::Verify { repair }) => Operation::Verify { repair },
+        other => match ticket::decode_several(other)? {
+            Ok(operation) => Operation::Tickets(operation),
+            Err(on_key) => Operation::Key {
+                key: blob::key(&sent.key, "key")?,
+                operation: decode_key(*on_key)?,
+            },
         },
     };
     Ok(Request {
@@ -175,6 +193,7 @@ fn encode_key(operation: &KeyOperation) -> Sent {
             expiry: Some(encode_expiry(expiry)),
             condition: condition::encode(condition),
         }),
+        KeyOperation::Ticket(operation) => ticket::encode(operation),
     }
 }
 
@@ -203,9 +222,10 @@ fn decode_key(sent: Sent) -> Result<KeyOperation> {
             expiry: decode_expiry(required(modify.expiry, "expiry")?)?,
             condition: condition::decode(modify.condition.as_ref())?,
         },
-        Sent::Scan(_) | Sent::Size(_) | Sent::Clear(_) | Sent::Transaction(_) => {
-            return Err(Error::invalid("operation: not one on a key"));
-        }
+        other => match ticket::decode(other)? {
+            Some(operation) => KeyOperation::Ticket(operation),
+            None => return Err(Error::invalid("operation: not one on a key")),
+        },
     })
 }
 

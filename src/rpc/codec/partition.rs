@@ -1,6 +1,6 @@
 //! Messages to the machine of one partition.
 
-use super::{blob, entry, list, operation, required, transfer, update, version};
+use super::{blob, comparing, entry, list, operation, required, transfer, update, version};
 use crate::error::{Error, Result};
 use crate::rpc::proto::{self, data::Body as Sent, watch_event::Type};
 use crate::types::message::{Body, Data, Event, EventKind, Replicate, Reset, Tail};
@@ -69,11 +69,7 @@ fn encode_body(body: &Body) -> Sent {
             key,
             incarnation,
             last_access,
-        } => Sent::Idle(proto::Idle {
-            key: blob::encode(key),
-            incarnation: version::some_entry(*incarnation),
-            last_access: last_access.map(|point| point.0),
-        }),
+        } => Sent::Idle(encode_idle(key, *incarnation, *last_access)),
         Body::Subscribe { after } => Sent::Subscribe(proto::Subscribe {
             after: after.map(version::encode_position),
         }),
@@ -97,6 +93,22 @@ fn encode_body(body: &Body) -> Sent {
         Body::Invalidated { counter } => {
             Sent::Invalidated(proto::Invalidated { counter: *counter })
         }
+        Body::Compare(sent) => Sent::Compare(comparing::encode_compare(sent)),
+        Body::Compared(sent) => Sent::Compared(comparing::encode_compared(sent)),
+        Body::Holds(sent) => Sent::Holds(comparing::encode_holds(sent)),
+        Body::Differs(sent) => Sent::Differs(comparing::encode_differs(sent)),
+    }
+}
+
+fn encode_idle(
+    key: &Blob,
+    incarnation: EntryVersion,
+    last_access: Option<ClusterTime>,
+) -> proto::Idle {
+    proto::Idle {
+        key: blob::encode(key),
+        incarnation: version::some_entry(incarnation),
+        last_access: last_access.map(|point| point.0),
     }
 }
 
@@ -171,6 +183,10 @@ fn body(sent: Sent) -> Result<Body> {
         Sent::Watching(sent) => Body::Watching {
             watched: sent.watched,
         },
+        Sent::Compare(sent) => Body::Compare(comparing::compare(sent)?),
+        Sent::Compared(sent) => Body::Compared(comparing::compared(sent)?),
+        Sent::Holds(sent) => Body::Holds(comparing::holds(sent)?),
+        Sent::Differs(sent) => Body::Differs(comparing::differs(sent)?),
     })
 }
 

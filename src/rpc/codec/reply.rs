@@ -1,6 +1,6 @@
 //! Answers between nodes.
 
-use super::{blob, entry, list, required, transaction};
+use super::{blob, comparing, entry, list, required, ticket, transaction};
 use crate::error::{Error, Result};
 use crate::rpc::proto::forward_reply::Result as Outcome;
 use crate::rpc::proto::{self, reply as wire, reply::Reply as Sent};
@@ -80,6 +80,19 @@ pub fn encode(reply: &Reply) -> proto::Reply {
             replies: replies.iter().map(encode).collect(),
         }),
         Reply::Step(step) => encode_step(step),
+        Reply::Verified(verified) => Sent::Verified(comparing::encode_verified(verified)),
+        Reply::Registered { parent } => Sent::Registered(ticket::encode_parent(parent)),
+        Reply::Deleted {
+            removed,
+            lived,
+            left,
+            more,
+        } => Sent::Deleted(wire::Deleted {
+            removed: *removed,
+            lived: *lived,
+            left: left.iter().map(blob::encode).collect(),
+            more: *more,
+        }),
     };
     proto::Reply { reply: Some(reply) }
 }
@@ -175,5 +188,15 @@ pub fn decode(sent: proto::Reply) -> Result<Reply> {
         sent @ (Sent::Prepared(_) | Sent::Decided(_) | Sent::Finished(_) | Sent::Looked(_)) => {
             step(sent)?
         }
+        Sent::Verified(sent) => Reply::Verified(Box::new(comparing::verified(sent)?)),
+        Sent::Registered(registered) => Reply::Registered {
+            parent: ticket::parent(registered)?,
+        },
+        Sent::Deleted(deleted) => Reply::Deleted {
+            removed: deleted.removed,
+            lived: deleted.lived,
+            left: list(deleted.left, "left", |key| blob::key(&key, "left"))?,
+            more: deleted.more,
+        },
     })
 }

@@ -3,11 +3,11 @@
 
 use super::limits::{self, BACKUPS_MAX, NAME_BYTES_MAX, PARTITIONS_MAX, VALUE_BYTES_MAX};
 use super::{node, required};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::rpc::proto;
 use crate::types::{
-    AtomicityMode, CacheMode, CacheSettings, Micros, ReadFrom, WriteSynchronizationMode,
-    time::SECOND,
+    AtomicityMode, CacheMode, CacheSettings, Micros, PartitionLoss, ReadFrom, WhenSplit,
+    WriteSynchronizationMode, time::SECOND,
 };
 use prost_types::Duration;
 use proto::cache_settings as wire;
@@ -32,8 +32,8 @@ pub fn encode(settings: &CacheSettings) -> proto::CacheSettings {
         near_bytes_max: settings.near_bytes_max,
         node_filter: node::encode_attributes(&settings.node_filter),
         backup_zone: settings.backup_zone.clone().unwrap_or_default(),
-        when_split: wire::WhenSplit::AllowReadWrites.into(),
-        partition_loss: wire::PartitionLoss::Reject.into(),
+        when_split: encode_when_split(settings.when_split).into(),
+        partition_loss: encode_partition_loss(settings.partition_loss).into(),
     }
 }
 
@@ -42,7 +42,7 @@ pub fn encode(settings: &CacheSettings) -> proto::CacheSettings {
 ///
 /// # Errors
 ///
-/// `InvalidArgument` or `Unimplemented`, naming the setting.
+/// `InvalidArgument`, naming the setting.
 pub fn decode(sent: proto::CacheSettings) -> Result<CacheSettings> {
     check(&sent)?;
     let optional = |sent: &Option<Duration>, field: &str| {
@@ -66,11 +66,13 @@ pub fn decode(sent: proto::CacheSettings) -> Result<CacheSettings> {
         near_bytes_max: sent.near_bytes_max,
         node_filter: node::attributes(sent.node_filter, "node_filter")?,
         backup_zone: Some(sent.backup_zone).filter(|zone| !zone.is_empty()),
+        when_split: when_split(sent.when_split)?,
+        partition_loss: partition_loss(sent.partition_loss)?,
         name: sent.name,
     })
 }
 
-/// What needs no conversion, and what this version does not have.
+/// What needs no conversion.
 fn check(sent: &proto::CacheSettings) -> Result<()> {
     limits::name(&sent.name, "name")?;
     limits::at_most(
@@ -98,17 +100,7 @@ fn check(sent: &proto::CacheSettings) -> Result<()> {
         sent.entry_bytes_max,
         VALUE_BYTES_MAX as u64,
         "entry_bytes_max",
-    )?;
-    match wire::WhenSplit::try_from(sent.when_split) {
-        Ok(wire::WhenSplit::Unspecified | wire::WhenSplit::AllowReadWrites) => {}
-        Ok(other) => return Err(later("when_split", other.as_str_name())),
-        Err(_) => return Err(unknown("when_split", sent.when_split)),
-    }
-    match wire::PartitionLoss::try_from(sent.partition_loss) {
-        Ok(wire::PartitionLoss::Unspecified | wire::PartitionLoss::Reject) => Ok(()),
-        Ok(other) => Err(later("partition_loss", other.as_str_name())),
-        Err(_) => Err(unknown("partition_loss", sent.partition_loss)),
-    }
+    )
 }
 
 /// A duration of any length.
@@ -132,13 +124,6 @@ fn micros(sent: &Duration, field: &str) -> Result<Micros> {
 
 fn unknown(field: &str, sent: i32) -> Error {
     Error::invalid(format!("{field}: {sent} is not known"))
-}
-
-fn later(field: &str, value: &str) -> Error {
-    Error::new(
-        ErrorKind::Unimplemented,
-        format!("{field} = {value} is not in this version"),
-    )
 }
 
 fn encode_mode(mode: CacheMode) -> proto::CacheMode {
@@ -203,5 +188,43 @@ fn read_from(sent: i32) -> Result<ReadFrom> {
         Ok(wire::ReadFrom::Any) => Ok(ReadFrom::Any),
         Ok(wire::ReadFrom::Primary) => Ok(ReadFrom::Primary),
         Ok(wire::ReadFrom::Unspecified) | Err(_) => Err(unknown("read_from", sent)),
+    }
+}
+
+fn encode_when_split(mode: WhenSplit) -> wire::WhenSplit {
+    match mode {
+        WhenSplit::AllowReadWrites => wire::WhenSplit::AllowReadWrites,
+        WhenSplit::AllowReads => wire::WhenSplit::AllowReads,
+        WhenSplit::DenyReadWrites => wire::WhenSplit::DenyReadWrites,
+    }
+}
+
+/// An absent one is from a node that knows no other mode.
+fn when_split(sent: i32) -> Result<WhenSplit> {
+    match wire::WhenSplit::try_from(sent) {
+        Ok(wire::WhenSplit::Unspecified | wire::WhenSplit::AllowReadWrites) => {
+            Ok(WhenSplit::AllowReadWrites)
+        }
+        Ok(wire::WhenSplit::AllowReads) => Ok(WhenSplit::AllowReads),
+        Ok(wire::WhenSplit::DenyReadWrites) => Ok(WhenSplit::DenyReadWrites),
+        Err(_) => Err(unknown("when_split", sent)),
+    }
+}
+
+fn encode_partition_loss(loss: PartitionLoss) -> wire::PartitionLoss {
+    match loss {
+        PartitionLoss::Reject => wire::PartitionLoss::Reject,
+        PartitionLoss::Reset => wire::PartitionLoss::Reset,
+    }
+}
+
+/// An absent one is from a node that knows no other answer to a loss.
+fn partition_loss(sent: i32) -> Result<PartitionLoss> {
+    match wire::PartitionLoss::try_from(sent) {
+        Ok(wire::PartitionLoss::Unspecified | wire::PartitionLoss::Reject) => {
+            Ok(PartitionLoss::Reject)
+        }
+        Ok(wire::PartitionLoss::Reset) => Ok(PartitionLoss::Reset),
+        Err(_) => Err(unknown("partition_loss", sent)),
     }
 }

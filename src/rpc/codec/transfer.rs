@@ -3,9 +3,9 @@
 use super::{entry, list, transaction, update, version};
 use crate::error::{Error, Result};
 use crate::rpc::proto::{self, chunk as wire};
-use crate::types::ClusterTime;
 use crate::types::message::{Chunk, TransferHeader, TransferKind};
 use crate::types::transaction::TransactionStates;
+use crate::types::{ClusterTime, EntryVersion, Member};
 
 /// A piece of a partition's contents.
 pub fn encode(chunk: &Chunk) -> proto::Chunk {
@@ -76,6 +76,7 @@ fn encode_header(header: &TransferHeader) -> wire::Header {
         floor: version::some_entry(header.floor),
         seen: version::some_entry(header.seen),
         cleared_at: header.cleared_at.map(|point| point.0),
+        parted: header.parted.iter().map(encode_parted).collect(),
         prepared: {
             let prepared = header.transactions.prepared.iter();
             prepared.map(transaction::encode_prepared).collect()
@@ -85,6 +86,13 @@ fn encode_header(header: &TransferHeader) -> wire::Header {
             statuses.map(transaction::encode_status).collect()
         },
         finished: transaction::encode_finished(&header.transactions),
+    }
+}
+
+fn encode_parted((member, agreed): &(Member, EntryVersion)) -> wire::Parted {
+    wire::Parted {
+        member: version::some_member(*member),
+        agreed: version::some_entry(*agreed),
     }
 }
 
@@ -101,5 +109,9 @@ fn header(sent: wire::Header) -> Result<TransferHeader> {
             statuses: list(sent.statuses, "statuses", transaction::status)?,
             finished: list(sent.finished, "finished", transaction::finished)?,
         },
+        parted: list(sent.parted, "parted", |parted| {
+            let member = version::member_or_zero(parted.member);
+            Ok((member, version::entry(parted.agreed)))
+        })?,
     })
 }

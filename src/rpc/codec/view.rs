@@ -5,7 +5,7 @@ use super::limits::{LIST_MAX, PARTITIONS_MAX, at_most};
 use super::{list, node, required, settings, version};
 use crate::error::{Error, Result};
 use crate::rpc::proto::{self, view_cache::Places};
-use crate::types::view::{Departed, ViewCache};
+use crate::types::view::{Departed, Primaries, PrimaryView, ViewCache};
 use crate::types::{CacheId, ClusterTime, Member, PartitionOwners, Table, View};
 use std::collections::BTreeSet;
 
@@ -23,6 +23,8 @@ pub fn encode(view: &View) -> proto::View {
         departed: view.departed.iter().map(encode_departed).collect(),
         time_base: version::some_member(view.time_base),
         draining: encode_draining(&view.draining),
+        primary: view.primary,
+        closed_for: view.closed_for,
     }
 }
 
@@ -43,6 +45,8 @@ pub fn decode(sent: proto::View) -> Result<View> {
             .collect(),
         time_base: version::member_or_zero(sent.time_base),
         draining: draining(sent.draining)?,
+        primary: sent.primary,
+        closed_for: sent.closed_for,
         ..View::default()
     };
     for sent in sent.caches {
@@ -101,6 +105,48 @@ pub fn draining(sent: Vec<proto::Member>) -> Result<BTreeSet<Member>> {
     Ok(members.into_iter().collect())
 }
 
+/// What a server knows of primary views.
+pub fn encode_primaries(primaries: &Primaries) -> proto::Primaries {
+    let view = |view: &PrimaryView| proto::PrimaryView {
+        version: version::some_topology(view.version),
+        servers: view
+            .servers
+            .iter()
+            .copied()
+            .map(version::encode_member)
+            .collect(),
+    };
+    let leavers = primaries.leavers.iter().copied();
+    proto::Primaries {
+        last: primaries.last.as_ref().map(view),
+        prepared: primaries.prepared.iter().map(view).collect(),
+        leavers: leavers.map(version::encode_member).collect(),
+        closed_for: primaries.closed_for,
+    }
+}
+
+/// What a server knows of primary views; nothing where it does not say.
+///
+/// # Errors
+///
+/// `InvalidArgument` where a list is too long.
+pub fn primaries(sent: Option<proto::Primaries>) -> Result<Primaries> {
+    let sent = sent.unwrap_or_default();
+    let view = |sent: proto::PrimaryView| {
+        Ok(PrimaryView {
+            version: version::topology(sent.version),
+            servers: list(sent.servers, "servers", |sent| Ok(version::member(sent)))?,
+        })
+    };
+    let leavers = list(sent.leavers, "leavers", |sent| Ok(version::member(sent)))?;
+    Ok(Primaries {
+        last: sent.last.map(view).transpose()?,
+        prepared: list(sent.prepared, "prepared", view)?,
+        leavers: leavers.into_iter().collect(),
+        closed_for: sent.closed_for,
+    })
+}
+
 fn encode_cache(cache: &ViewCache) -> proto::ViewCache {
     proto::ViewCache {
         settings: Some(settings::encode(&cache.settings)),
@@ -109,6 +155,7 @@ fn encode_cache(cache: &ViewCache) -> proto::ViewCache {
         owners: encode_places(&cache.table, |partition| &partition.owners),
         loading: encode_places(&cache.table, |partition| &partition.loading),
         sources: encode_places(&cache.table, |partition| &partition.sources),
+        founded: cache.founded,
     }
 }
 
@@ -150,6 +197,7 @@ fn decode_cache(sent: proto::ViewCache, nodes: usize) -> Result<ViewCache> {
         settings,
         created_at: ClusterTime(sent.created_at),
         table,
+        founded: sent.founded,
     })
 }
 
@@ -209,6 +257,7 @@ mod tests {
             settings,
             created_at: ClusterTime(1),
             table: vec![owned(&[0, 1]), owned(&[]), owned(&[1])],
+            founded: true,
         };
         View {
             nodes: vec![NodeInfo::default(), NodeInfo::default()],

@@ -21,6 +21,9 @@ pub const ENTRIES_MAX: usize = 1_000;
 /// The longest chain of certificates.
 pub const CHAIN_MAX: usize = 16;
 
+/// The reason of an error about a certificate that is not valid now.
+pub const EXPIRED: &str = "TLS_CERTIFICATE_EXPIRED";
+
 /// A private key with its chain, leaf first.
 #[derive(Debug)]
 pub struct KeyAndChain {
@@ -69,7 +72,7 @@ pub fn read_key_store(store: &Store, wall: u64) -> Result<KeyAndChain> {
             "holds a private key and no certificate; put the chain behind it, leaf first",
         ));
     };
-    check_dates(leaf, wall).map_err(|what| file_error(path, what))?;
+    check_dates(leaf, wall).map_err(|what| file_error(path, what).because(EXPIRED))?;
     let ends = chain.iter().filter_map(|one| expires_at(one));
     Ok(KeyAndChain {
         key,
@@ -183,11 +186,12 @@ fn only_one<T>(mut keys: Vec<T>) -> Result<T, String> {
     match (keys.pop(), keys.len()) {
         (Some(key), 0) => Ok(key),
         (None, _) => Err("holds no private key".to_owned()),
-        (Some(_), others) => Err(format!(
-            "holds {} private keys; keep the one of this node",
-            others + 1
-        )),
+        (Some(_), others) => Err(several_keys(others + 1)),
     }
+}
+
+fn several_keys(number: usize) -> String {
+    format!("holds {number} private keys; keep the one of this node")
 }
 
 /// The certificates that lead from a leaf to its root, as far as they are there.

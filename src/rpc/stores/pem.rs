@@ -1,6 +1,6 @@
 //! PEM: keys as PKCS#8 (encrypted or not), SEC1 or PKCS#1, and certificates, in one text.
 
-use super::Key;
+use super::{Key, several_keys};
 use pkcs8::EncryptedPrivateKeyInfoRef;
 use pkcs8::pkcs5::EncryptionScheme;
 use pkcs8::pkcs5::pbes2::Kdf;
@@ -28,6 +28,10 @@ pub(super) fn key(text: &[u8], password: Option<&str>) -> Result<Key, String> {
                     openssl pkcs8 -topk8";
         return Err(what.to_owned());
     }
+    let keys = keys(text);
+    if keys > 1 {
+        return Err(several_keys(keys));
+    }
     let chain = certificates(text)?;
     if let Some(sealed) = encrypted(text) {
         let Some(password) = password else {
@@ -39,6 +43,14 @@ pub(super) fn key(text: &[u8], password: Option<&str>) -> Result<Key, String> {
         "holds no private key that can be read (PKCS#8, SEC1 or PKCS#1 in PEM)".to_owned()
     })?;
     Ok((key, chain))
+}
+
+/// How many private keys of any kind there are.
+fn keys(text: &[u8]) -> usize {
+    let text = String::from_utf8_lossy(text);
+    let begins =
+        |line: &&str| line.starts_with("-----BEGIN ") && line.ends_with("PRIVATE KEY-----");
+    text.lines().map(str::trim_end).filter(begins).count()
 }
 
 /// The content of an encrypted private key, which no reader of keys knows as one.

@@ -1,6 +1,6 @@
 //! `GetMany`, `PutMany`, `RemoveMany`: in an ATOMIC cache each key for itself, with an answer or an
-//! error of its own, in the order of the call; `whole.rs` has what TRANSACTIONAL caches do. Several are carried out at a time, and no more of their answers is
-//! held than fits a message.
+//! error of its own, in the order of the call; `whole.rs` has what TRANSACTIONAL caches do. Several
+//! are carried out at a time, and no more of their answers is held than fits a message.
 
 use super::super::Front;
 use super::super::deadline::CallTime;
@@ -46,7 +46,8 @@ pub async fn get(
         let budget = Budget::of(front, settings, !message.omit_value);
         (requests, budget, is_transactional(settings))
     };
-    let answers = if transactional {
+    // While servers of an older protocol take part, each key is read for itself, as they do it.
+    let answers = if transactional && front.handle.knows_transactions() {
         whole::read(front, requests, time, budget).await
     } else {
         run(&front.handle, requests, time, budget).await

@@ -2,7 +2,7 @@
 
 use super::super::encode::{duration, micros_timestamp, timestamp};
 use super::settings;
-use crate::node::Stats;
+use crate::node::{Stats, Tickets};
 use crate::rpc::proto as pb;
 use crate::types::view::ViewCache;
 use crate::types::{
@@ -19,14 +19,14 @@ pub fn topology(view: &View, me: &NodeInfo, cluster_name: &str) -> pb::TopologyR
             .coordinator()
             .map(|node| node.consistent_id.clone())
             .unwrap_or_default(),
-        // Without `quorum-of`, which is not in this version, every view serves.
-        primary: true,
+        primary: view.primary,
         self_: me.consistent_id.clone(),
         cluster_name: cluster_name.to_owned(),
     }
 }
 
-fn version(version: TopologyVersion) -> Option<pb::TopologyVersion> {
+/// A topology version; absent before the first view.
+pub fn version(version: TopologyVersion) -> Option<pb::TopologyVersion> {
     (version.number > 0).then_some(pb::TopologyVersion {
         number: version.number,
         coordinator_id: version.coordinator.id.0,
@@ -137,15 +137,18 @@ fn partition(partition: &PartitionOwners) -> pb::partition_table_response::Parti
 }
 
 /// All caches of a view, by name.
-pub fn caches(view: &View) -> Vec<pb::CacheDescription> {
+pub fn caches(view: &View, tickets: &Tickets) -> Vec<pb::CacheDescription> {
     let mut caches: Vec<&ViewCache> = view.caches.values().collect();
     caches.sort_by(|one, other| one.settings.name.cmp(&other.settings.name));
-    caches.into_iter().map(cache).collect()
+    let caches = caches.into_iter();
+    caches.map(|one| cache(one, tickets)).collect()
 }
 
 /// One cache.
-pub fn cache(cache: &ViewCache) -> pb::CacheDescription {
+pub fn cache(cache: &ViewCache, tickets: &Tickets) -> pb::CacheDescription {
     pb::CacheDescription {
+        ticket_kinds: tickets.kinds_in(&cache.settings.name),
+        ticket_ids_digested: tickets.digests_ids(),
         settings: Some(settings::encode(&cache.settings)),
         id: cache.settings.id().0,
         created_at: Some(timestamp(cache.created_at)),
@@ -172,8 +175,21 @@ pub fn stats(me: &NodeInfo, serving: bool, stats: &Stats) -> pb::NodeStatsRespon
         ("writes_lost_at_most", stats.writes_lost_at_most),
         ("partitions_lost", stats.partitions_lost),
         ("partitions_reset", stats.partitions_reset),
+        ("primaries_forced", stats.primaries_forced),
+        ("nodes_forgotten", stats.nodes_forgotten),
         ("watches_lost", stats.watches_lost),
+        ("copies_compared", stats.copies_compared),
+        ("keys_differed", stats.keys_differed),
+        ("keys_repaired", stats.keys_repaired),
+        ("tombstones_now", stats.tombstones),
+        ("tombstones_dropped", stats.tombstones_dropped),
+        ("stale_dropped", stats.stale_dropped),
+        ("pieces_sent", stats.pieces_sent),
+        ("pieces_repeated", stats.pieces_repeated),
+        ("pieces_bytes_now", stats.pieces_bytes),
         ("entries_now", stats.entries),
+        ("entry_bytes_now", stats.entry_bytes),
+        ("clock_apart_microseconds_now", stats.clock_apart),
         ("resident_bytes_now", stats.resident_bytes),
         ("region_max_bytes_now", stats.region_bytes_max),
     ];
@@ -233,6 +249,7 @@ mod tests {
         };
         view.version.number = 3;
         let cache = ViewCache {
+            founded: true,
             created_at: ClusterTime(5),
             table,
             settings,

@@ -4,7 +4,8 @@
 pub mod describe;
 mod given_up;
 mod restarts;
-mod settings;
+pub mod settings;
+mod verify;
 
 use super::deadline::CallTime;
 use super::decode;
@@ -57,7 +58,8 @@ impl ClusterFront {
 
     fn cache(&self, name: &str) -> Result<pb::CacheDescription> {
         let view = self.front.handle.view();
-        Ok(describe::cache(decode::known(&view, name)?))
+        let tickets = self.front.handle.tickets();
+        Ok(describe::cache(decode::known(&view, name)?, &tickets))
     }
 
     async fn create(
@@ -244,7 +246,7 @@ impl ClusterService for ClusterFront {
     ) -> Result<Response<pb::ListCachesResponse>, Status> {
         let view = self.front.handle.view();
         Ok(Response::new(pb::ListCachesResponse {
-            caches: describe::caches(&view),
+            caches: describe::caches(&view, &self.front.handle.tickets()),
         }))
     }
 
@@ -273,9 +275,10 @@ impl ClusterService for ClusterFront {
 
     async fn verify(
         &self,
-        _: Request<pb::VerifyRequest>,
+        request: Request<pb::VerifyRequest>,
     ) -> Result<Response<pb::VerifyResponse>, Status> {
-        later("Verify", "the comparison of copies")
+        let time = time_of(&request);
+        respond(verify::verify(&self.front, &request.into_inner(), time).await)
     }
 
     async fn node_stats(
@@ -317,8 +320,22 @@ impl ClusterService for ClusterFront {
 
     async fn force_primary(
         &self,
-        _: Request<pb::ForcePrimaryRequest>,
+        request: Request<pb::ForcePrimaryRequest>,
     ) -> Result<Response<pb::ForcePrimaryResponse>, Status> {
-        later("ForcePrimary", "caches that stop in a minority")
+        let time = time_of(&request);
+        let forced = async {
+            time.check(Instant::now())?;
+            self.front.handle.force_primary(time.deadline).await?;
+            self.see(time, |view| view.primary).await?;
+            let view = self.front.handle.view();
+            tracing::warn!(
+                version = view.version.number,
+                "the view is primary on request; what a lost majority had is given up"
+            );
+            Ok(pb::ForcePrimaryResponse {
+                version: describe::version(view.version),
+            })
+        };
+        respond(forced.await)
     }
 }

@@ -171,6 +171,7 @@ mod tests {
     fn view(table: Vec<PartitionOwners>) -> View {
         let settings = CacheSettings::named("tickets");
         let cache = ViewCache {
+            founded: true,
             settings,
             created_at: ClusterTime(1),
             table,

@@ -1,48 +1,49 @@
 //! The settings of a cache on the wire, checked and completed with the defaults of the settings
-//! file; and back. What this version does not have is refused by name. Pure.
+//! file; and back. Pure.
 
 use super::super::decode;
 use super::super::encode::duration;
-use super::super::limits::{ATTRIBUTES_MAX, CACHE_NAME_BYTES_MAX, ENTRY_BYTES_MAX};
-use crate::error::{Error, ErrorKind, Result};
+use super::super::limits::CACHE_NAME_BYTES_MAX;
+use crate::config::caches;
+use crate::error::{Error, Result};
 use crate::rpc::proto as pb;
 use crate::types::{
-    AtomicityMode, CacheMode, CacheSettings, Micros, ReadFrom, WriteSynchronizationMode,
+    AtomicityMode, CacheMode, CacheSettings, Micros, PartitionLoss, ReadFrom, WhenSplit,
+    WriteSynchronizationMode,
 };
 use pb::cache_settings as wire;
 use std::collections::BTreeMap;
-
-/// The most partitions that a cache may have.
-const PARTITIONS_MAX: u32 = 65_536;
-/// The most backups.
-const BACKUPS_MAX: u32 = 65_535;
 
 /// The settings of a cache that is to be created.
 ///
 /// # Errors
 ///
-/// `InvalidArgument` naming the field and its bounds, or `Unimplemented` naming what comes later.
+/// `InvalidArgument` naming the field and its bounds.
 pub fn decode(message: Option<pb::CacheSettings>) -> Result<CacheSettings> {
     let message = message.ok_or_else(|| Error::invalid("settings are required"))?;
     decode::cache_name(&message.name)?;
-    refuse_later(&message)?;
+    let (when_split, partition_loss) = (
+        when_split(message.when_split)?,
+        partition_loss(message.partition_loss)?,
+    );
     let defaults = CacheSettings::named(&message.name);
     let mode = mode(message.mode)?;
+    if mode == CacheMode::Local && when_split != WhenSplit::AllowReadWrites {
+        return Err(Error::invalid(
+            "when_split has no meaning in a LOCAL cache, which is never split",
+        ));
+    }
     let write_synchronization = write_synchronization(message.write_synchronization_mode)?;
     let time_to_idle = decode::duration("time_to_idle", message.time_to_idle)?;
     let span = |name, value, default: Micros| {
         decode::duration(name, value).map(|value| value.unwrap_or(default))
     };
-    Ok(CacheSettings {
+    let settings = CacheSettings {
         mode,
         atomicity: atomicity(message.atomicity_mode)?,
         write_synchronization,
-        backups: at_most(
-            "backups",
-            message.backups.unwrap_or(defaults.backups),
-            BACKUPS_MAX,
-        )?,
-        partitions: match at_most("partitions", message.partitions, PARTITIONS_MAX)? {
+        backups: message.backups.unwrap_or(defaults.backups),
+        partitions: match message.partitions {
             0 => defaults.partitions,
             partitions => partitions,
         },
@@ -61,35 +62,52 @@ pub fn decode(message: Option<pb::CacheSettings>) -> Result<CacheSettings> {
             message.request_id_window,
             defaults.request_id_window,
         )?,
-        entry_bytes_max: match at_most("entry_bytes_max", message.entry_bytes_max, ENTRY_BYTES_MAX)?
-        {
+        entry_bytes_max: match message.entry_bytes_max {
             0 => defaults.entry_bytes_max,
             bytes => bytes,
         },
         near_bytes_max: message.near_bytes_max,
         node_filter: node_filter(message.node_filter.into_iter().collect())?,
         backup_zone: backup_zone(message.backup_zone)?,
+        when_split,
+        partition_loss,
         name: message.name,
-    })
+    };
+    within_bounds(&settings)?;
+    Ok(settings)
 }
 
-fn refuse_later(message: &pb::CacheSettings) -> Result<()> {
-    let later = |setting: &str, value: &str| {
-        Err(Error::new(
-            ErrorKind::Unimplemented,
-            format!("{setting} = {value} is not in this version"),
-        ))
+/// A cache keeps to the same bounds wherever its settings come from.
+fn within_bounds(settings: &CacheSettings) -> Result<()> {
+    let faults = caches::faults(settings);
+    let mut said = faults
+        .iter()
+        .map(|fault| format!("{}: {}; {}", fault.setting, fault.what, fault.cure));
+    let Some(first) = said.next() else {
+        return Ok(());
     };
-    match wire::WhenSplit::try_from(message.when_split) {
-        Ok(wire::WhenSplit::Unspecified | wire::WhenSplit::AllowReadWrites) => {}
-        Ok(wire::WhenSplit::AllowReads) => return later("when-split", "allow-reads"),
-        Ok(wire::WhenSplit::DenyReadWrites) => return later("when-split", "deny-read-writes"),
-        Err(_) => return Err(no_such("when_split", message.when_split)),
+    let rest: String = said.map(|fault| format!("; {fault}")).collect();
+    Err(Error::invalid(first + &rest))
+}
+
+fn when_split(number: i32) -> Result<WhenSplit> {
+    match wire::WhenSplit::try_from(number) {
+        Ok(wire::WhenSplit::Unspecified | wire::WhenSplit::AllowReadWrites) => {
+            Ok(WhenSplit::AllowReadWrites)
+        }
+        Ok(wire::WhenSplit::AllowReads) => Ok(WhenSplit::AllowReads),
+        Ok(wire::WhenSplit::DenyReadWrites) => Ok(WhenSplit::DenyReadWrites),
+        Err(_) => Err(no_such("when_split", number)),
     }
-    match wire::PartitionLoss::try_from(message.partition_loss) {
-        Ok(wire::PartitionLoss::Unspecified | wire::PartitionLoss::Reject) => Ok(()),
-        Ok(wire::PartitionLoss::Reset) => later("partition-loss", "reset"),
-        Err(_) => Err(no_such("partition_loss", message.partition_loss)),
+}
+
+fn partition_loss(number: i32) -> Result<PartitionLoss> {
+    match wire::PartitionLoss::try_from(number) {
+        Ok(wire::PartitionLoss::Unspecified | wire::PartitionLoss::Reject) => {
+            Ok(PartitionLoss::Reject)
+        }
+        Ok(wire::PartitionLoss::Reset) => Ok(PartitionLoss::Reset),
+        Err(_) => Err(no_such("partition_loss", number)),
     }
 }
 
@@ -148,11 +166,6 @@ fn read_from(number: i32, written: WriteSynchronizationMode) -> Result<ReadFrom>
 }
 
 fn node_filter(filter: BTreeMap<String, String>) -> Result<BTreeMap<String, String>> {
-    at_most(
-        "the number of attributes in node_filter",
-        filter.len(),
-        ATTRIBUTES_MAX,
-    )?;
     for (name, value) in &filter {
         if name.is_empty() {
             return Err(Error::invalid("an attribute in node_filter has no name"));
@@ -192,6 +205,15 @@ pub fn encode(settings: &CacheSettings) -> pb::CacheSettings {
         ReadFrom::Any => wire::ReadFrom::Any,
         ReadFrom::Primary => wire::ReadFrom::Primary,
     };
+    let when_split = match settings.when_split {
+        WhenSplit::AllowReadWrites => wire::WhenSplit::AllowReadWrites,
+        WhenSplit::AllowReads => wire::WhenSplit::AllowReads,
+        WhenSplit::DenyReadWrites => wire::WhenSplit::DenyReadWrites,
+    };
+    let partition_loss = match settings.partition_loss {
+        PartitionLoss::Reject => wire::PartitionLoss::Reject,
+        PartitionLoss::Reset => wire::PartitionLoss::Reset,
+    };
     pb::CacheSettings {
         name: settings.name.clone(),
         mode: mode.into(),
@@ -210,8 +232,8 @@ pub fn encode(settings: &CacheSettings) -> pb::CacheSettings {
         near_bytes_max: settings.near_bytes_max,
         node_filter: settings.node_filter.clone().into_iter().collect(),
         backup_zone: settings.backup_zone.clone().unwrap_or_default(),
-        when_split: wire::WhenSplit::AllowReadWrites.into(),
-        partition_loss: wire::PartitionLoss::Reject.into(),
+        when_split: when_split.into(),
+        partition_loss: partition_loss.into(),
     }
 }
 
@@ -226,6 +248,7 @@ pub fn encode_atomicity(mode: AtomicityMode) -> pb::AtomicityMode {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::ErrorKind;
 
     fn message() -> pb::CacheSettings {
         pb::CacheSettings {
@@ -248,15 +271,17 @@ mod tests {
             backups: 0,
             partitions: 16,
             time_to_live: Some(1_500_000),
-            time_to_idle: Some(7),
+            time_to_idle: Some(7_000),
             touch_on_read: false,
             read_from: ReadFrom::Primary,
             removes_are_final: true,
-            tombstone_retention: 5,
-            request_id_window: 6,
-            entry_bytes_max: ENTRY_BYTES_MAX,
+            tombstone_retention: 5_000_000,
+            request_id_window: 6_000_000,
+            entry_bytes_max: 16 << 20,
             node_filter: BTreeMap::from([("disk".into(), "ssd".into())]),
             backup_zone: Some("rack".into()),
+            when_split: WhenSplit::AllowReads,
+            partition_loss: PartitionLoss::Reset,
             ..CacheSettings::named("c")
         };
         assert_eq!(decode(Some(encode(&settings))), Ok(settings));
@@ -279,28 +304,7 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_later_is_refused_by_name() {
-        let refused = |message| {
-            let error = decode(Some(message)).expect_err("refused");
-            assert_eq!(error.kind, ErrorKind::Unimplemented);
-            error.context.into_owned()
-        };
-        let when = |when: wire::WhenSplit| pb::CacheSettings {
-            when_split: when.into(),
-            ..message()
-        };
-        assert!(refused(when(wire::WhenSplit::AllowReads)).contains("allow-reads"));
-        assert!(refused(when(wire::WhenSplit::DenyReadWrites)).contains("deny-read-writes"));
-        let reset = pb::CacheSettings {
-            partition_loss: wire::PartitionLoss::Reset.into(),
-            ..message()
-        };
-        assert!(refused(reset).contains("partition-loss"));
-    }
-
-    #[test]
     fn what_is_out_of_bounds_is_refused() {
-        let zero = Some(prost_types::Duration::default());
         for message in [
             pb::CacheSettings {
                 name: String::new(),
@@ -334,8 +338,39 @@ mod tests {
                 partition_loss: 9,
                 ..message()
             },
+        ] {
+            refuse(message);
+        }
+        assert!(decode(None).is_err());
+    }
+
+    fn refuse(message: pb::CacheSettings) {
+        let error = decode(Some(message.clone())).expect_err("refused");
+        assert_eq!(error.kind, ErrorKind::InvalidArgument, "{message:?}");
+    }
+
+    #[test]
+    fn bounds_are_those_of_the_settings_file() {
+        let zero = Some(prost_types::Duration::default());
+        for message in [
             pb::CacheSettings {
-                backups: Some(65_536),
+                mode: pb::CacheMode::Local.into(),
+                when_split: wire::WhenSplit::DenyReadWrites.into(),
+                ..message()
+            },
+            pb::CacheSettings {
+                backups: Some(64),
+                ..message()
+            },
+            pb::CacheSettings {
+                near_bytes_max: (1 << 40) + 1,
+                ..message()
+            },
+            pb::CacheSettings {
+                request_id_window: Some(prost_types::Duration {
+                    seconds: 3601,
+                    nanos: 0,
+                }),
                 ..message()
             },
             pb::CacheSettings {
@@ -363,9 +398,7 @@ mod tests {
                 ..message()
             },
         ] {
-            let error = decode(Some(message.clone())).expect_err("refused");
-            assert_eq!(error.kind, ErrorKind::InvalidArgument, "{message:?}");
+            refuse(message);
         }
-        assert!(decode(None).is_err());
     }
 }

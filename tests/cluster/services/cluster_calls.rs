@@ -191,16 +191,16 @@ async fn caches_that_must_not_be_are_refused_by_name() {
                 when_split: WhenSplit::AllowReads.into(),
                 ..named("c")
             },
-            ErrorKind::Unimplemented,
-            "allow-reads",
+            ErrorKind::FailedPrecondition,
+            "quorum-of",
         ),
         (
             pb::CacheSettings {
                 when_split: WhenSplit::DenyReadWrites.into(),
                 ..named("c")
             },
-            ErrorKind::Unimplemented,
-            "deny-read-writes",
+            ErrorKind::FailedPrecondition,
+            "quorum-of",
         ),
         (
             pb::CacheSettings {
@@ -250,7 +250,6 @@ async fn counters_are_told_and_what_comes_later_is_named() {
     );
     let mut cluster = node.cluster.clone();
     let errors = [
-        refused(cluster.verify(pb::VerifyRequest::default()).await),
         refused(
             cluster
                 .list_transactions(pb::ListTransactionsRequest {})
@@ -261,8 +260,12 @@ async fn counters_are_told_and_what_comes_later_is_named() {
                 .end_transaction(pb::EndTransactionRequest::default())
                 .await,
         ),
-        refused(cluster.force_primary(pb::ForcePrimaryRequest {}).await),
     ];
+    let forced = refused(cluster.force_primary(pb::ForcePrimaryRequest {}).await);
+    assert_eq!(
+        (forced.kind, &*forced.reason),
+        (ErrorKind::FailedPrecondition, "NO_QUORUM_OF")
+    );
     for error in errors {
         assert_eq!(error.kind, ErrorKind::Unimplemented);
         assert!(error.context.contains("it comes with"), "{error}");

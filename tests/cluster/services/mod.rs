@@ -1,6 +1,6 @@
 //! The public services of a node, over mutual TLS: every call, and every bad one with its status.
 
-mod alone;
+pub mod alone;
 mod bad_input;
 mod batches;
 mod cluster_calls;

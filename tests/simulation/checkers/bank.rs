@@ -4,13 +4,13 @@
 //! stays locked: the last looks are answered.
 
 use super::Findings;
-use crate::bank::{CACHES, Deal};
+use crate::deal::Deal;
 use crate::history::Outcome;
 use crate::record::Record;
 
 pub fn check(record: &Record) -> Findings {
     let mut findings = Findings::default();
-    let whole = CACHES.iter().all(|cache| record.undivided(*cache));
+    let whole = record.bank.iter().all(|cache| record.undivided(*cache));
     if !whole {
         findings.undecided += record.deals.len() as u64;
         return findings;
@@ -49,8 +49,8 @@ pub fn check(record: &Record) -> Findings {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bank::Errand;
     use crate::checkers::made_up::record;
+    use crate::deal::Errand;
     use embergrid::types::{ClusterTime, EntryView, Reply};
 
     fn look(numbers: &[i64]) -> Deal {

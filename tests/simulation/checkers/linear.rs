@@ -169,7 +169,7 @@ fn operation(place: usize, call: &Call, versions: &Versions, values: &mut Values
             delta: *delta,
             initial: *initial,
         },
-        KeyOperation::Modify { .. } => return None,
+        KeyOperation::Modify { .. } | KeyOperation::Ticket(_) => return None,
     };
     let told = call
         .reply()
@@ -246,7 +246,10 @@ fn told(reply: &Reply, operation: &KeyOperation, values: &mut Values) -> Told {
         | Reply::Size { .. }
         | Reply::Cleared { .. }
         | Reply::Executed { .. }
-        | Reply::Step(_) => Told::default(),
+        | Reply::Step(_)
+        | Reply::Verified(_)
+        | Reply::Registered { .. }
+        | Reply::Deleted { .. } => Told::default(),
     }
 }
 

@@ -11,7 +11,10 @@ use embergrid::types::{
 
 /// An undivided run of three nodes without calls.
 pub fn record() -> Record {
-    let (uses, settings): (Vec<Use>, Vec<_>) = caches::all(8).into_iter().unzip();
+    let (uses, settings): (Vec<Use>, Vec<_>) = caches::all(8)
+        .into_iter()
+        .chain(caches::stopping(8))
+        .unzip();
     let cache_ids = settings.iter().map(|cache| cache.id()).collect();
     let history = History {
         uses,

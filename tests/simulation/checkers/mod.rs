@@ -13,9 +13,11 @@ pub mod one_view;
 pub mod primaries;
 pub mod remove_wins;
 pub mod removed;
+pub mod repair;
 pub mod request_ids;
 pub mod starts;
 pub mod take;
+pub mod tickets;
 pub mod watch;
 
 #[cfg(test)]
@@ -56,10 +58,13 @@ pub const ALL: &[(&str, Check)] = &[
     ("8 request ids", request_ids::check),
     ("9 bounded loss", bounded_loss::check),
     ("10 equal copies", equal_copies::check),
+    ("10a compared", repair::check),
+    ("10b verified", repair::verified),
     ("11 primaries", primaries::check),
     ("12 one view", one_view::check),
     ("13 starts", starts::check),
     ("17 watch", watch::check),
     ("24 bank", bank::check),
+    ("tickets", tickets::check),
     ("liveness", liveness::check),
 ];

@@ -36,7 +36,9 @@ pub fn check(record: &Record) -> Findings {
                 continue;
             }
             for (partition, owners) in cache.table.iter().enumerate() {
-                let wrong = wrong(view, owners, lost.contains(&(*id, partition as u32)));
+                let rests = cache.settings.stops() && !view.primary;
+                let lost = rests || lost.contains(&(*id, partition as u32));
+                let wrong = wrong(view, owners, lost);
                 findings.judge(wrong.is_none(), || {
                     format!(
                         "view {:?}, cache {} partition {partition}: {}",
@@ -54,6 +56,11 @@ pub fn check(record: &Record) -> Findings {
         });
     }
     findings.judged += record.leaders.len() as u64;
+    for (at, one, other) in &record.two_majorities {
+        findings.judge(false, || {
+            format!("n{one} and n{other} both served what stops in a minority, one of them left out of the view of the other, at {at} µs")
+        });
+    }
     findings
 }
 
@@ -92,6 +99,7 @@ mod tests {
             settings: settings.clone(),
             created_at: ClusterTime(0),
             table,
+            founded: true,
         };
         let nodes = vec![NodeInfo::default(), NodeInfo::default()];
         Arc::new(View {

@@ -76,11 +76,14 @@ fn returned(
 }
 
 /// Whether a write was answered while the tombstone of a final remove certainly stood: it goes
-/// only when all servers hold it, and after some seconds. A write that was tried again and again
-/// may be one of its last attempts.
+/// only when all servers hold it, or those that are out have begun a new life without data, and
+/// after some seconds. A write that was tried again and again may be one of its last attempts.
 pub fn stays_removed(record: &Record, remove: &Call, write: &Call) -> bool {
-    write.responded < remove.responded.saturating_add(TOMBSTONE_LEAST)
-        || (write.responded < Time::MAX && !record.whole_between(remove.responded, write.responded))
+    let (from, until) = (remove.responded, write.responded);
+    until < from.saturating_add(TOMBSTONE_LEAST)
+        || (until < Time::MAX
+            && !record.whole_between(from, until)
+            && !record.begun_between(from, until))
 }
 
 #[cfg(test)]

@@ -22,9 +22,13 @@ struct Stand {
 
 pub fn check(record: &Record) -> Findings {
     let mut findings = Findings::default();
-    if record.profile == Profile::Split {
-        return findings;
-    }
+    let split = record.profile == Profile::Split;
+    let judged = |cache: CacheId| {
+        let stops = record
+            .settings_of(cache)
+            .is_some_and(|settings| settings.stops());
+        !split || stops
+    };
     for ((node, member), seen) in &record.watched {
         let alive = record
             .lives
@@ -45,7 +49,7 @@ pub fn check(record: &Record) -> Findings {
                             ..Stand::default()
                         });
                     }
-                    if let Some(stand) = place.last_mut() {
+                    if let Some(stand) = place.last_mut().filter(|_| judged(delivery.cache)) {
                         join(stand, delivery, *node, &mut findings);
                     }
                 }

@@ -1,0 +1,576 @@
+//! What takes several operations on several partitions, for one caller: a child that is added, a use
+//! that touches a session, a ticket that is deleted with all that descend from it, the end of a
+//! principal. One machine for each of them, on the node that was asked; `grid/errands.rs` carries
+//! their steps out.
+//!
+//! Each step is an operation on one partition like any other: it is forwarded, repeated, parked and
+//! answered like one, and ends at the errand's deadline. Steps have request ids made from the
+//! errand's, so that one that is doubled or late changes nothing. A node that dies in the middle
+//! leaves a ticket that is ending, or links of a parent that does not live: whoever is primary there
+//! finds that work and begins an errand of its own (`Errand::chore`). An errand that meets an error
+//! ends with it; what it has begun is finished so as well.
+
+use crate::error::{Applied, Error, ErrorKind, Result};
+use crate::types::cache::partition_of;
+use crate::types::ticket::note::{self, ADOPTION};
+use crate::types::ticket::{Link, TicketErrand, TicketOperation, TicketRecord, TicketsOperation};
+use crate::types::{
+    Blob, CacheId, ClusterTime, Expiry, KeyOperation, Operation, Reply, Request, RequestId,
+};
+use std::collections::{BTreeMap, VecDeque};
+use xxhash_rust::xxh3::xxh3_128;
+
+/// The most steps of one errand under way at a time.
+const UNDER_WAY_MAX: usize = 32;
+
+/// How many partitions a cache has.
+pub type Partitions = BTreeMap<CacheId, u32>;
+
+/// One errand.
+pub struct Errand {
+    work: Work,
+    base: RequestId,
+    partitions: Partitions,
+    /// Steps to begin, the last first: so that a tree is gone through in depth.
+    ready: Vec<Step>,
+    under_way: BTreeMap<u64, Step>,
+    last: u64,
+    error: Option<Error>,
+    removed: u64,
+    answered: bool,
+    /// The ticket whose descendants must go, where nobody asked.
+    pub chore: Option<(CacheId, Blob)>,
+}
+
+enum Work {
+    Add(Adding),
+    Use {
+        key: Blob,
+        kind: Blob,
+        caches: VecDeque<CacheId>,
+    },
+    Delete(Deleting),
+}
+
+struct Adding {
+    cache: CacheId,
+    key: Blob,
+    add: TicketOperation,
+    parent: Blob,
+    caches: VecDeque<CacheId>,
+    until: Option<ClusterTime>,
+}
+
+/// A tree of tickets that go; each is visited again when its children have gone.
+#[derive(Default)]
+struct Deleting {
+    nodes: BTreeMap<u64, Node>,
+    last: u64,
+    /// Partitions in which a principal must end yet.
+    ends: VecDeque<(CacheId, u32)>,
+    /// Whose; empty: everybody's.
+    principal: Blob,
+}
+
+struct Node {
+    cache: CacheId,
+    key: Blob,
+    /// The parent in this tree, and the link there.
+    above: Option<(u64, Blob)>,
+    descends_from: Option<Blob>,
+    bar: bool,
+    /// Children that have not gone.
+    open: usize,
+    done: Vec<Blob>,
+    round: u64,
+    /// A root that did not live counts for nothing, nor does what descends from it.
+    counts: bool,
+}
+
+enum Step {
+    Register(CacheId, Blob),
+    Anchor(CacheId, Blob, Box<TicketOperation>),
+    Store(Box<TicketOperation>),
+    Use(CacheId),
+    Touch(Link),
+    Visit(u64),
+    End(CacheId, u32),
+}
+
+impl Errand {
+    /// An errand for a caller. Every cache that it names is among `partitions`.
+    pub fn new(errand: TicketErrand, base: RequestId, partitions: Partitions) -> Self {
+        let mut ready = Vec::new();
+        let work = match errand {
+            TicketErrand::AddChild {
+                cache,
+                key,
+                add,
+                parent,
+                parent_caches,
+                until,
+            } => {
+                let mut caches = VecDeque::from(parent_caches);
+                ready.extend(
+                    caches
+                        .pop_front()
+                        .map(|at| Step::Register(at, parent.clone())),
+                );
+                Work::Add(Adding {
+                    cache,
+                    key,
+                    add,
+                    parent,
+                    caches,
+                    until,
+                })
+            }
+            TicketErrand::Use { key, kind, caches } => {
+                let mut caches = VecDeque::from(caches);
+                ready.extend(caches.pop_front().map(Step::Use));
+                Work::Use { key, kind, caches }
+            }
+            TicketErrand::Delete { key, caches } => {
+                let mut deleting = Deleting::default();
+                for cache in caches {
+                    ready.push(Step::Visit(deleting.root(cache, key.clone(), true)));
+                }
+                Work::Delete(deleting)
+            }
+            TicketErrand::DeleteAll { caches } => {
+                Work::Delete(Deleting::everywhere(Blob::default(), &caches, &partitions))
+            }
+            TicketErrand::DeleteForPrincipal { principal, caches } => {
+                Work::Delete(Deleting::everywhere(principal, &caches, &partitions))
+            }
+        };
+        Self {
+            work,
+            base,
+            partitions,
+            ready,
+            under_way: BTreeMap::new(),
+            last: 0,
+            error: None,
+            removed: 0,
+            answered: false,
+            chore: None,
+        }
+    }
+
+    /// An errand for work that was left: descendants of a ticket that does not live.
+    pub fn chore(cache: CacheId, key: Blob, base: RequestId, partitions: Partitions) -> Self {
+        let caches = vec![cache];
+        let of = TicketErrand::Delete {
+            key: key.clone(),
+            caches,
+        };
+        Self {
+            chore: Some((cache, key)),
+            ..Self::new(of, base, partitions)
+        }
+    }
+
+    /// The next steps to carry out, each with its number.
+    pub fn take_steps(&mut self) -> Vec<(u64, Request)> {
+        let mut requests = Vec::new();
+        while self.under_way.len() < UNDER_WAY_MAX {
+            let step = match self.ready.pop() {
+                Some(step) => step,
+                None => match self.next_end() {
+                    Some(step) => step,
+                    None => break,
+                },
+            };
+            let request = self.request(&step);
+            self.last += 1;
+            self.under_way.insert(self.last, step);
+            requests.push((self.last, request));
+        }
+        requests
+    }
+
+    fn next_end(&mut self) -> Option<Step> {
+        let Work::Delete(deleting) = &mut self.work else {
+            return None;
+        };
+        let (cache, partition) = deleting.ends.pop_front()?;
+        Some(Step::End(cache, partition))
+    }
+
+    /// Whether nothing is left of it.
+    pub fn is_over(&self) -> bool {
+        let ends = match &self.work {
+            Work::Delete(deleting) => deleting.ends.len(),
+            _ => 0,
+        };
+        self.ready.is_empty() && self.under_way.is_empty() && ends == 0
+    }
+
+    /// The answer of a step; a doubled or late one finds none that waits for it. Returns the
+    /// answer of the whole, once.
+    pub fn on_reply(&mut self, number: u64, result: Result<Reply>) -> Option<Result<Reply>> {
+        let step = self.under_way.remove(&number)?;
+        let answer = match step {
+            Step::Register(cache, _) => self.registered(cache, result),
+            Step::Anchor(_, _, add) => match result {
+                Ok(_) => {
+                    self.ready.push(Step::Store(add));
+                    None
+                }
+                Err(error) => Some(Err(error)),
+            },
+            Step::Store(_) => Some(result),
+            Step::Use(cache) => self.used(cache, result),
+            Step::Touch(_) => None,
+            Step::Visit(node) => {
+                match result {
+                    Ok(reply) => self.visited(node, reply),
+                    Err(error) => self.fail(error),
+                }
+                self.deleted()
+            }
+            Step::End(cache, _) => {
+                match result {
+                    Ok(reply) => self.ended(cache, reply),
+                    Err(error) => self.fail(error),
+                }
+                self.deleted()
+            }
+        };
+        let answer = answer.filter(|_| !self.answered)?;
+        self.answered = true;
+        Some(answer)
+    }
+
+    fn fail(&mut self, error: Error) {
+        self.error.get_or_insert(error);
+        self.ready.clear();
+        if let Work::Delete(deleting) = &mut self.work {
+            deleting.ends.clear();
+        }
+    }
+
+    fn deleted(&self) -> Option<Result<Reply>> {
+        if !self.is_over() {
+            return None;
+        }
+        let removed = self.removed;
+        Some(match &self.error {
+            None => Ok(Reply::Cleared { removed }),
+            // Whatever the step says of itself: others may have been carried out.
+            Some(error) => Err(Error {
+                applied: Applied::Unknown,
+                ..error.clone()
+            }),
+        })
+    }
+
+    fn registered(&mut self, cache: CacheId, result: Result<Reply>) -> Option<Result<Reply>> {
+        let Work::Add(adding) = &mut self.work else {
+            return None;
+        };
+        let parent = match result {
+            Ok(Reply::Registered { parent }) => parent,
+            Ok(_) => return Some(Err(confused())),
+            Err(error) if error.kind == ErrorKind::ParentGone => {
+                return match adding.caches.pop_front() {
+                    Some(next) => {
+                        self.ready.push(Step::Register(next, adding.parent.clone()));
+                        None
+                    }
+                    None => Some(Err(error)),
+                };
+            }
+            Err(error) => return Some(Err(error)),
+        };
+        let own = Link {
+            cache,
+            key: adding.parent.clone(),
+            name: parent.name,
+        };
+        let mut add = adding.add.clone();
+        let TicketOperation::Add {
+            record,
+            expires_by,
+            not_after,
+            ..
+        } = &mut add
+        else {
+            return Some(Err(confused()));
+        };
+        let anchor = if parent.limited {
+            parent.anchor
+        } else {
+            Some(own.clone())
+        };
+        record.root = Some(parent.root.unwrap_or_else(|| own.clone()));
+        record.parent = Some(own);
+        record.anchor.clone_from(&anchor);
+        *expires_by = [*expires_by, parent.expires_at].into_iter().flatten().min();
+        *not_after = Some(parent.at.after(ADOPTION));
+        let add = Box::new(add);
+        self.ready.push(match anchor.filter(|_| parent.limited) {
+            Some(anchor) => Step::Anchor(anchor.cache, anchor.key, add),
+            None => Step::Store(add),
+        });
+        None
+    }
+
+    fn used(&mut self, _: CacheId, result: Result<Reply>) -> Option<Result<Reply>> {
+        let Work::Use { caches, .. } = &mut self.work else {
+            return None;
+        };
+        match &result {
+            Err(error) if error.kind == ErrorKind::NotFound => {
+                if let Some(next) = caches.pop_front() {
+                    self.ready.push(Step::Use(next));
+                    return None;
+                }
+            }
+            Ok(Reply::Got { entry: Some(entry) }) => {
+                let record = TicketRecord::decode(&entry.value);
+                if let Some(root) = record.and_then(|record| record.root) {
+                    self.ready.push(Step::Touch(root));
+                }
+            }
+            _ => {}
+        }
+        Some(result)
+    }
+
+    fn visited(&mut self, number: u64, reply: Reply) {
+        let Work::Delete(deleting) = &mut self.work else {
+            return;
+        };
+        let Reply::Deleted {
+            removed,
+            lived,
+            left,
+            more,
+        } = reply
+        else {
+            return self.fail(confused());
+        };
+        let Some(node) = deleting.nodes.get_mut(&number) else {
+            return;
+        };
+        if node.round == 0 && node.above.is_none() {
+            node.counts &= lived || removed > 0;
+        }
+        let counts = node.counts;
+        self.removed += if counts { removed } else { 0 };
+        node.round += 1;
+        node.done.clear();
+        let parent = node.key.clone();
+        let mut open = 0;
+        for link in left {
+            let Some(child) = note::read_link(&link) else {
+                continue;
+            };
+            open += 1;
+            let node = deleting.add(Node {
+                cache: child.cache,
+                key: child.child,
+                above: Some((number, link)),
+                descends_from: Some(parent.clone()),
+                bar: true,
+                open: 0,
+                done: Vec::new(),
+                round: 0,
+                counts,
+            });
+            self.ready.push(Step::Visit(node));
+        }
+        if let Some(node) = deleting.nodes.get_mut(&number) {
+            node.open = open;
+        }
+        if open == 0 && !more {
+            self.ready.extend(deleting.gone(number));
+        } else if open == 0 {
+            self.ready.push(Step::Visit(number));
+        }
+    }
+
+    fn ended(&mut self, cache: CacheId, reply: Reply) {
+        let Work::Delete(deleting) = &mut self.work else {
+            return;
+        };
+        let (removed, left) = match reply {
+            Reply::Deleted { removed, left, .. } => (removed, left),
+            Reply::Cleared { removed } => (removed, Vec::new()),
+            _ => return self.fail(confused()),
+        };
+        self.removed += removed;
+        for key in left {
+            let node = deleting.root(cache, key, false);
+            self.ready.push(Step::Visit(node));
+        }
+    }
+
+    fn request(&self, step: &Step) -> Request {
+        let on_key = |cache: CacheId, key: &Blob, operation| {
+            let key = key.clone();
+            (
+                cache,
+                self.partition(cache, &key),
+                Operation::Key { key, operation },
+            )
+        };
+        let register = |cache: CacheId, parent: &Blob, adding: &Adding| {
+            let operation = TicketsOperation::Register {
+                parent: parent.clone(),
+                cache: adding.cache,
+                child: adding.key.clone(),
+                until: adding.until,
+            };
+            let partition = self.partition(cache, parent);
+            (cache, partition, Operation::Tickets(operation))
+        };
+        let (round, (cache, partition, operation)) = match (step, &self.work) {
+            (Step::Register(cache, parent), Work::Add(adding))
+            | (Step::Anchor(cache, parent, _), Work::Add(adding)) => {
+                (1, register(*cache, parent, adding))
+            }
+            (Step::Store(add), Work::Add(adding)) => {
+                let operation = KeyOperation::Ticket(TicketOperation::clone(add));
+                (2, on_key(adding.cache, &adding.key, operation))
+            }
+            (Step::Use(cache), Work::Use { key, kind, .. }) => {
+                let kind = kind.clone();
+                let operation = KeyOperation::Ticket(TicketOperation::Use { kind });
+                (3, on_key(*cache, key, operation))
+            }
+            (Step::Visit(number), Work::Delete(deleting)) => deleting.visit(*number, self),
+            (Step::End(cache, partition), Work::Delete(deleting)) => {
+                let principal = deleting.principal.clone();
+                let operation = if principal.is_empty() {
+                    Operation::Clear
+                } else {
+                    Operation::Tickets(TicketsOperation::EndPrincipal { principal })
+                };
+                let round = 4 + (u64::from(*partition) << 8);
+                (round, (*cache, *partition, operation))
+            }
+            (Step::Touch(root), _) => {
+                let expiry = Expiry::Keep;
+                let operation = KeyOperation::Touch { expiry };
+                (5, on_key(root.cache, &root.key, operation))
+            }
+            _ => (0, (CacheId::default(), 0, Operation::Size)),
+        };
+        // A touch that is doubled changes nothing, and is no write as long as it has no id.
+        let once = !operation.is_read() && !matches!(step, Step::Touch(_));
+        let id = once.then(|| self.step_id(cache, &operation, round));
+        Request {
+            cache,
+            partition,
+            operation,
+            request_id: id,
+        }
+    }
+
+    fn partition(&self, cache: CacheId, key: &[u8]) -> u32 {
+        let count = self.partitions.get(&cache).copied().unwrap_or(1);
+        partition_of(key, count)
+    }
+
+    /// The id of a step: the same for the same step of the same errand.
+    fn step_id(&self, cache: CacheId, operation: &Operation, round: u64) -> RequestId {
+        let key: &[u8] = match operation {
+            Operation::Key { key, .. }
+            | Operation::Tickets(
+                TicketsOperation::Delete { key, .. }
+                | TicketsOperation::Register { parent: key, .. },
+            ) => key,
+            _ => &[],
+        };
+        // One ticket may be reached by two links, and each of these is a step of its own.
+        let way: &[u8] = match operation {
+            Operation::Tickets(TicketsOperation::Delete {
+                descends_from: Some(parent),
+                ..
+            }) => parent,
+            _ => &[],
+        };
+        let mut bytes = Vec::with_capacity(48 + key.len() + way.len());
+        bytes.extend_from_slice(&self.base);
+        bytes.extend_from_slice(&cache.0.to_le_bytes());
+        bytes.extend_from_slice(&round.to_le_bytes());
+        bytes.extend_from_slice(&(key.len() as u64).to_le_bytes());
+        bytes.extend_from_slice(key);
+        bytes.extend_from_slice(way);
+        xxh3_128(&bytes).to_le_bytes()
+    }
+}
+
+impl Deleting {
+    /// Everything of a principal, or everything, in all partitions of these caches.
+    fn everywhere(principal: Blob, caches: &[CacheId], partitions: &Partitions) -> Self {
+        let all = caches.iter().flat_map(|cache| {
+            let count = partitions.get(cache).copied().unwrap_or_default();
+            (0..count).map(|partition| (*cache, partition))
+        });
+        Self {
+            ends: all.collect(),
+            principal,
+            ..Self::default()
+        }
+    }
+
+    fn add(&mut self, node: Node) -> u64 {
+        self.last += 1;
+        self.nodes.insert(self.last, node);
+        self.last
+    }
+
+    /// A ticket where a tree begins; with `asked`, it counts only if it lives.
+    fn root(&mut self, cache: CacheId, key: Blob, asked: bool) -> u64 {
+        self.add(Node {
+            cache,
+            key,
+            above: None,
+            descends_from: None,
+            bar: false,
+            open: 0,
+            done: Vec::new(),
+            // The end of a principal has counted the ticket itself already.
+            round: u64::from(!asked),
+            counts: true,
+        })
+    }
+
+    /// A ticket has gone; its parent is visited again when it was the last one.
+    fn gone(&mut self, number: u64) -> Option<Step> {
+        let (above, link) = self.nodes.remove(&number)?.above?;
+        let parent = self.nodes.get_mut(&above)?;
+        parent.done.push(link);
+        parent.open = parent.open.saturating_sub(1);
+        (parent.open == 0).then_some(Step::Visit(above))
+    }
+
+    fn visit(&self, number: u64, errand: &Errand) -> (u64, (CacheId, u32, Operation)) {
+        let Some(node) = self.nodes.get(&number) else {
+            return (0, (CacheId::default(), 0, Operation::Size));
+        };
+        let operation = TicketsOperation::Delete {
+            key: node.key.clone(),
+            done: node.done.clone(),
+            descends_from: node.descends_from.clone(),
+            bar: node.bar,
+        };
+        let partition = errand.partition(node.cache, &node.key);
+        let round = 6 + (node.round << 8);
+        (
+            round,
+            (node.cache, partition, Operation::Tickets(operation)),
+        )
+    }
+}
+
+fn confused() -> Error {
+    Error::new(
+        ErrorKind::Internal,
+        "the answer belongs to another question",
+    )
+}

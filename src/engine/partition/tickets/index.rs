@@ -1,0 +1,343 @@
+//! How tickets are found without a scan: by kind, principal, service and attributes, by parent, and
+//! by the point at which they end. Derived from the entries wherever they change
+//! (`partition/store.rs`), so that every owner has it and it is right after whatever changed them.
+
+use crate::engine::planted::{self, Fault};
+use crate::types::ticket::record::is_ticket;
+use crate::types::ticket::{TicketFilter, TicketRecord, note};
+use crate::types::{Blob, ClusterTime, Entry};
+use foldhash::fast::FixedState;
+use hashbrown::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The most ended principals that a partition remembers at a time. More are refused: they are
+/// dropped within seconds, unless a server that held the partition is out.
+pub const ENDED_MAX: usize = 4096;
+
+const KIND: u8 = b'k';
+const PRINCIPAL: u8 = b'p';
+const SERVICE: u8 = b's';
+const ATTRIBUTE: u8 = b'a';
+
+/// The state of what may be a parent.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum State {
+    Lives,
+    Ending,
+    Gone,
+}
+
+/// What is known of an entry's ticket.
+pub fn state(entry: Option<&Entry>) -> State {
+    match entry.and_then(TicketRecord::head) {
+        Some(record) if record.ending => State::Ending,
+        Some(_) => State::Lives,
+        None => State::Gone,
+    }
+}
+
+/// The indexes of one partition. A ticket that is ending is in none of them but its links'.
+#[derive(Debug, Default)]
+pub struct Index {
+    /// The keys of the tickets that have a term.
+    terms: BTreeMap<Blob, BTreeSet<Blob>>,
+    /// When a ticket ends at the earliest; what was used since may end later.
+    due: BTreeSet<(ClusterTime, Blob)>,
+    /// The point of each ticket in `due`; never walked through.
+    points: HashMap<Blob, ClusterTime, FixedState>,
+    /// The links of each parent.
+    links: BTreeMap<Blob, BTreeSet<Blob>>,
+    /// The notes of each principal that ended, with their points.
+    ended: BTreeMap<Blob, BTreeMap<Blob, ClusterTime>>,
+    ended_count: usize,
+    /// Parents that do not live and have links, or are ending.
+    work: BTreeSet<Blob>,
+}
+
+fn term(tag: u8, bytes: &[u8]) -> Blob {
+    let mut term = Vec::with_capacity(1 + bytes.len());
+    term.push(tag);
+    term.extend_from_slice(bytes);
+    Blob::from(term)
+}
+
+fn attribute(name: &[u8], value: &[u8]) -> Blob {
+    let mut term = Vec::with_capacity(5 + name.len() + value.len());
+    term.push(ATTRIBUTE);
+    term.extend_from_slice(&(name.len() as u32).to_be_bytes());
+    term.extend_from_slice(name);
+    term.extend_from_slice(value);
+    Blob::from(term)
+}
+
+fn terms(record: &TicketRecord) -> BTreeSet<Blob> {
+    let mut terms = BTreeSet::from([term(KIND, &record.kind)]);
+    if !record.principal.is_empty() {
+        terms.insert(term(PRINCIPAL, &record.principal));
+    }
+    if !record.service.is_empty() {
+        terms.insert(term(SERVICE, &record.service));
+    }
+    for (name, values) in &record.attributes {
+        terms.extend(values.iter().map(|value| attribute(name, value)));
+    }
+    terms
+}
+
+/// The ticket of an entry that the indexes show.
+fn shown(entry: Option<&Entry>) -> Option<TicketRecord> {
+    entry
+        .and_then(TicketRecord::head)
+        .filter(|record| !record.ending)
+}
+
+fn is_of_tickets(entry: Option<&Entry>) -> bool {
+    let live = entry.and_then(|entry| entry.live.as_ref());
+    live.is_some_and(|live| is_ticket(&live.value))
+}
+
+impl Index {
+    /// An entry changed. `of_parent` tells the state of another key.
+    pub fn change(
+        &mut self,
+        key: &Blob,
+        before: Option<&Entry>,
+        after: Option<&Entry>,
+        of_parent: impl Fn(&[u8]) -> State,
+    ) {
+        if note::is_note(key) {
+            let lives = |entry: Option<&Entry>| entry.is_some_and(|entry| entry.live.is_some());
+            let (before, after) = (lives(before), after.filter(|_| lives(after)));
+            if let Some(link) = note::read_link(key) {
+                self.change_link(key, &link.parent, before, after.is_some());
+                let state = of_parent(&link.parent);
+                self.judge(&link.parent, state);
+            } else if let Some(principal) = note::read_ended(key) {
+                self.change_ended(key, &Blob::from(principal), before, after);
+            }
+            return;
+        }
+        if !is_of_tickets(before) && !is_of_tickets(after) && !self.links.contains_key(key) {
+            return;
+        }
+        self.change_ticket(key, before, after);
+        self.judge(key, state(after));
+    }
+
+    fn change_link(&mut self, key: &Blob, parent: &Blob, before: bool, after: bool) {
+        if after {
+            self.links
+                .entry(parent.clone())
+                .or_default()
+                .insert(key.clone());
+        } else if before && let Some(links) = self.links.get_mut(parent) {
+            links.remove(key);
+            if links.is_empty() {
+                self.links.remove(parent);
+            }
+        }
+    }
+
+    fn change_ended(&mut self, key: &Blob, principal: &Blob, before: bool, after: Option<&Entry>) {
+        if before && let Some(notes) = self.ended.get_mut(principal) {
+            self.ended_count -= usize::from(notes.remove(key).is_some());
+            if notes.is_empty() {
+                self.ended.remove(principal);
+            }
+        }
+        if let Some(after) = after {
+            let notes = self.ended.entry(principal.clone()).or_default();
+            let new = notes.insert(key.clone(), after.created_at).is_none();
+            self.ended_count += usize::from(new);
+        }
+    }
+
+    fn change_ticket(&mut self, key: &Blob, before: Option<&Entry>, after: Option<&Entry>) {
+        let (old, new) = (shown(before), shown(after));
+        let (old_terms, new_terms) = (
+            old.as_ref().map(terms).unwrap_or_default(),
+            new.as_ref().map(terms).unwrap_or_default(),
+        );
+        let stale = planted::is(Fault::StaleIndex);
+        for term in old_terms.difference(&new_terms).filter(|_| !stale) {
+            if let Some(keys) = self.terms.get_mut(term) {
+                keys.remove(key);
+                if keys.is_empty() {
+                    self.terms.remove(term);
+                }
+            }
+        }
+        for term in new_terms.difference(&old_terms) {
+            let keys = self.terms.entry(term.clone()).or_default();
+            keys.insert(key.clone());
+        }
+        if let Some(point) = self.points.remove(key) {
+            self.due.remove(&(point, key.clone()));
+        }
+        let live = after.and_then(|after| after.live.as_ref());
+        let ends = live.and_then(|live| {
+            let points = [live.expires_at, live.idle_expires_at()];
+            points.into_iter().flatten().min()
+        });
+        if let Some(point) = ends.filter(|_| new.is_some()) {
+            self.points.insert(key.clone(), point);
+            self.due.insert((point, key.clone()));
+        }
+    }
+
+    fn judge(&mut self, parent: &Blob, state: State) {
+        let work = match state {
+            State::Lives => false,
+            State::Ending => true,
+            State::Gone => self.links.contains_key(parent),
+        };
+        if !work {
+            self.work.remove(parent);
+        } else if !self.work.contains(parent) {
+            self.work.insert(parent.clone());
+        }
+    }
+
+    /// Parents whose descendants must go, in key order.
+    pub fn work(&self) -> &BTreeSet<Blob> {
+        &self.work
+    }
+
+    /// The links of a parent, in key order.
+    pub fn links(&self, parent: &[u8]) -> impl Iterator<Item = &Blob> {
+        self.links.get(parent).into_iter().flatten()
+    }
+
+    /// The latest point at which a principal ended, as far as it is remembered.
+    pub fn ended_at(&self, principal: &[u8]) -> Option<ClusterTime> {
+        self.ended.get(principal)?.values().max().copied()
+    }
+
+    /// The notes of a principal that ended.
+    pub fn ended_notes(&self, principal: &[u8]) -> impl Iterator<Item = &Blob> {
+        self.ended
+            .get(principal)
+            .into_iter()
+            .flat_map(BTreeMap::keys)
+    }
+
+    /// All notes of principals that ended.
+    pub fn all_ended(&self) -> impl Iterator<Item = &Blob> {
+        self.ended.values().flat_map(BTreeMap::keys)
+    }
+
+    pub fn ended_count(&self) -> usize {
+        self.ended_count
+    }
+
+    /// The tickets of a principal, in key order, those past their point included.
+    pub fn of_principal(&self, principal: &[u8]) -> impl Iterator<Item = &Blob> {
+        self.terms
+            .get(&term(PRINCIPAL, principal))
+            .into_iter()
+            .flatten()
+    }
+
+    /// The sets of keys in one of which each match is, the smallest choice of them.
+    fn candidates(&self, filter: &TicketFilter) -> Vec<&BTreeSet<Blob>> {
+        let of = |tag, bytes: &Blob| -> Option<Vec<&BTreeSet<Blob>>> {
+            let set = self.terms.get(&term(tag, bytes));
+            (!bytes.is_empty()).then(|| set.into_iter().collect())
+        };
+        let given = !filter.attributes.is_empty();
+        let attributes = given.then(|| {
+            let values = filter.attributes.iter().flat_map(|(name, values)| {
+                values
+                    .iter()
+                    .filter_map(|value| self.terms.get(&attribute(name, value)))
+            });
+            values.collect()
+        });
+        let size = |sets: &Vec<&BTreeSet<Blob>>| sets.iter().map(|set| set.len()).sum::<usize>();
+        let all = || {
+            let kinds = term(KIND, &[])..term(KIND + 1, &[]);
+            self.terms.range(kinds).map(|(_, set)| set).collect()
+        };
+        [
+            of(PRINCIPAL, &filter.principal),
+            of(SERVICE, &filter.service),
+            of(KIND, &filter.kind),
+            attributes,
+        ]
+        .into_iter()
+        .flatten()
+        .min_by_key(size)
+        .unwrap_or_else(all)
+    }
+
+    /// Keys that may match, in key order and without doubles, those behind `after` only.
+    pub fn look_up<'a>(
+        &'a self,
+        filter: &TicketFilter,
+        after: Option<&'a Blob>,
+    ) -> impl Iterator<Item = &'a Blob> + use<'a> {
+        use std::ops::Bound::{Excluded, Unbounded};
+        let from = after.map_or(Unbounded, Excluded);
+        let sets = self.candidates(filter);
+        let mut heads: Vec<_> = sets
+            .into_iter()
+            .map(|set| set.range::<Blob, _>((from, Unbounded)).peekable())
+            .collect();
+        std::iter::from_fn(move || {
+            let next = heads.iter_mut().filter_map(|head| head.peek().copied());
+            let next = next.min()?;
+            for head in &mut heads {
+                head.next_if(|key| *key == next);
+            }
+            Some(next)
+        })
+    }
+
+    /// How many tickets have the one term that the filter asks for, by the size of its set; absent
+    /// where it asks for more than one.
+    pub fn counted(&self, filter: &TicketFilter) -> Option<usize> {
+        let terms = [&filter.kind, &filter.principal, &filter.service];
+        let given = terms.iter().filter(|term| !term.is_empty()).count();
+        (given <= 1 && filter.attributes.is_empty())
+            .then(|| self.candidates(filter).iter().map(|set| set.len()).sum())
+    }
+
+    /// Tickets whose point may have passed.
+    pub fn past(&self, now: ClusterTime) -> impl Iterator<Item = &Blob> {
+        let due = self.due.iter().take_while(move |(point, _)| *point < now);
+        due.map(|(_, key)| key)
+    }
+
+    /// Panics where it is not what the entries give.
+    pub fn check<'a>(&self, entries: impl Iterator<Item = (&'a Blob, &'a Entry)> + Clone) {
+        let mut fresh = Self::default();
+        let all: BTreeMap<&[u8], &Entry> = entries
+            .clone()
+            .map(|(key, entry)| (&**key, entry))
+            .collect();
+        for (key, entry) in entries {
+            fresh.change(key, None, Some(entry), |parent| {
+                state(all.get(parent).copied())
+            });
+        }
+        if planted::is(Fault::StaleIndex) {
+            return;
+        }
+        assert_eq!(
+            fresh.terms, self.terms,
+            "the index of terms is not a scan's"
+        );
+        assert_eq!(
+            fresh.links, self.links,
+            "the index of links is not a scan's"
+        );
+        assert_eq!(fresh.ended, self.ended, "ended principals are not a scan's");
+        assert_eq!(fresh.ended_count, self.ended_count);
+        assert_eq!(fresh.work, self.work, "work that is due is not a scan's");
+        assert_eq!(
+            fresh.points.len(),
+            self.points.len(),
+            "points of tickets are not a scan's"
+        );
+    }
+}

@@ -1,0 +1,145 @@
+//! What can be asked about tickets: of one ticket, of one partition, and of several partitions.
+
+use super::super::blob::Blob;
+use super::super::cache::CacheId;
+use super::super::time::ClusterTime;
+use super::record::{Link, TicketRecord};
+
+/// An operation on one ticket, decided on its state alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TicketOperation {
+    /// Stores or replaces.
+    Add {
+        record: Box<TicketRecord>,
+        /// When it was created; absent: now.
+        created_at: Option<ClusterTime>,
+        hard_expire_at: Option<ClusterTime>,
+        /// The end of its parent.
+        expires_by: Option<ClusterTime>,
+        /// Not carried out later: its parent may have been deleted meanwhile.
+        not_after: Option<ClusterTime>,
+    },
+    /// Reads. An empty kind: any.
+    Get { kind: Blob },
+    /// Replaces what lives.
+    Update {
+        record: Box<TicketRecord>,
+        hard_expire_at: Option<ClusterTime>,
+        /// Leaves the expiration as it is.
+        keep_expiration: bool,
+        expected_version: Option<u64>,
+    },
+    /// Counts a use. An empty kind: any.
+    Use { kind: Blob },
+}
+
+/// Which tickets; what is empty matches all, and all that is given must match.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TicketFilter {
+    pub kind: Blob,
+    pub principal: Blob,
+    pub service: Blob,
+    /// Any of these names has any of the values beside it.
+    pub attributes: Vec<(Blob, Vec<Blob>)>,
+}
+
+impl TicketFilter {
+    /// Whether a ticket is meant.
+    pub fn matches(&self, record: &TicketRecord) -> bool {
+        let is = |wanted: &Blob, own: &Blob| wanted.is_empty() || wanted == own;
+        let has = |(name, values): &(Blob, Vec<Blob>)| {
+            let own = record.attributes.get(name);
+            own.is_some_and(|own| own.iter().any(|value| values.contains(value)))
+        };
+        is(&self.kind, &record.kind)
+            && is(&self.principal, &record.principal)
+            && is(&self.service, &record.service)
+            && (self.attributes.is_empty() || self.attributes.iter().any(has))
+    }
+}
+
+/// An operation on the tickets of one partition.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TicketsOperation {
+    /// Links a child to a ticket that lives.
+    Register {
+        parent: Blob,
+        cache: CacheId,
+        child: Blob,
+        /// When the child ends at the latest; absent: never.
+        until: Option<ClusterTime>,
+    },
+    /// One step of a delete: the links in `done` go, for their children have gone; a ticket
+    /// without links goes, one with links begins to end.
+    Delete {
+        key: Blob,
+        done: Vec<Blob>,
+        /// Only what descends from this ticket, by its key.
+        descends_from: Option<Blob>,
+        /// Where nothing lives, nothing is stored under this key for a while.
+        bar: bool,
+    },
+    /// All tickets of a principal are gone.
+    EndPrincipal { principal: Blob },
+    /// Tickets in the order of their keys, those behind `after` only.
+    List {
+        filter: TicketFilter,
+        after: Option<Blob>,
+        limit: u32,
+    },
+    /// How many live.
+    Count { filter: TicketFilter },
+}
+
+impl TicketsOperation {
+    /// Whether it changes nothing.
+    pub fn is_read(&self) -> bool {
+        matches!(self, Self::List { .. } | Self::Count { .. })
+    }
+}
+
+/// What takes several operations on several partitions. It is carried out by the node that is
+/// asked, and never sent to another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TicketErrand {
+    /// Adds a child to a parent in one of these caches.
+    AddChild {
+        cache: CacheId,
+        key: Blob,
+        add: TicketOperation,
+        parent: Blob,
+        parent_caches: Vec<CacheId>,
+        until: Option<ClusterTime>,
+    },
+    /// Uses the ticket in whichever of the caches has it, and touches the session at its root.
+    Use {
+        key: Blob,
+        kind: Blob,
+        caches: Vec<CacheId>,
+    },
+    /// Deletes the ticket, in whichever of the caches has it, and all that descend from it.
+    Delete { key: Blob, caches: Vec<CacheId> },
+    /// Deletes all tickets.
+    DeleteAll { caches: Vec<CacheId> },
+    /// Ends all sessions of a principal.
+    DeleteForPrincipal {
+        principal: Blob,
+        caches: Vec<CacheId>,
+    },
+}
+
+/// What a parent is told to a child that registers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ParentView {
+    /// The parent itself; the cache is known to who asks.
+    pub name: Blob,
+    pub root: Option<Link>,
+    /// See `TicketRecord`.
+    pub anchor: Option<Link>,
+    /// Whether its uses are limited.
+    pub limited: bool,
+    /// When it ends at the latest.
+    pub expires_at: Option<ClusterTime>,
+    /// When the child was registered.
+    pub at: ClusterTime,
+}
