@@ -482,12 +482,7 @@ impl Partition {
         }
         let mut events = self.needs_events(cx).then(Vec::new);
         let mut event = |kind, entry: Option<EntryView>, previous| {
-            let note = entry
-                .as_ref()
-                .is_some_and(|entry| note::is_note(&entry.key));
-            if note {
-                return;
-            }
+            let entry = entry.filter(|entry| !note::is_note(&entry.key));
             if let (Some(events), Some(entry)) = (&mut events, entry) {
                 events.push(Event {
                     kind,
