@@ -214,6 +214,18 @@
 //! reads within the half batch cost nothing. Rejected: a longer extension after a loss, which would
 //! have to be as long as the idle time itself.
 //!
+//! **How many steps has a transaction?** Two that are waited for: *prepare* finds out what would come of
+//! either branch and locks, *decide* records which it is. Conditions and operations of a participant are
+//! evaluated at once, since the record says later which branch counts. A transaction of one partition
+//! takes one. Rejected: locks first and operations afterwards, one more round for every transaction.
+//!
+//! **How is a rollback recorded?** Not at all, unless somebody asks who cannot wait: no record means
+//! the same. Rejected: a record for each, which is dear exactly when there are many conflicts.
+//!
+//! **How does `GetMany` see a transaction whole?** By looking twice: what no key changed between was so
+//! at one moment, and no key is read while a decided transaction has not finished there. So readers
+//! lock nothing and write nothing. Rejected: locks for reads, and several versions of each value.
+//!
 //! **How does a server hand over?** The view names it as draining: placement then gives it nothing,
 //! the owners to be load as at any change of nodes, and it leaves once no table names it. So a drain
 //! outlives the loss of a coordinator and is undone by a restart, which is a new life. Where no

@@ -64,12 +64,11 @@ impl Client {
     }
 
     /// Stores several keys: for each, in the order of the request, what came of it. In an ATOMIC
-    /// cache each key is for itself.
+    /// cache each key is for itself; in a TRANSACTIONAL one all of them are, or none.
     ///
     /// # Errors
     ///
-    /// As any call, where no key has an answer: UNKNOWN where some or all may have been stored;
-    /// UNIMPLEMENTED in a TRANSACTIONAL cache.
+    /// As any call, where no key has an answer: UNKNOWN where some or all may have been stored.
     ///
     /// # Example
     ///
@@ -96,12 +95,11 @@ impl Client {
     }
 
     /// Removes several keys: for each, in the order of the request, what came of it. In an ATOMIC
-    /// cache each key is for itself.
+    /// cache each key is for itself; in a TRANSACTIONAL one all of them are, or none.
     ///
     /// # Errors
     ///
-    /// As any call, where no key has an answer: UNKNOWN where some or all may have been removed;
-    /// UNIMPLEMENTED in a TRANSACTIONAL cache.
+    /// As any call, where no key has an answer: UNKNOWN where some or all may have been removed.
     ///
     /// # Example
     ///

@@ -347,7 +347,7 @@ pub const SETTINGS: &[Known] = &[
         Choice,
         "TRANSACTIONAL",
         "ATOMIC, TRANSACTIONAL",
-        "Whether a batch may fail in part (ATOMIC). In this version, batches are served by ATOMIC caches only.",
+        "Whether a batch may fail in part (ATOMIC). Otherwise its keys change together or not at all.",
     ),
     known(
         "caches",

@@ -32,7 +32,7 @@ pub struct Forwarded {
 impl Forwarded {
     /// Whether it may be sent twice.
     pub fn repeatable(&self) -> bool {
-        self.ask.operation.is_read() || self.ask.request_id.is_some()
+        self.ask.operation.is_idempotent() || self.ask.request_id.is_some()
     }
 
     /// Who asks, from now on: what comes of the next attempt may not be all that was done.
@@ -42,7 +42,7 @@ impl Forwarded {
                 token,
                 tried: tried || (self.unanswered && !self.ask.operation.is_read()),
             },
-            remote @ Asker::Remote { .. } => remote,
+            other => other,
         }
     }
 }

@@ -8,26 +8,31 @@ mod due;
 mod errands;
 mod requests;
 mod topology;
+mod transactions;
 
 use super::forwarding::Forwards;
 use super::membership::Membership;
 use super::options::GridOptions;
+use super::partition::held::Inquiry;
 use super::partition::{Ask, Asker, Cx, Partition, Report};
 use super::planted::{self, Fault};
 use super::shell::{Notice, ProbeOutcome, Shell};
 use super::tally::{Pace, Tally};
+use super::transaction::Transactions;
 use crate::types::message::{Control, Data, Message, ViewChange, WatchPosition};
 use crate::types::{
     Blob, CacheId, CacheSettings, ClusterTime, Entry, Member, Micros, Monotonic, NodeInfo, Now,
-    PrimaryView, View,
+    PartitionId, PrimaryView, View,
 };
 use arc_swap::ArcSwap;
 use due::{Alarm, Timed, Timers};
 use errands::{Errands, Inward};
+
 use parking_lot::{Mutex, MutexGuard};
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
+use transactions::Asked;
 
 /// The most messages of a view that is not installed yet which are kept for it.
 const EARLY_MAX: usize = 16_384;
@@ -83,6 +88,8 @@ pub struct Grid {
     leaving: AtomicBool,
     /// When the last server left that may return with data; 0: none is out.
     departed: AtomicU64,
+    /// Every server of the view understands transactions.
+    knows_transactions: AtomicBool,
     /// By how much this node's clock is known to be apart from its peers'; 0: it is not.
     clock_apart: AtomicU64,
     membership_due: AtomicU64,
@@ -95,10 +102,21 @@ pub struct Grid {
     pace: Pace,
     tally: Tally,
     errands: Mutex<Errands>,
-    /// Work that partitions found, by cache.
-    chores: Mutex<Vec<(CacheId, Vec<Blob>)>>,
+    transactions: Timed<Transactions>,
+    /// What transactions and their participants wait for.
+    asked: Mutex<Asked>,
+    /// What partitions found to do elsewhere.
+    chores: Mutex<Vec<Chore>>,
     /// Something is in `chores`; set under its lock.
     has_chores: AtomicBool,
+}
+
+/// What a partition found to do elsewhere.
+enum Chore {
+    /// Descendants of tickets that do not live, in this cache.
+    Descendants(CacheId, Vec<Blob>),
+    /// Something prepared there whose decision must be asked for.
+    Decision(PartitionId, Inquiry),
 }
 
 impl Grid {
@@ -128,6 +146,7 @@ impl Grid {
             waits_for_primary: AtomicBool::new(false),
             leaving: AtomicBool::new(false),
             departed: AtomicU64::new(0),
+            knows_transactions: AtomicBool::new(false),
             clock_apart: AtomicU64::new(0),
             membership_due: AtomicU64::new(mono.0),
             forwards: Timed::default(),
@@ -138,6 +157,8 @@ impl Grid {
             pace: Pace::default(),
             tally: Tally::default(),
             errands: Mutex::default(),
+            transactions: Timed::default(),
+            asked: Mutex::default(),
             chores: Mutex::default(),
             has_chores: AtomicBool::new(false),
         }
@@ -161,6 +182,7 @@ impl Grid {
             leaving: self.leaving.load(Ordering::Relaxed),
             shell: &*self.shell,
             departed: (departed > 0).then_some(ClusterTime(departed)),
+            transactions: self.knows_transactions.load(Ordering::Relaxed),
             resend: self.options.heartbeat_interval / 2,
             network_timeout: self.options.network_timeout,
             clock_error_max: self.options.clock_error_max,
@@ -292,11 +314,16 @@ impl Grid {
         }
         let redirected = slot.partition.take_redirected();
         let reports = slot.partition.take_reports();
-        let chores = slot.partition.take_chores();
+        let mut chores = Vec::new();
+        let tickets = slot.partition.take_chores();
+        if !tickets.is_empty() {
+            chores.push(Chore::Descendants(cache.id, tickets));
+        }
+        let inquiries = slot.partition.take_inquiries().into_iter();
+        chores.extend(inquiries.map(|asks| Chore::Decision((cache.id, index), asks)));
         drop(slot);
         if !chores.is_empty() {
-            let mut all = self.chores.lock();
-            all.push((cache.id, chores));
+            self.chores.lock().extend(chores);
             self.has_chores.store(true, Ordering::Release);
         }
         for (ask, asker) in redirected {
@@ -466,6 +493,7 @@ impl Grid {
             self.ring(alarm, mono);
         }
         self.forward_timeout(mono);
+        self.transactions_timeout(mono);
         self.flush_reports(mono);
         self.go_on_with_errands(mono);
     }
@@ -489,10 +517,11 @@ impl Grid {
     pub fn next_timeout(&self) -> Option<Monotonic> {
         let membership = Monotonic(self.membership_due.load(Ordering::Relaxed));
         let (partition, forward) = (self.timers.due(), self.forwards.due());
+        let transaction = self.transactions.due();
         // What was left over by an input that could not go on with it.
         let errand = self.shell.has_answers() || self.has_chores.load(Ordering::Acquire);
         let errand = errand.then_some(Monotonic::default());
-        [Some(membership), partition, forward, errand]
+        [Some(membership), partition, forward, transaction, errand]
             .into_iter()
             .flatten()
             .min()

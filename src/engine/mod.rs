@@ -13,6 +13,7 @@ pub mod partition_map;
 pub mod planted;
 pub mod shell;
 pub mod tally;
+pub mod transaction;
 
 pub use grid::Grid;
 pub use options::GridOptions;

@@ -39,6 +39,10 @@ pub enum Fault {
     WatchGap,
     /// A near copy outlives a write.
     KeepNear,
+    /// Reads do not wait for what is prepared.
+    ReadPrepared,
+    /// A participant that has lost its initiator rolls back without asking.
+    DecideAlone,
     /// Caches that stop in a minority open without waiting for the lease of who is left out.
     OpenAtOnce,
     /// They go on in every view.

@@ -5,11 +5,12 @@ use super::outside::Life;
 use super::pending::Answer;
 use super::stats::Stats;
 use super::watch::{WatchItem, Watcher};
+use crate::engine::Grid;
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::message::{ViewChange, WatchPosition};
 use crate::types::{
-    Blob, CacheId, CacheSettings, Entry, EntryView, Member, NodeId, NodeInfo, Now, Reply, Request,
-    View,
+    Blob, CacheId, CacheSettings, Entry, EntryView, Execute, KeyPlace, Member, Monotonic, NodeId,
+    NodeInfo, Now, Reply, Request, RequestId, View,
 };
 use std::ops::Deref;
 use std::sync::Arc;
@@ -46,6 +47,15 @@ pub struct Waiting {
     answer: Answer<Reply>,
     deadline: Instant,
     read: bool,
+}
+
+impl Begun {
+    async fn end(self) -> Result<Reply> {
+        match self {
+            Self::Done(result) => result,
+            Self::Waiting(waiting) => waiting.end().await,
+        }
+    }
 }
 
 impl Waiting {
@@ -127,10 +137,7 @@ impl Handle {
     ///
     /// A write whose future is dropped may be applied or not.
     pub async fn execute(&self, request: Request, deadline: Instant) -> Result<Reply> {
-        match self.begin(request, deadline) {
-            Begun::Done(result) => result,
-            Begun::Waiting(waiting) => waiting.end().await,
-        }
+        self.begin(request, deadline).end().await
     }
 
     /// A plain read of a key that this node owns, answered at once on this thread and without a
@@ -153,19 +160,81 @@ impl Handle {
     /// Begins an operation, as [`Handle::execute`] does: what this node can answer is answered at
     /// once, and only for the rest there is something to wait for.
     pub fn begin(&self, request: Request, deadline: Instant) -> Begun {
+        let read = request.operation.is_read();
+        self.begin_with(read, deadline, |grid, at, now, token| {
+            grid.submit(request, at, now, token)
+        })
+    }
+
+    /// Carries out a transaction; ends soon after `deadline` at the latest.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::execute`]; `Conflict` where it gave way to others until its deadline;
+    /// `FailedPrecondition` where a cache is ATOMIC.
+    ///
+    /// # Cancel safety
+    ///
+    /// A transaction whose future is dropped may be carried out, whole, or not.
+    pub async fn transact(
+        &self,
+        execute: Execute,
+        id: Option<RequestId>,
+        deadline: Instant,
+    ) -> Result<Reply> {
+        let begun = self.begin_with(false, deadline, |grid, at, now, token| {
+            grid.execute(execute, id, at, now, token)
+        });
+        begun.end().await
+    }
+
+    /// Reads keys as they were at one moment: an answer for each, within `Reply::Executed`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::execute`].
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is changed.
+    pub async fn look(
+        &self,
+        keys: Vec<KeyPlace>,
+        omit_values: bool,
+        deadline: Instant,
+    ) -> Result<Reply> {
+        let begun = self.begin_with(true, deadline, |grid, at, now, token| {
+            grid.look(keys, omit_values, at, now, token)
+        });
+        begun.end().await
+    }
+
+    /// Whether every server of the view knows transactions, and reads at one moment.
+    pub fn knows_transactions(&self) -> bool {
+        self.core.grid.knows_transactions()
+    }
+
+    fn begin_with(
+        &self,
+        read: bool,
+        deadline: Instant,
+        submit: impl FnOnce(
+            &Grid,
+            Monotonic,
+            Monotonic,
+            &mut dyn FnMut() -> u64,
+        ) -> Option<Result<Reply>>,
+    ) -> Begun {
         let core = &self.core;
         core.outside.counters.requests.add_one();
         if let Err(error) = core.outside.replies.admit() {
             core.outside.counters.requests_refused.add_one();
             return Begun::Done(Err(error));
         }
-        let read = request.operation.is_read();
         let mut answer = None;
         let mut token = || answer.insert(core.outside.replies.register()).token();
         let now = core.clock.now();
-        let done = core
-            .grid
-            .submit(request, core.clock.at(deadline), now, &mut token);
+        let done = submit(&core.grid, core.clock.at(deadline), now, &mut token);
         core.wake_timer();
         if let Some(result) = done {
             return Begun::Done(result);

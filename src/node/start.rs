@@ -291,6 +291,7 @@ fn node_info(settings: &Settings, tls: Option<&Renewal>, address: String) -> Nod
         program_version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at,
         certificate_expires_at: tls.map_or(0, |tls| tls.current().certificate_expires_at),
+        protocol: settings.cluster.protocol.unwrap_or(PROTOCOL_VERSION),
     }
 }
 

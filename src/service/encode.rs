@@ -68,6 +68,8 @@ pub fn mismatch(reply: &Reply) -> Error {
         Reply::Scanned { .. } => "scan",
         Reply::Size { .. } => "size",
         Reply::Cleared { .. } => "clear",
+        Reply::Executed { .. } => "execute",
+        Reply::Step(_) => "a step of a transaction",
         Reply::Verified(_) => "verify",
         Reply::Registered { .. } => "a child of a ticket",
         Reply::Deleted { .. } => "a step of a delete",

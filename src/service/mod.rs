@@ -6,6 +6,7 @@
 //! |---|---|
 //! | `cache/` | `CacheService`: keys and values |
 //! | `cluster/` | `ClusterService`: looking at and running the cluster |
+//! | `transactions/` | `TransactionService`: several keys at once |
 //! | `tickets/` | `TicketService`: the tickets of a single sign-on server |
 //! | `health.rs` | `grpc.health.v1` |
 //! | `decode.rs`, `encode.rs` | messages ⇄ vocabulary, checked |
@@ -33,6 +34,7 @@ pub mod server;
 pub mod streams;
 pub mod tickets;
 pub mod token;
+pub mod transactions;
 
 use crate::config::LimitSettings;
 use crate::error::{Error, ErrorKind, Result};
@@ -41,6 +43,7 @@ use crate::rpc::proto;
 use crate::rpc::proto::cache_service_server::CacheServiceServer;
 use crate::rpc::proto::cluster_service_server::ClusterServiceServer;
 use crate::rpc::proto::ticket_service_server::TicketServiceServer;
+use crate::rpc::proto::transaction_service_server::TransactionServiceServer;
 use cache::CacheFront;
 use cluster::ClusterFront;
 use deadline::CallTime;
@@ -52,6 +55,7 @@ use std::time::Instant;
 use streams::{Answers, Out};
 use tickets::TicketFront;
 use tonic::service::Routes;
+use transactions::TransactionFront;
 
 /// What the public services share.
 #[derive(Clone)]
@@ -108,6 +112,8 @@ pub fn routes(handle: Handle, cluster_name: &str, limits: &LimitSettings) -> Res
     };
     let cache = CacheServiceServer::new(CacheFront::new(front.clone()))
         .max_decoding_message_size(message_bytes_max);
+    let transactions = TransactionServiceServer::new(TransactionFront::new(front.clone()))
+        .max_decoding_message_size(message_bytes_max);
     let tickets = TicketServiceServer::new(TicketFront::new(front.clone()))
         .max_decoding_message_size(message_bytes_max);
     let cluster = ClusterServiceServer::new(ClusterFront::new(front))
@@ -118,6 +124,7 @@ pub fn routes(handle: Handle, cluster_name: &str, limits: &LimitSettings) -> Res
         .build_v1()
         .map_err(|error| Error::new(ErrorKind::Internal, format!("reflection: {error}")))?;
     Ok(Routes::new(Guarded::new(cache, calls.clone()))
+        .add_service(Guarded::new(transactions, calls.clone()))
         .add_service(Guarded::new(cluster, calls.clone()))
         .add_service(Guarded::new(tickets, calls))
         .add_service(health.into_server())

@@ -12,6 +12,7 @@ use super::entry::Entry;
 use super::node::{Member, NodeId, NodeInfo};
 use super::operation::{EntryView, Reply, Request, RequestId};
 use super::time::{ClusterTime, Micros};
+use super::transaction::{Prepared, Status, TransactionId, TransactionStates};
 use super::version::{EntryVersion, TopologyVersion};
 use super::view::{Primaries, View};
 use crate::error::Error;
@@ -350,6 +351,37 @@ pub enum UpdateEffect {
     },
     /// Tombstones up to this version are dropped.
     RaiseFloor { floor: EntryVersion },
+    /// The keys of a transaction are locked, and what would come of it is kept.
+    Prepare(Box<Prepared>),
+    /// A transaction has ended here: these states are what it leaves.
+    Finish {
+        id: TransactionId,
+        /// Until when that is remembered.
+        until: ClusterTime,
+        writes: Vec<(Blob, Entry)>,
+    },
+    /// The decision of a transaction is recorded; "committed" beats "rolled back".
+    Status(Status),
+}
+
+impl UpdateEffect {
+    /// The keys that it concerns; none where it concerns the whole partition, or no key.
+    pub fn keys(&self) -> impl Iterator<Item = &Blob> {
+        let one = match self {
+            Self::Set { key, .. } | Self::Expire { key, .. } => Some(key),
+            _ => None,
+        };
+        let locked = match self {
+            Self::Prepare(prepared) => &prepared.keys[..],
+            _ => &[],
+        };
+        let written = match self {
+            Self::Finish { writes, .. } => &writes[..],
+            _ => &[],
+        };
+        let written = written.iter().map(|(key, _)| key);
+        one.into_iter().chain(locked).chain(written)
+    }
 }
 
 /// Which transfer a chunk belongs to.
@@ -389,6 +421,8 @@ pub struct TransferHeader {
     pub seen: EntryVersion,
     /// The latest range tombstone.
     pub cleared_at: Option<ClusterTime>,
+    /// What the sender knows of transactions.
+    pub transactions: TransactionStates,
     /// Load: what was agreed with holders that are out, when they left.
     pub parted: Vec<(Member, EntryVersion)>,
 }

@@ -12,6 +12,7 @@ pub mod operation;
 pub mod protocol;
 pub mod ticket;
 pub mod time;
+pub mod transaction;
 pub mod version;
 pub mod view;
 
@@ -26,5 +27,6 @@ pub use operation::{
     Change, Condition, EntryView, Expiry, KeyOperation, Operation, Reply, Request, RequestId,
 };
 pub use time::{ClusterTime, Micros, Monotonic, Now};
+pub use transaction::{Decision, Execute, KeyPlace, PartitionId, Step, StepReply, TransactionId};
 pub use version::{EntryVersion, TopologyVersion};
 pub use view::{PartitionOwners, Primaries, PrimaryView, Table, View};

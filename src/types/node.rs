@@ -74,4 +74,6 @@ pub struct NodeInfo {
     pub started_at: u64,
     /// When its certificate ends, wall clock, seconds since the Unix epoch; 0 without TLS.
     pub certificate_expires_at: u64,
+    /// The protocol that it speaks; 0: one from before nodes told it.
+    pub protocol: u32,
 }

@@ -6,6 +6,7 @@ use super::comparing::Verified;
 use super::ticket::operation::ParentView;
 use super::ticket::{TicketErrand, TicketOperation, TicketsOperation};
 use super::time::{ClusterTime, Micros};
+use super::transaction::{Step, StepReply, TransactionId};
 
 /// The id of a request that may be repeated: applied once within its window.
 pub type RequestId = [u8; 16];
@@ -137,6 +138,8 @@ pub enum Operation {
     Size,
     /// Removes all that lives, by a range tombstone.
     Clear,
+    /// One step of a transaction.
+    Transaction { id: TransactionId, step: Step },
     /// Compares all copies, and repairs what differs where that is asked.
     Verify { repair: bool },
     /// On the tickets of the partition.
@@ -154,7 +157,17 @@ impl Operation {
             Self::Scan { .. } | Self::Size | Self::Verify { .. } => true,
             Self::Tickets(operation) => operation.is_read(),
             Self::Errand(errand) => errand.is_read(),
+            Self::Transaction { step, .. } => matches!(step, Step::Look { .. }),
             Self::Clear => false,
+        }
+    }
+
+    /// Whether it changes nothing the second time, also without a request id: the steps of a
+    /// transaction are known by its id.
+    pub fn is_idempotent(&self) -> bool {
+        match self {
+            Self::Transaction { step, .. } => !matches!(step, Step::Alone(_)),
+            _ => self.is_read(),
         }
     }
 }
@@ -217,6 +230,13 @@ pub enum Reply {
     Cleared {
         removed: u64,
     },
+    /// To a whole transaction: whether its conditions held, and the answers of that branch.
+    Executed {
+        held: bool,
+        replies: Vec<Reply>,
+    },
+    /// To one step of a transaction.
+    Step(Box<StepReply>),
     Verified(Box<Verified>),
     /// To a child that registers.
     Registered {

@@ -23,13 +23,15 @@
 //! | version | what it added |
 //! |---|---|
 //! | 1 | everything else |
-//! | 2 | owners compare their copies: `Compare`, `Compared`, `Holds`, `Differs`; `Verify`; what was agreed with servers that are out, in the header of a transfer |
+//! | 2 | owners compare their copies: `Compare`, `Compared`, `Holds`, `Differs`; `Verify`; what was agreed with servers that are out, in the header of a transfer; tickets; transactions: refused while a server of the view speaks an older protocol (see [`View::protocol`](super::View::protocol)), since they are streamed |
 
 use super::message::{Body, Data, Forward, ForwardReply, Message};
 use super::operation::{KeyOperation, Operation, Reply};
 
 /// The protocol that this program speaks.
 pub const PROTOCOL_VERSION: u32 = 2;
+/// The protocol from which on a server understands transactions in its streams.
+pub const TRANSACTIONS_SINCE: u32 = 2;
 /// The oldest protocol that it understands: the one before.
 pub const PROTOCOL_VERSION_MIN: u32 = 1;
 
@@ -43,7 +45,14 @@ impl Message {
             }) => 2,
             Self::Forward(Forward { request, .. }) => request.operation.since(),
             Self::ForwardReply(ForwardReply {
-                result: Ok(Reply::Verified(_) | Reply::Registered { .. } | Reply::Deleted { .. }),
+                result:
+                    Ok(
+                        Reply::Verified(_)
+                        | Reply::Registered { .. }
+                        | Reply::Deleted { .. }
+                        | Reply::Executed { .. }
+                        | Reply::Step(_),
+                    ),
                 ..
             }) => 2,
             _ => 1,
@@ -57,6 +66,7 @@ impl Operation {
         match self {
             Self::Verify { .. }
             | Self::Tickets(_)
+            | Self::Transaction { .. }
             | Self::Key {
                 operation: KeyOperation::Ticket(_),
                 ..

@@ -2,6 +2,7 @@
 
 use super::cache::{CacheId, CacheSettings};
 use super::node::{Member, NodeInfo, Role};
+use super::protocol::PROTOCOL_VERSION;
 use super::time::{ClusterTime, Micros};
 use super::version::TopologyVersion;
 use std::collections::{BTreeMap, BTreeSet};
@@ -125,6 +126,12 @@ impl View {
             version: self.version,
             servers: self.servers().map(|node| node.member).collect(),
         }
+    }
+
+    /// The protocol that every server of the view speaks, as far as they are known to.
+    pub fn protocol(&self) -> u32 {
+        let spoken = self.servers().map(|node| node.protocol.max(1));
+        spoken.min().unwrap_or(PROTOCOL_VERSION)
     }
 
     /// The oldest server.

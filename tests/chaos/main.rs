@@ -37,6 +37,9 @@ mod checkers;
 #[path = "../simulation/clock.rs"]
 #[allow(dead_code)]
 mod clock;
+#[path = "../simulation/deal.rs"]
+#[allow(dead_code)]
+mod deal;
 #[path = "../simulation/history.rs"]
 #[allow(dead_code)]
 mod history;

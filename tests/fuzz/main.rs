@@ -16,4 +16,5 @@ mod public;
 mod random;
 mod round_trip;
 mod stores;
+mod transactions;
 mod values;

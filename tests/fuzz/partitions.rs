@@ -2,6 +2,7 @@
 
 use crate::comparing;
 use crate::random::Random;
+use crate::transactions;
 use crate::values::{
     cache, entry, key, member, partition, reply, request_id, time, topology, version, view_of_entry,
 };
@@ -87,7 +88,7 @@ fn body(random: &mut Random) -> Body {
 }
 
 fn update(random: &mut Random) -> Update {
-    let effect = match random.below(6) {
+    let effect = match random.below(9) {
         0 => UpdateEffect::Nothing,
         1 => UpdateEffect::Expire {
             key: key(random),
@@ -101,6 +102,13 @@ fn update(random: &mut Random) -> Update {
         3 => UpdateEffect::RaiseFloor {
             floor: version(random),
         },
+        4 => UpdateEffect::Prepare(Box::new(transactions::prepared(random))),
+        5 => UpdateEffect::Finish {
+            id: transactions::id(random),
+            until: time(random),
+            writes: random.several(3, |random| (key(random), entry(random))),
+        },
+        6 => UpdateEffect::Status(transactions::status(random)),
         _ => UpdateEffect::Set {
             key: key(random),
             entry: entry(random),
@@ -142,6 +150,7 @@ fn chunk(random: &mut Random) -> Chunk {
                 floor: version(random),
                 seen: version(random),
                 cleared_at: random.maybe(time),
+                transactions: transactions::states(random),
                 parted: random.several(3, |random| (member(random), version(random))),
             })
         }),

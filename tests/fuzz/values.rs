@@ -2,6 +2,7 @@
 
 use crate::comparing;
 use crate::random::Random;
+use crate::transactions;
 use embergrid::error::{Applied, Error, ErrorKind};
 use embergrid::types::ticket::operation::ParentView;
 use embergrid::types::ticket::{
@@ -83,6 +84,7 @@ pub fn node(random: &mut Random) -> NodeInfo {
         program_version: random.text(6),
         started_at: random.number(),
         certificate_expires_at: random.number(),
+        protocol: random.small(),
     }
 }
 
@@ -319,7 +321,11 @@ fn tickets_operation(random: &mut Random) -> TicketsOperation {
 }
 
 pub fn request(random: &mut Random) -> Request {
-    let operation = match random.below(8) {
+    let operation = match random.below(11) {
+        8 | 9 => Operation::Transaction {
+            id: transactions::id(random),
+            step: transactions::step(random),
+        },
         7 => Operation::Tickets(tickets_operation(random)),
         0 => Operation::Scan {
             prefix: value(random),
@@ -347,7 +353,7 @@ pub fn request(random: &mut Random) -> Request {
 
 pub fn reply(random: &mut Random) -> Reply {
     let (applied, version) = (random.coin(), random.number());
-    match random.below(11) {
+    match random.below(13) {
         9 => Reply::Registered {
             parent: ParentView {
                 name: value(random),
@@ -365,6 +371,8 @@ pub fn reply(random: &mut Random) -> Reply {
             left: random.several(3, key),
             more: random.coin(),
         },
+        11 => transactions::executed(random),
+        12 => transactions::step_reply(random),
         0 => Reply::Got {
             entry: random.maybe(view_of_entry),
         },

@@ -18,6 +18,8 @@ pub enum Use {
     Idle,
     /// Keys that never return after a remove.
     Final,
+    /// Accounts of the bank, and nothing else.
+    Bank,
     /// Tickets: sessions and what descends from them.
     Tickets,
 }
@@ -45,7 +47,14 @@ pub fn stopping(partitions: u32) -> Vec<(Use, CacheSettings)> {
         ),
         cache("reads", CacheMode::Partitioned, WhenSplit::AllowReads),
     ];
-    caches.map(|settings| (Use::Registers, settings)).into()
+    let bank = ["bank-stops", "bank-stops-too"]
+        .map(|name| cache(name, CacheMode::Partitioned, WhenSplit::DenyReadWrites));
+    let caches = caches
+        .map(|settings| (Use::Registers, settings))
+        .into_iter();
+    caches
+        .chain(bank.map(|settings| (Use::Bank, settings)))
+        .collect()
 }
 
 /// All caches of the settings file, in the order in which operations name them.
@@ -59,6 +68,10 @@ pub fn all(partitions: u32) -> Vec<(Use, CacheSettings)> {
     };
     let replicated = cache("replicated", CacheMode::Replicated, FullSync);
     let partitioned = cache("partitioned", CacheMode::Partitioned, FullSync);
+    let bank = |settings: CacheSettings| {
+        let name = format!("bank-{}", settings.name);
+        (Use::Bank, CacheSettings { name, ..settings })
+    };
     vec![
         (Use::Registers, replicated.clone()),
         (Use::Registers, partitioned.clone()),
@@ -104,9 +117,19 @@ pub fn all(partitions: u32) -> Vec<(Use, CacheSettings)> {
             CacheSettings {
                 name: "near".to_owned(),
                 near_bytes_max: 1 << 20,
-                ..partitioned
+                ..partitioned.clone()
             },
         ),
+        bank(cache("replicated", CacheMode::Replicated, FullSync)),
+        bank(CacheSettings {
+            near_bytes_max: 1 << 20,
+            ..partitioned
+        }),
+        bank(CacheSettings {
+            read_from: embergrid::types::ReadFrom::Primary,
+            ..cache("primary-sync", CacheMode::Partitioned, PrimarySync)
+        }),
+        bank(cache("full-async", CacheMode::Replicated, FullAsync)),
         (
             Use::Tickets,
             CacheSettings {

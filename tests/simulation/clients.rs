@@ -34,12 +34,13 @@ fn cache_of(plan: &Plan, rng: &mut Rng) -> usize {
     {
         return tickets;
     }
-    let stopping = plan.caches.iter().position(CacheSettings::stops);
+    let stops = |place: &usize| plan.caches[*place].stops() && plan.uses[*place] != Use::Bank;
+    let stopping: Vec<usize> = (0..plan.caches.len()).filter(stops).collect();
+    let first = stopping.first().copied();
     match rng.below(24) {
         // One in three is about those that stop in a minority, where there are some.
-        _ if stopping == Some(0) || (stopping.is_some() && rng.percent(33)) => {
-            let first = stopping.unwrap_or_default();
-            first + rng.index(plan.caches.len() - first)
+        _ if first == Some(0) || (first.is_some() && rng.percent(33)) => {
+            stopping[rng.index(stopping.len())]
         }
         0..=5 => 0,
         6..=10 => 1,
@@ -250,6 +251,9 @@ impl World {
             8,
             format_args!("answers {token}: {result:?}"),
         );
+        if self.bank_completed(token, &result) {
+            return;
+        }
         let Some(attempt) = self.clients.attempts.remove(&token) else {
             return;
         };
@@ -399,6 +403,7 @@ impl World {
                 }
             }
         }
+        self.audit();
     }
 
     /// The last word: every node can still write to every cache.

@@ -101,6 +101,8 @@ pub fn applied(reply: &Reply) -> bool {
         Reply::Got { .. }
         | Reply::Scanned { .. }
         | Reply::Size { .. }
+        | Reply::Executed { .. }
+        | Reply::Step(_)
         | Reply::Verified(_)
         | Reply::Registered { .. }
         | Reply::Deleted { .. } => false,

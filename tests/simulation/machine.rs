@@ -7,7 +7,8 @@ use embergrid::engine::{Grid, GridOptions, ProbeOutcome};
 use embergrid::types::message::{Message, ViewChange};
 use embergrid::types::protocol::PROTOCOL_VERSION;
 use embergrid::types::{
-    CacheId, ClusterTime, Incarnation, Member, NodeId, NodeInfo, Request, View,
+    CacheId, ClusterTime, Execute, Incarnation, KeyPlace, Member, NodeId, NodeInfo, Request,
+    RequestId, View,
 };
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,6 +25,18 @@ pub enum Input {
     Submit {
         attempt: u64,
         request: Request,
+        deadline: Time,
+    },
+    /// A transaction of a teller.
+    Execute {
+        token: u64,
+        execute: Execute,
+        id: Option<RequestId>,
+        deadline: Time,
+    },
+    Look {
+        token: u64,
+        keys: Vec<KeyPlace>,
         deadline: Time,
     },
     ChangeView {
@@ -105,6 +118,7 @@ impl Machine {
             program_version: "simulated".to_owned(),
             started_at: self.clock.wall(now),
             role: options.me.role,
+            protocol: self.protocol,
             ..NodeInfo::default()
         };
         options.me = info.clone();

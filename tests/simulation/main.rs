@@ -5,11 +5,14 @@
 //! `EMBERGRID_SEED=17` replays one of them with every event printed.
 
 mod absence;
+mod bank;
 mod caches;
 mod checkers;
 mod clients;
 mod clock;
+mod crash_points;
 mod cuts;
+mod deal;
 mod faults;
 mod history;
 mod linearizability;

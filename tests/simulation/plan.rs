@@ -136,6 +136,26 @@ impl Plan {
         (self.uses, self.caches) = caches.into_iter().unzip();
     }
 
+    /// The caches in which accounts are kept: in half of the runs those that stop in a minority, where
+    /// there are some. None where nodes speak an older protocol, which has no transactions.
+    pub fn bank(&self) -> Vec<usize> {
+        if self.two_versions {
+            return Vec::new();
+        }
+        let of = |stops: bool| {
+            let wanted = |place: &usize| {
+                self.uses[*place] == Use::Bank && self.caches[*place].stops() == stops
+            };
+            (0..self.caches.len()).filter(wanted).collect::<Vec<_>>()
+        };
+        let (going_on, stopping) = (of(false), of(true));
+        let stops = going_on.is_empty() || self.seed % 4 >= 2;
+        if stops && !stopping.is_empty() {
+            return stopping;
+        }
+        going_on
+    }
+
     pub fn role(&self, node: usize) -> Role {
         if node + self.client_nodes < self.nodes {
             Role::Server

@@ -2,6 +2,7 @@
 //! checker's own test can make up a bad one by hand.
 
 use crate::clock::Time;
+use crate::deal::Deal;
 use crate::faults::FaultKind;
 use crate::history::{Call, History, Outcome};
 use crate::shell::Delivery;
@@ -80,6 +81,10 @@ pub struct Record {
     pub two_versions: bool,
     pub settings: Vec<CacheSettings>,
     pub history: History,
+    /// The caches that hold accounts.
+    pub bank: Vec<usize>,
+    /// What tellers did.
+    pub deals: Vec<Deal>,
     pub lives: Vec<Life>,
     pub views: Vec<(Time, usize, Arc<View>)>,
     pub notices: Vec<(Time, usize, Notice)>,
@@ -118,6 +123,8 @@ pub struct Record {
     /// Writes that a node forwarded once more, whatever became of the first time.
     pub forwarded_again: Vec<(Time, usize, RequestId)>,
     pub messages: u64,
+    /// Those of them that are neither heartbeats nor membership.
+    pub data_messages: u64,
     pub events: u64,
     pub hash: u64,
 }

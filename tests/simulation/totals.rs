@@ -89,6 +89,7 @@ fn name(call: &crate::history::Call) -> &'static str {
         Operation::Scan { .. } => "scan",
         Operation::Size => "size",
         Operation::Clear => "clear",
+        Operation::Transaction { .. } => "step of a transaction",
         Operation::Verify { .. } => "verify",
         Operation::Key { operation, .. } => match operation {
             KeyOperation::Get { .. } => "get",

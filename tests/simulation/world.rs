@@ -2,6 +2,7 @@
 //! every order is that of (time, sequence). Probing, faults, clients and samples are in files of
 //! their own, as further methods of the world.
 
+use crate::bank::Bank;
 use crate::clients::Clients;
 use crate::clock::{Clock, MS, SECOND, Time};
 use crate::faults::FaultKind;
@@ -60,6 +61,8 @@ pub enum Happening {
     },
     ClientStep(usize),
     ClientTimeout(u64),
+    TellerStep(usize),
+    TellerTimeout(u64),
     CacheStep,
     Rewatch {
         node: usize,
@@ -89,6 +92,7 @@ pub struct World {
     pub nodes: Vec<Machine>,
     pub network: Network,
     pub clients: Clients,
+    pub bank: Bank,
     pub record: Record,
     pub log: Log,
     /// Dice for faults.
@@ -112,6 +116,7 @@ impl World {
             nodes: nodes.collect(),
             network: Network::new(plan.nodes, Rng::stream(seed, "network")),
             clients: Clients::new(&plan),
+            bank: Bank::of(seed),
             record: Record::of(&plan),
             log: Log::new(detail),
             dice: Rng::stream(seed, "faults"),
@@ -145,6 +150,7 @@ impl World {
             let at = self.plan.clients_start + self.clients.rng.below(100 * MS);
             self.at(at, Happening::ClientStep(client));
         }
+        self.open_bank();
         self.at(self.plan.clients_start + SECOND, Happening::CacheStep);
         self.at(self.plan.faults_end, Happening::FaultsEnd);
         self.at(self.plan.clients_end, Happening::ClientsEnd);
@@ -153,7 +159,13 @@ impl World {
 
     /// Runs until a point of virtual time.
     pub fn run_until(&mut self, end: Time) {
-        while self.broken.is_empty() {
+        self.run_while(end, |_| true);
+        self.now = self.now.max(end);
+    }
+
+    /// Runs until a point of virtual time, as long as something holds.
+    pub fn run_while(&mut self, end: Time, holds: impl Fn(&Self) -> bool) {
+        while self.broken.is_empty() && holds(self) {
             let Some((&(at, sequence), _)) = self.queue.first_key_value() else {
                 break;
             };
@@ -166,7 +178,6 @@ impl World {
             self.now = at;
             self.happen(happening);
         }
-        self.now = self.now.max(end);
     }
 
     fn happen(&mut self, happening: Happening) {
@@ -201,6 +212,8 @@ impl World {
             } => self.link_reset(dead, survivor, link, gone),
             Happening::ClientStep(client) => self.client_step(client),
             Happening::ClientTimeout(attempt) => self.client_timeout(attempt),
+            Happening::TellerStep(teller) => self.teller_step(teller),
+            Happening::TellerTimeout(token) => self.teller_timeout(token),
             Happening::CacheStep => self.cache_step(),
             Happening::Rewatch {
                 node,
@@ -236,11 +249,12 @@ impl World {
         options.quorum_of = self.plan.quorum_of;
         options.compare_interval = self.plan.compare_interval;
         let seed = self.engine_seeds.next();
-        let member = self.nodes[node].start(options, seed, self.now);
         if self.plan.two_versions {
-            let older = (node as u64 + member.incarnation.0).is_multiple_of(2);
+            let life = self.nodes[node].lives + 1;
+            let older = (node as u64 + life).is_multiple_of(2);
             self.nodes[node].protocol = PROTOCOL_VERSION - u32::from(older);
         }
+        let member = self.nodes[node].start(options, seed, self.now);
         self.log
             .note(self.now, node, 1, format_args!("starts as {member}"));
         self.record.lives.push(Life {
@@ -277,6 +291,9 @@ impl World {
         }
         for token in self.clients.node_gone(node) {
             self.after(MS, Happening::ClientTimeout(token));
+        }
+        for token in self.bank.node_gone(node) {
+            self.after(MS, Happening::TellerTimeout(token));
         }
         for survivor in 0..self.nodes.len() {
             if let Some(link) = self.network.link(node, survivor) {
@@ -349,6 +366,7 @@ impl World {
         let Some(lives) = lives else { return };
         let sender = lives[usize::from(from > to)];
         self.record.messages += 1;
+        self.record.data_messages += u64::from(!matches!(message, Message::Control(_)));
         if self.record.messages == MESSAGES_MAX {
             let at = self.now;
             self.broken
@@ -389,6 +407,23 @@ impl World {
             } => {
                 let result = grid.submit(request, clock.mono(deadline), mono, &mut || attempt);
                 answered = result.map(|result| (attempt, result));
+            }
+            Input::Execute {
+                token,
+                execute,
+                id,
+                deadline,
+            } => {
+                let result = grid.execute(execute, id, clock.mono(deadline), mono, &mut || token);
+                answered = result.map(|result| (token, result));
+            }
+            Input::Look {
+                token,
+                keys,
+                deadline,
+            } => {
+                let result = grid.look(keys, false, clock.mono(deadline), mono, &mut || token);
+                answered = result.map(|result| (token, result));
             }
             Input::ChangeView {
                 token,
@@ -570,6 +605,8 @@ fn mark(input: &Input) -> u64 {
         Input::LinkDown(_, refused) => 13 + u64::from(*refused),
         Input::Message(from, _) => from.id.0,
         Input::Submit { attempt, .. } => 1_000 + attempt,
+        Input::Execute { token, .. } => 4_000 + token,
+        Input::Look { token, .. } => 5_000 + token,
         Input::ChangeView { token, .. } => 2_000 + token,
         Input::Watch { partition, .. } => 3_000 + u64::from(*partition),
         Input::Leave => 15,

@@ -78,6 +78,12 @@ impl Due for Forwards {
     }
 }
 
+impl Due for crate::engine::transaction::Transactions {
+    fn next(&self) -> Option<Monotonic> {
+        self.next()
+    }
+}
+
 impl Due for Timers {
     fn next(&self) -> Option<Monotonic> {
         self.0.first().map(|(at, ..)| *at)

@@ -1,7 +1,8 @@
 //! Errands under way on this node: their steps are requests of its own, whose answers come back
 //! here and not to the shell.
 
-use super::{Grid, Shell};
+use super::transactions::is_for_transaction;
+use super::{Chore, Grid, Shell};
 use crate::engine::errand::Errand;
 use crate::engine::shell::Notice;
 use crate::error::{Error, ErrorKind, Result};
@@ -16,7 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use xxhash_rust::xxh3::xxh3_128;
 
 /// Tokens with this bit are steps of errands; the shell gives out none of them.
-const OWN: u64 = 1 << 63;
+pub(super) const OWN: u64 = 1 << 63;
 /// The most errands under way on one node.
 const ERRANDS_MAX: usize = 16_384;
 /// The most of them that nobody asked for.
@@ -264,10 +265,17 @@ impl Grid {
                 self.has_chores.store(false, Ordering::Release);
                 std::mem::take(&mut *chores)
             };
-            for (cache, keys) in chores {
-                self.begin_chores(cache, keys, mono);
+            for chore in chores {
+                match chore {
+                    Chore::Descendants(cache, keys) => self.begin_chores(cache, keys, mono),
+                    Chore::Decision(about, inquiry) => self.inquire(about, inquiry, mono),
+                }
             }
             for (token, result) in self.shell.take() {
+                if is_for_transaction(token) {
+                    self.on_asked(token, result, mono);
+                    continue;
+                }
                 let due = self.on_step(token, result);
                 self.carry_out(due, mono);
             }

@@ -118,7 +118,12 @@ impl Grid {
         slot.partition.glance(key, &self.cx(mono))
     }
 
-    fn target<'a>(&self, caches: &'a Caches, id: CacheId, partition: u32) -> Result<&'a Cache> {
+    pub(super) fn target<'a>(
+        &self,
+        caches: &'a Caches,
+        id: CacheId,
+        partition: u32,
+    ) -> Result<&'a Cache> {
         let Some(cache) = caches.get(&id) else {
             if self.view.load().version.number == 0 {
                 let context = "this node has not found its cluster yet";
@@ -313,7 +318,7 @@ impl Grid {
             return;
         }
         let asker = Asker::Remote { node: from, id };
-        let repeatable = request.operation.is_read() || request.request_id.is_some();
+        let repeatable = request.operation.is_idempotent() || request.request_id.is_some();
         if !repeatable && !self.forwards.with(|forwards| forwards.arrives(from, id)) {
             return;
         }

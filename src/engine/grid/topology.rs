@@ -7,6 +7,7 @@ use crate::engine::partition::{Partition, Place};
 use crate::engine::planted::{self, Fault};
 use crate::engine::shell::{Notice, Shell};
 use crate::types::message::{Control, Holdings, Message};
+use crate::types::protocol::TRANSACTIONS_SINCE;
 use crate::types::view::ViewCache;
 use crate::types::{CacheId, CacheMode, Member, Monotonic, View};
 use parking_lot::Mutex;
@@ -108,6 +109,8 @@ impl Grid {
             .max();
         self.departed
             .store(departed.unwrap_or_default(), Ordering::Relaxed);
+        let all_know = view.protocol() >= TRANSACTIONS_SINCE;
+        self.knows_transactions.store(all_know, Ordering::Relaxed);
         self.publish(membership, mono);
         let caches = self.next_caches(view, mono);
         self.caches.store(caches.clone());
@@ -249,6 +252,8 @@ impl Grid {
             }
             let mut slot = slot.lock();
             slot.partition.on_view(place, &cx);
+            slot.partition
+                .initiators_gone(|initiator| !view.contains(initiator), &cx);
             self.settle(cache, index, slot, mono);
         }
     }

@@ -128,7 +128,8 @@ fn live<'a>(given: &Given<'a>) -> Option<(&'a Entry, &'a Live)> {
     entry.live.as_ref().map(|live| (entry, live))
 }
 
-fn holds(given: &Given<'_>, condition: &Condition) -> bool {
+/// Whether a condition holds.
+pub fn holds(given: &Given<'_>, condition: &Condition) -> bool {
     let live = live(given).map(|(_, live)| live);
     match condition {
         Condition::Any => true,

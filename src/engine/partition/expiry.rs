@@ -321,6 +321,9 @@ impl Partition {
         let Some(live) = &entry.live else {
             return false;
         };
+        if self.is_locked(key) {
+            return false;
+        }
         if self.log.is_pending(key) || self.log.is_full() {
             return self.log.is_pending(key);
         }
@@ -421,6 +424,8 @@ impl Partition {
         let all_here = self.all_here(cx);
         let settled =
             self.place.sources.is_empty() && self.place.loading.is_empty() && self.log.is_settled();
+        // What a transaction removes has the version of its prepare.
+        let settled = settled && !self.is_locked_under(&[]);
         if !(has && active && all_here && settled) {
             self.expiry.floor_mark = None;
             return;

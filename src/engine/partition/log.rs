@@ -56,6 +56,12 @@ impl Log {
             match &mut update.effect {
                 UpdateEffect::Set { entry, .. } => entry.shift(by),
                 UpdateEffect::Clear { at, .. } => *at = at.shifted(by),
+                UpdateEffect::Prepare(prepared) => super::held::shift_prepared(prepared, by),
+                UpdateEffect::Finish { until, writes, .. } => {
+                    *until = until.shifted(by);
+                    writes.iter_mut().for_each(|(_, entry)| entry.shift(by));
+                }
+                UpdateEffect::Status(status) => status.until = status.until.shifted(by),
                 UpdateEffect::Nothing
                 | UpdateEffect::Expire { .. }
                 | UpdateEffect::RaiseFloor { .. } => {}
@@ -96,14 +102,15 @@ impl Log {
     pub fn push(&mut self, update: Update) {
         debug_assert_eq!(update.counter, self.applied + 1);
         self.applied = update.counter;
-        match &update.effect {
-            UpdateEffect::Set { key, .. } if is_ended(key) => self.pending_for_all += 1,
-            UpdateEffect::Set { key, .. } | UpdateEffect::Expire { key, .. } => {
+        for key in update.effect.keys() {
+            if is_ended(key) {
+                self.pending_for_all += 1;
+            } else {
                 *self.pending.entry(key.clone()).or_default() += 1;
             }
-            UpdateEffect::Clear { .. } => self.pending_for_all += 1,
-            UpdateEffect::Nothing | UpdateEffect::RaiseFloor { .. } => {}
         }
+        let all = matches!(update.effect, UpdateEffect::Clear { .. });
+        self.pending_for_all += u32::from(all);
         self.tail.push_back(update);
     }
 
@@ -113,19 +120,18 @@ impl Log {
             return None;
         }
         let update = self.tail.pop_front()?;
-        match &update.effect {
-            UpdateEffect::Set { key, .. } if is_ended(key) => self.pending_for_all -= 1,
-            UpdateEffect::Set { key, .. } | UpdateEffect::Expire { key, .. } => {
-                if let Some(count) = self.pending.get_mut(key) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.pending.remove(key);
-                    }
+        for key in update.effect.keys() {
+            if is_ended(key) {
+                self.pending_for_all -= 1;
+            } else if let Some(count) = self.pending.get_mut(key) {
+                *count -= 1;
+                if *count == 0 {
+                    self.pending.remove(key);
                 }
             }
-            UpdateEffect::Clear { .. } => self.pending_for_all -= 1,
-            UpdateEffect::Nothing | UpdateEffect::RaiseFloor { .. } => {}
         }
+        let all = matches!(update.effect, UpdateEffect::Clear { .. });
+        self.pending_for_all -= u32::from(all);
         self.committed = WatchPosition {
             counter: update.counter,
             topology: update.topology,
@@ -145,6 +151,21 @@ impl Log {
         self.tail
             .iter()
             .find(|update| update.request.as_ref().is_some_and(|(own, _)| own == id))
+    }
+
+    /// The first update in the tail that is wanted.
+    pub fn find(&self, wanted: impl Fn(&Update) -> bool) -> Option<&Update> {
+        self.tail.iter().find(|update| wanted(update))
+    }
+
+    /// Makes an update that names no key do nothing.
+    pub fn void(&mut self, counter: u64) {
+        let mut updates = self.tail.iter_mut();
+        if let Some(update) = updates.find(|update| update.counter == counter) {
+            debug_assert!(update.effect.keys().next().is_none());
+            update.effect = UpdateEffect::Nothing;
+            update.request = None;
+        }
     }
 
     /// Whether this very update is in the tail.

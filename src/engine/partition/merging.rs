@@ -235,6 +235,7 @@ impl Partition {
                 let version = header.seen;
                 self.append(UpdateEffect::Clear { at, version }, None, cx);
             }
+            self.adopt_transactions(header.transactions, cx);
         }
         for (key, entry) in chunk.entries {
             let over = |live: &Live| live.expired(cx.now.cluster);

@@ -18,6 +18,7 @@ mod backup;
 pub mod evaluate;
 mod expiry;
 mod feed;
+pub mod held;
 mod lead;
 mod log;
 mod merging;
@@ -26,6 +27,7 @@ mod primary;
 mod remembered;
 mod repair;
 mod roles;
+pub mod steps;
 pub mod store;
 pub mod sums;
 pub(super) mod tickets;
@@ -65,6 +67,8 @@ pub struct Cx<'a> {
     pub shell: &'a dyn Shell,
     /// When the last server left that may return with data; absent: none is out.
     pub departed: Option<ClusterTime>,
+    /// Whether every server of the view can read transactions in its streams.
+    pub transactions: bool,
     /// How long to wait before what is not acknowledged is sent again.
     pub resend: Micros,
     /// The longest a parked operation waits.
@@ -216,6 +220,8 @@ pub struct Partition {
     copies: near::Copies,
     /// A backup whose tail does not settle asks again at this moment.
     settle_at: Option<Monotonic>,
+    /// What is kept of transactions; absent where that is nothing.
+    held: Option<Box<held::Held>>,
     /// Somebody asked for a comparison of all copies.
     verifying: Option<Box<verify::Verifying>>,
     /// When work that tickets leave is looked at.
@@ -262,6 +268,7 @@ impl Partition {
             feed: feed::Feed::default(),
             copies: near::Copies::sharing(near),
             settle_at: None,
+            held: None,
             verifying: None,
             chores_at: None,
             chores_after: None,
@@ -378,7 +385,12 @@ impl Partition {
     /// noted for it: the same answer as by `submit`, at less cost. None: it must be submitted.
     pub fn glance(&self, key: &[u8], cx: &Cx<'_>) -> Option<Option<EntryView>> {
         let fenced = !self.local() && (!self.has_lease(cx) || self.renounced);
-        if fenced || self.place.resting || self.settings.touch_on_read || is_note(key) {
+        if fenced
+            || self.place.resting
+            || self.settings.touch_on_read
+            || is_note(key)
+            || self.is_locked(key)
+        {
             return None;
         }
         let pending = self.settings.full_sync() && self.log.is_pending(key);
@@ -422,8 +434,9 @@ impl Partition {
                         || !self.log.is_pending(key)
                         || planted::is(Fault::ServePending);
                     let held = self.settings.touch_on_read && self.touch_must_be_held(key, cx);
-                    visible && !idle(key) && !held
+                    visible && !idle(key) && !held && !self.is_locked(key)
                 }
+                Operation::Scan { prefix, .. } if self.is_locked_under(prefix) => false,
                 Operation::Verify { .. } => false,
                 _ => !self.settings.full_sync() || self.log.is_settled(),
             }
@@ -560,6 +573,7 @@ impl Partition {
             self.compare_copies(cx);
         }
         self.look_at_chores(cx);
+        self.on_held_timeout(cx);
     }
 
     /// When `on_timeout` wants to be called.
@@ -581,6 +595,7 @@ impl Partition {
             self.lead.as_ref().and_then(|lead| lead.compare_at),
             self.verifying.as_ref().map(|verifying| verifying.next()),
             self.next_chores(),
+            self.next_held(now),
         ]
         .into_iter()
         .flatten()

@@ -286,6 +286,18 @@ impl Partition {
                 let holders = grants.leases.remove(key).unwrap_or_default();
                 (Some(key.clone()), holders)
             }
+            // Copies of what is prepared must not be read either. All copies of their holders go,
+            // which is one message.
+            UpdateEffect::Prepare(_) | UpdateEffect::Finish { .. } => {
+                let mut all = BTreeMap::new();
+                for key in effect.keys() {
+                    for (member, until) in grants.leases.remove(key).unwrap_or_default() {
+                        let latest = all.entry(member).or_insert(until);
+                        *latest = until.max(*latest);
+                    }
+                }
+                (None, all)
+            }
             UpdateEffect::Clear { .. } => {
                 let mut all = BTreeMap::new();
                 for holders in std::mem::take(&mut grants.leases).into_values() {
@@ -296,7 +308,9 @@ impl Partition {
                 }
                 (None, all)
             }
-            UpdateEffect::Nothing | UpdateEffect::RaiseFloor { .. } => return,
+            UpdateEffect::Nothing | UpdateEffect::RaiseFloor { .. } | UpdateEffect::Status(_) => {
+                return;
+            }
         };
         let Some(until) = told.values().copied().max() else {
             return;

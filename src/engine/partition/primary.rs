@@ -30,13 +30,16 @@ pub struct Waiter {
 }
 
 /// The same entry, accessed now.
-fn touched_at(entry: &Entry, now: ClusterTime) -> Entry {
+pub(super) fn touched_at(entry: &Entry, now: ClusterTime) -> Entry {
     let mut touched = entry.clone();
     if let Some(live) = &mut touched.live {
         live.last_access = live.last_access.max(now);
     }
     touched
 }
+
+/// What a change was, with the entry before it where there was one.
+type Change = (EventKind, EntryView, Option<EntryView>);
 
 impl Partition {
     /// Decides an operation at the serving primary.
@@ -53,26 +56,31 @@ impl Partition {
                     && matches!(operation, KeyOperation::Remove { .. }))
                     || (planted::is(Fault::SpendTwice)
                         && matches!(operation, KeyOperation::Ticket(TicketOperation::Use { .. })));
-                if pending && !twice && (unsettled || !operation.is_read()) {
+                let waits = pending && !twice && (unsettled || !operation.is_read());
+                if waits || self.is_locked(key) {
                     return self.park(ask, caller, cx);
                 }
                 self.decide_key(ask, caller, cx)
             }
             Operation::Tickets(_) => {
-                if unsettled && self.settings.full_sync() {
+                let waits = unsettled && self.settings.full_sync();
+                if waits || self.is_locked_under(&[]) {
                     return self.park(ask, caller, cx);
                 }
                 self.decide_tickets(ask, caller, cx)
             }
             Operation::Clear => {
-                if !self.log.is_settled() {
+                if !self.log.is_settled() || self.is_locked_under(&[]) {
                     return self.park(ask, caller, cx);
                 }
                 self.decide_clear(&ask, caller, cx)
             }
+            Operation::Transaction { .. } => self.decide_step(ask, caller, cx),
             Operation::Verify { .. } => self.begin_verify(ask, caller, cx),
             operation => {
-                if unsettled && self.settings.full_sync() {
+                let locked = matches!(operation, Operation::Scan { prefix, .. }
+                    if self.is_locked_under(prefix));
+                if locked || (unsettled && self.settings.full_sync()) {
                     return self.park(ask, caller, cx);
                 }
                 let missed = || Err(Error::unavailable("the partition cannot be read"));
@@ -105,7 +113,7 @@ impl Partition {
         Some(Submitted::Pending)
     }
 
-    fn wait_for(&mut self, counter: u64, waiter: Waiter) {
+    pub(super) fn wait_for(&mut self, counter: u64, waiter: Waiter) {
         let until = self
             .waiters_until
             .map_or(waiter.deadline, |until| until.min(waiter.deadline));
@@ -226,16 +234,20 @@ impl Partition {
             })
     }
 
-    fn evaluate_key(
+    pub(super) fn evaluate_key(
         &self,
         key: &Blob,
         operation: &KeyOperation,
         ended: bool,
         cx: &Cx<'_>,
     ) -> Result<Evaluated> {
+        self.evaluate_on(self.known(key, ended), key, operation, cx)
+    }
+
+    /// The state of a key, but for a life that has ended.
+    pub(super) fn known(&self, key: &Blob, ended: bool) -> Option<&Entry> {
         let known = self.store.get(key);
-        let known = known.filter(|entry| !(ended && entry.live.is_some()));
-        self.evaluate_on(known, key, operation, cx)
+        known.filter(|entry| !(ended && entry.live.is_some()))
     }
 
     /// The same on a state that was found already.
@@ -247,14 +259,27 @@ impl Partition {
         cx: &Cx<'_>,
     ) -> Result<Evaluated> {
         let given = Given {
+            created_after: self.created_after(operation),
+            ..self.given(key, entry, cx)
+        };
+        evaluate(&given, operation)
+    }
+
+    /// What there is to evaluate an operation on.
+    pub(super) fn given<'a>(
+        &'a self,
+        key: &'a Blob,
+        entry: Option<&'a Entry>,
+        cx: &Cx<'_>,
+    ) -> Given<'a> {
+        Given {
             settings: &self.settings,
             key,
             entry,
             now: cx.now.cluster,
             version: self.next_version(),
-            created_after: self.created_after(operation),
-        };
-        evaluate(&given, operation)
+            created_after: self.store.cleared_at,
+        }
     }
 
     /// The range tombstone that what an operation creates must not fall under.
@@ -485,13 +510,9 @@ impl Partition {
         let watched = self.needs_events(cx);
         let mut events = watched.then(Vec::new);
         let mut event = |kind, entry: Option<EntryView>, previous| {
-            let note = entry
-                .as_ref()
-                .is_some_and(|entry| note::is_note(&entry.key));
             let ends = matches!(kind, EventKind::Removed | EventKind::Expired);
-            if note || (ends && planted::is(Fault::SilentEnds)) {
-                return;
-            }
+            let silent = ends && planted::is(Fault::SilentEnds);
+            let entry = entry.filter(|entry| !note::is_note(&entry.key) && !silent);
             if let (Some(events), Some(entry)) = (&mut events, entry) {
                 events.push(Event {
                     kind,
@@ -504,13 +525,19 @@ impl Partition {
         match effect {
             UpdateEffect::Nothing => {}
             UpdateEffect::Set { key, entry } => {
-                let before = self.apply_set(&key, entry);
-                if watched
-                    && let Some(before) = before
-                    && let Some((kind, entry, previous)) = self.change_of(&key, before.as_ref())
-                {
+                if let Some((kind, entry, previous)) = self.apply_set(&key, entry, watched) {
                     event(kind, Some(entry), previous);
                 }
+            }
+            UpdateEffect::Prepare(prepared) => self.apply_prepare(*prepared),
+            UpdateEffect::Status(status) => self.apply_status(status),
+            UpdateEffect::Finish { id, until, writes } => {
+                for (key, entry) in writes {
+                    if let Some((kind, entry, previous)) = self.apply_set(&key, entry, watched) {
+                        event(kind, Some(entry), previous);
+                    }
+                }
+                self.apply_finish(id, until);
             }
             UpdateEffect::Expire {
                 key,
@@ -547,8 +574,8 @@ impl Partition {
         self.look_at_chores(cx);
     }
 
-    /// Takes a state in; what was there before, where that changed anything.
-    fn apply_set(&mut self, key: &Blob, entry: Entry) -> Option<Option<Entry>> {
+    /// Takes a state in; what that was, where there are watchers.
+    fn apply_set(&mut self, key: &Blob, entry: Entry, watched: bool) -> Option<Change> {
         self.expiry.note(&entry);
         if note::is_ended(key) {
             self.expiry.note_floor();
@@ -558,15 +585,13 @@ impl Partition {
         if planted::is(Fault::ForgetTombstones) && dead {
             self.store.take(key);
         }
-        changed.then_some(before)
+        (changed && watched)
+            .then(|| self.change_of(key, before.as_ref()))
+            .flatten()
     }
 
     /// What a change of a key was, for watchers.
-    fn change_of(
-        &self,
-        key: &Blob,
-        before: Option<&Entry>,
-    ) -> Option<(EventKind, EntryView, Option<EntryView>)> {
+    fn change_of(&self, key: &Blob, before: Option<&Entry>) -> Option<Change> {
         let before = before.and_then(|before| view(key, before, false));
         let after = self.store.get(key);
         let after = after.and_then(|after| view(key, after, false));
@@ -662,6 +687,7 @@ impl Partition {
                 Some(self.count_tickets(filter, now, lives))
             }
             Operation::Clear
+            | Operation::Transaction { .. }
             | Operation::Verify { .. }
             | Operation::Tickets(_)
             | Operation::Errand(_) => None,

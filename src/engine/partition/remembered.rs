@@ -92,6 +92,11 @@ impl Remembered {
         self.order.insert(place, (record.at, id));
     }
 
+    /// Takes back what was never confirmed.
+    pub fn remove(&mut self, id: &RequestId) {
+        self.by_id.remove(id);
+    }
+
     /// Forgets requests older than a point.
     pub fn forget(&mut self, before: ClusterTime) {
         let old = self.order.partition_point(|(at, _)| *at < before);

@@ -32,6 +32,9 @@ impl Partition {
         if self.place.shift != 0 {
             self.store.shift(self.place.shift);
             self.log.shift(self.place.shift);
+            if let Some(held) = &mut self.held {
+                held.shift(self.place.shift);
+            }
             if let Some(lead) = &mut self.lead {
                 lead.grants.shift(self.place.shift);
             }
@@ -217,6 +220,8 @@ impl Partition {
     /// they have been out for longer than tombstones are kept for them.
     pub(super) fn note_agreement(&mut self, cx: &Cx<'_>) {
         let whole = self.all_here(cx) && self.complete.is_some() && self.place.sources.is_empty();
+        // What is prepared becomes visible later, under the version that it has already.
+        let whole = whole && !self.held.as_ref().is_some_and(|held| held.has_prepared());
         if whole {
             let end = self.log.committed;
             let version = EntryVersion {

@@ -86,6 +86,7 @@ impl Partition {
             floor: self.store.floor,
             seen: self.store.seen,
             cleared_at: self.store.cleared_at,
+            transactions: self.transaction_states(),
             parted: self
                 .parted
                 .iter()
@@ -131,6 +132,7 @@ impl Partition {
             return;
         };
         // What waited for owners of the old view may have been answered to somebody: it goes too.
+        self.take_back_decisions();
         let applied = self.log.applied;
         self.commit_to(applied, cx);
         let mut outgoing = self.outgoing(TransferKind::Merge, primary, cx);
@@ -230,6 +232,7 @@ impl Partition {
             self.store.raise_floor(header.floor);
             self.store.see(header.seen);
             self.store.cleared_at = header.cleared_at;
+            self.begin_with(header.transactions.clone());
             self.agreed = header.agreed;
             self.parted = header.parted.iter().copied().collect();
             self.incoming = Some(Incoming {
@@ -332,6 +335,7 @@ impl Partition {
         self.agreed = EntryVersion::default();
         self.parted.clear();
         self.settle_at = None;
+        self.held = None;
     }
 
     /// Sends again what was not acknowledged in time.

@@ -17,6 +17,7 @@ pub mod partition;
 pub mod reply;
 pub mod settings;
 pub mod ticket;
+pub mod transaction;
 pub mod transfer;
 pub mod update;
 pub mod version;

@@ -18,6 +18,7 @@ pub fn encode(info: &NodeInfo) -> proto::NodeInfo {
         program_version: info.program_version.clone(),
         started_at: info.started_at,
         certificate_expires_at: info.certificate_expires_at,
+        protocol: info.protocol,
     }
 }
 
@@ -50,6 +51,7 @@ pub fn decode(sent: proto::NodeInfo) -> Result<NodeInfo> {
         program_version: sent.program_version,
         started_at: sent.started_at,
         certificate_expires_at: sent.certificate_expires_at,
+        protocol: sent.protocol,
     })
 }
 

@@ -1,6 +1,6 @@
 //! Requests that are carried to the primary.
 
-use super::{blob, condition, limits, required, ticket, version};
+use super::{blob, condition, limits, required, ticket, transaction, version};
 use crate::error::{Error, Result};
 use crate::rpc::proto::{
     self,
@@ -54,6 +54,10 @@ pub fn encode(request: &Request) -> proto::Request {
         }
         Operation::Size => (Bytes::new(), Sent::Size(wire::Size {})),
         Operation::Clear => (Bytes::new(), Sent::Clear(wire::Clear {})),
+        Operation::Transaction { id, step } => {
+            let step = transaction::encode(id, step);
+            (Bytes::new(), Sent::Transaction(step))
+        }
         Operation::Verify { repair } => {
             (Bytes::new(), Sent::Verify(wire::Verify { repair: *repair }))
         }
@@ -96,6 +100,10 @@ pub fn decode(sent: proto::Request) -> Result<Request> {
         },
         Sent::Size(wire::Size {}) => Operation::Size,
         Sent::Clear(wire::Clear {}) => Operation::Clear,
+        Sent::Transaction(step) => {
+            let (id, step) = transaction::decode(step)?;
+            Operation::Transaction { id, step }
+        }
         Sent::Verify(wire::Verify { repair }) => Operation::Verify { repair },
         other => match ticket::decode_several(other)? {
             Ok(operation) => Operation::Tickets(operation),
@@ -111,6 +119,25 @@ pub fn decode(sent: proto::Request) -> Result<Request> {
         operation,
         request_id: blob::request_id(&sent.request_id)?,
     })
+}
+
+/// An operation on one key, as a part of a transaction.
+pub fn encode_on_key(key: &Blob, operation: &KeyOperation) -> proto::Request {
+    proto::Request {
+        key: blob::encode(key),
+        operation: Some(encode_key(operation)),
+        ..proto::Request::default()
+    }
+}
+
+/// An operation on one key, as a part of a transaction.
+///
+/// # Errors
+///
+/// `InvalidArgument`, naming what is missing, too long or not known.
+pub fn on_key(sent: proto::Request) -> Result<(Blob, KeyOperation)> {
+    let operation = required(sent.operation, "operation of a known kind")?;
+    Ok((blob::key(&sent.key, "key")?, decode_key(operation)?))
 }
 
 /// The number of a partition, below what any cache may have.

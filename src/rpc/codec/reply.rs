@@ -1,12 +1,12 @@
 //! Answers between nodes.
 
-use super::{blob, comparing, entry, list, required, ticket};
-use crate::error::Result;
+use super::{blob, comparing, entry, list, required, ticket, transaction};
+use crate::error::{Error, Result};
 use crate::rpc::proto::forward_reply::Result as Outcome;
 use crate::rpc::proto::{self, reply as wire, reply::Reply as Sent};
 use crate::rpc::status;
 use crate::types::message::ForwardReply;
-use crate::types::{EntryView, Reply};
+use crate::types::{EntryView, Reply, StepReply};
 
 /// The answer to a request that was carried to the primary.
 pub fn encode_forward(answer: &ForwardReply) -> proto::ForwardReply {
@@ -75,6 +75,11 @@ pub fn encode(reply: &Reply) -> proto::Reply {
         }),
         Reply::Size { live } => Sent::Size(wire::Size { live: *live }),
         Reply::Cleared { removed } => Sent::Cleared(wire::Cleared { removed: *removed }),
+        Reply::Executed { held, replies } => Sent::Executed(wire::Executed {
+            held: *held,
+            replies: replies.iter().map(encode).collect(),
+        }),
+        Reply::Step(step) => encode_step(step),
         Reply::Verified(verified) => Sent::Verified(comparing::encode_verified(verified)),
         Reply::Registered { parent } => Sent::Registered(ticket::encode_parent(parent)),
         Reply::Deleted {
@@ -90,6 +95,54 @@ pub fn encode(reply: &Reply) -> proto::Reply {
         }),
     };
     proto::Reply { reply: Some(reply) }
+}
+
+fn encode_step(step: &StepReply) -> Sent {
+    match step {
+        StepReply::Prepared {
+            held,
+            operations,
+            otherwise,
+        } => Sent::Prepared(wire::Prepared {
+            held: *held,
+            operations: transaction::encode_result(operations),
+            otherwise: transaction::encode_result(otherwise),
+        }),
+        StepReply::Decided(decision) => Sent::Decided(wire::Decided {
+            decision: transaction::encode_decision(*decision),
+        }),
+        StepReply::Finished => Sent::Finished(wire::Finished {}),
+        StepReply::Looked(keys) => {
+            let key = |(seen, stamp): &(Option<EntryView>, u64)| wire::looked::Key {
+                entry: seen.as_ref().map(entry::encode_answer),
+                stamp: *stamp,
+            };
+            Sent::Looked(wire::Looked {
+                keys: keys.iter().map(key).collect(),
+            })
+        }
+    }
+}
+
+fn step(sent: Sent) -> Result<Reply> {
+    let step = match sent {
+        Sent::Prepared(prepared) => StepReply::Prepared {
+            held: prepared.held,
+            operations: transaction::result(prepared.operations)?,
+            otherwise: transaction::result(prepared.otherwise)?,
+        },
+        Sent::Decided(decided) => StepReply::Decided(transaction::decision(decided.decision)?),
+        Sent::Finished(_) => StepReply::Finished,
+        Sent::Looked(looked) => {
+            let key = |key: wire::looked::Key| {
+                let seen = key.entry.map(entry::answer).transpose()?;
+                Ok((seen, key.stamp))
+            };
+            StepReply::Looked(list(looked.keys, "keys", key)?)
+        }
+        _ => return Err(Error::invalid("reply: not one to a step")),
+    };
+    Ok(Reply::Step(Box::new(step)))
 }
 
 /// An answer.
@@ -128,6 +181,13 @@ pub fn decode(sent: proto::Reply) -> Result<Reply> {
         Sent::Cleared(cleared) => Reply::Cleared {
             removed: cleared.removed,
         },
+        Sent::Executed(executed) => Reply::Executed {
+            held: executed.held,
+            replies: list(executed.replies, "replies", decode)?,
+        },
+        sent @ (Sent::Prepared(_) | Sent::Decided(_) | Sent::Finished(_) | Sent::Looked(_)) => {
+            step(sent)?
+        }
         Sent::Verified(sent) => Reply::Verified(Box::new(comparing::verified(sent)?)),
         Sent::Registered(registered) => Reply::Registered {
             parent: ticket::parent(registered)?,

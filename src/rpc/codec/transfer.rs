@@ -1,9 +1,10 @@
 //! Transfers of a partition's contents.
 
-use super::{entry, list, update, version};
+use super::{entry, list, transaction, update, version};
 use crate::error::{Error, Result};
 use crate::rpc::proto::{self, chunk as wire};
 use crate::types::message::{Chunk, TransferHeader, TransferKind};
+use crate::types::transaction::TransactionStates;
 use crate::types::{ClusterTime, EntryVersion, Member};
 
 /// A piece of a partition's contents.
@@ -76,6 +77,15 @@ fn encode_header(header: &TransferHeader) -> wire::Header {
         seen: version::some_entry(header.seen),
         cleared_at: header.cleared_at.map(|point| point.0),
         parted: header.parted.iter().map(encode_parted).collect(),
+        prepared: {
+            let prepared = header.transactions.prepared.iter();
+            prepared.map(transaction::encode_prepared).collect()
+        },
+        statuses: {
+            let statuses = header.transactions.statuses.iter();
+            statuses.map(transaction::encode_status).collect()
+        },
+        finished: transaction::encode_finished(&header.transactions),
     }
 }
 
@@ -94,6 +104,11 @@ fn header(sent: wire::Header) -> Result<TransferHeader> {
         floor: version::entry(sent.floor),
         seen: version::entry(sent.seen),
         cleared_at: sent.cleared_at.map(ClusterTime),
+        transactions: TransactionStates {
+            prepared: list(sent.prepared, "prepared", transaction::prepared)?,
+            statuses: list(sent.statuses, "statuses", transaction::status)?,
+            finished: list(sent.finished, "finished", transaction::finished)?,
+        },
         parted: list(sent.parted, "parted", |parted| {
             let member = version::member_or_zero(parted.member);
             Ok((member, version::entry(parted.agreed)))

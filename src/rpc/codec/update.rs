@@ -1,6 +1,6 @@
 //! Updates: the elements of a partition's stream, and the request ids that travel with them.
 
-use super::{blob, entry, reply, required, version};
+use super::{blob, entry, list, reply, required, transaction, version};
 use crate::error::{Error, Result};
 use crate::rpc::proto::{self, update as wire, update::Effect as Sent};
 use crate::types::message::{RequestRecord, Update, UpdateEffect};
@@ -27,6 +27,13 @@ pub fn encode(update: &Update) -> proto::Update {
         UpdateEffect::RaiseFloor { floor } => Sent::RaiseFloor(wire::RaiseFloor {
             floor: version::some_entry(*floor),
         }),
+        UpdateEffect::Prepare(prepared) => Sent::Prepare(transaction::encode_prepared(prepared)),
+        UpdateEffect::Finish { id, until, writes } => Sent::Finish(wire::Finish {
+            id: transaction::encode_id(id),
+            until: until.0,
+            writes: transaction::encode_writes(writes),
+        }),
+        UpdateEffect::Status(status) => Sent::Status(transaction::encode_status(status)),
     };
     proto::Update {
         counter: update.counter,
@@ -63,6 +70,15 @@ pub fn decode(sent: proto::Update) -> Result<Update> {
         Sent::RaiseFloor(raise) => UpdateEffect::RaiseFloor {
             floor: version::entry(raise.floor),
         },
+        Sent::Prepare(prepared) => {
+            UpdateEffect::Prepare(Box::new(transaction::prepared(prepared)?))
+        }
+        Sent::Finish(finish) => UpdateEffect::Finish {
+            id: transaction::id(finish.id)?,
+            until: ClusterTime(finish.until),
+            writes: list(finish.writes, "writes", entry::key_state)?,
+        },
+        Sent::Status(status) => UpdateEffect::Status(transaction::status(status)?),
     };
     Ok(Update {
         counter: sent.counter,

@@ -1,6 +1,6 @@
-//! `GetMany`, `PutMany`, `RemoveMany`: each key for itself, with an answer or an error of its own,
-//! in the order of the call. Several are carried out at a time, and no more of their answers is
-//! held than fits a message.
+//! `GetMany`, `PutMany`, `RemoveMany`: in an ATOMIC cache each key for itself, with an answer or an
+//! error of its own, in the order of the call; `whole.rs` has what TRANSACTIONAL caches do. Several
+//! are carried out at a time, and no more of their answers is held than fits a message.
 
 use super::super::Front;
 use super::super::deadline::CallTime;
@@ -8,6 +8,7 @@ use super::super::decode;
 use super::super::encode::FromReply;
 use super::super::in_flight::InFlight;
 use super::super::limits::BATCH_IN_FLIGHT_MAX;
+use super::whole;
 use crate::error::{Applied, Error, ErrorKind, Result};
 use crate::node::Handle;
 use crate::rpc::proto as pb;
@@ -28,7 +29,7 @@ pub async fn get(
     message: pb::GetManyRequest,
     time: CallTime,
 ) -> Result<pb::GetManyResponse> {
-    let (requests, budget) = {
+    let (requests, budget, transactional) = {
         let view = front.handle.view();
         let settings = &decode::known(&view, &message.cache)?.settings;
         let call = Call::of(
@@ -42,9 +43,15 @@ pub async fn get(
         let request =
             |(part, key): (usize, &Bytes)| call.request(part, key, || Ok(operation.clone()));
         let requests: Vec<_> = message.keys.iter().enumerate().map(request).collect();
-        (requests, Budget::of(front, settings, !message.omit_value))
+        let budget = Budget::of(front, settings, !message.omit_value);
+        (requests, budget, is_transactional(settings))
     };
-    let answers = run(&front.handle, requests, time, budget).await;
+    // While servers of an older protocol take part, each key is read for itself, as they do it.
+    let answers = if transactional && front.handle.knows_transactions() {
+        whole::read(front, requests, time, budget).await
+    } else {
+        run(&front.handle, requests, time, budget).await
+    };
     let results = message.keys.into_iter().zip(answers).map(|(key, answer)| {
         use pb::get_many_response::result::Result as Wire;
         let result = match answer.and_then(pb::GetResponse::from_reply) {
@@ -68,7 +75,7 @@ pub async fn put(
     time: CallTime,
 ) -> Result<pb::PutManyResponse> {
     let mut keys = Vec::with_capacity(message.entries.len());
-    let (requests, budget) = {
+    let (requests, budget, id, transactional) = {
         let view = front.handle.view();
         let settings = &decode::known(&view, &message.cache)?.settings;
         let call = Call::of(
@@ -77,7 +84,6 @@ pub async fn put(
             &message.transaction,
             &message.request_id,
         )?;
-        refuse_transactional(settings, "PutMany")?;
         check_count(front, message.entries.len())?;
         check_distinct(message.entries.iter().map(|entry| &entry.key))?;
         let mut requests = Vec::with_capacity(message.entries.len());
@@ -96,9 +102,19 @@ pub async fn put(
         (
             requests,
             Budget::of(front, settings, message.return_previous),
+            call.id,
+            is_transactional(settings),
         )
     };
-    let answers = run(&front.handle, requests, time, budget).await;
+    let answers: Vec<_> = if transactional {
+        let replies = whole::write(front, requests, id, time).await?;
+        replies
+            .into_iter()
+            .map(|reply| Ok(whole::not_put(reply)))
+            .collect()
+    } else {
+        run(&front.handle, requests, time, budget).await
+    };
     let results = keys.into_iter().zip(answers).map(|(key, answer)| {
         use pb::put_many_response::result::Result as Wire;
         let result = match answer.and_then(pb::PutResponse::from_reply) {
@@ -122,7 +138,7 @@ pub async fn remove(
     time: CallTime,
 ) -> Result<pb::RemoveManyResponse> {
     let mut keys = Vec::with_capacity(message.keys.len());
-    let (requests, budget) = {
+    let (requests, budget, id, transactional) = {
         let view = front.handle.view();
         let settings = &decode::known(&view, &message.cache)?.settings;
         let call = Call::of(
@@ -131,7 +147,6 @@ pub async fn remove(
             &message.transaction,
             &message.request_id,
         )?;
-        refuse_transactional(settings, "RemoveMany")?;
         check_count(front, message.keys.len())?;
         check_distinct(message.keys.iter().map(|remove| &remove.key))?;
         let mut requests = Vec::with_capacity(message.keys.len());
@@ -147,9 +162,17 @@ pub async fn remove(
         (
             requests,
             Budget::of(front, settings, message.return_previous),
+            call.id,
+            is_transactional(settings),
         )
     };
-    let answers = run(&front.handle, requests, time, budget).await;
+    let answers: Vec<_> = if transactional {
+        let replies = whole::write(front, requests, id, time).await?;
+        let replies = replies.into_iter();
+        replies.map(|reply| Ok(whole::not_removed(reply))).collect()
+    } else {
+        run(&front.handle, requests, time, budget).await
+    };
     let results = keys.into_iter().zip(answers).map(|(key, answer)| {
         use pb::remove_many_response::result::Result as Wire;
         let result = match answer.and_then(pb::RemoveResponse::from_reply) {
@@ -228,18 +251,9 @@ fn check_distinct<'a>(keys: impl Iterator<Item = &'a Bytes>) -> Result<()> {
     Ok(())
 }
 
-fn refuse_transactional(settings: &CacheSettings, call: &str) -> Result<()> {
-    if settings.atomicity == AtomicityMode::Atomic {
-        return Ok(());
-    }
-    Err(Error::new(
-        ErrorKind::Unimplemented,
-        format!(
-            "{call} changes all keys or none in cache {:?}, which is TRANSACTIONAL; that comes \
-             with transactions (an ATOMIC cache takes {call} now)",
-            settings.name
-        ),
-    ))
+/// Whether all keys of a call change together.
+fn is_transactional(settings: &CacheSettings) -> bool {
+    settings.atomicity == AtomicityMode::Transactional
 }
 
 /// How much the answers of one call may weigh.
@@ -367,15 +381,6 @@ mod tests {
         assert!(check_distinct(keys[..2].iter()).is_ok());
         let error = check_distinct(keys.iter()).expect_err("doubled");
         assert!(error.context.contains("place 2"), "{error}");
-    }
-
-    #[test]
-    fn only_atomic_caches_take_batches_of_writes() {
-        let mut settings = CacheSettings::named("c");
-        let error = refuse_transactional(&settings, "PutMany").expect_err("not yet");
-        assert_eq!(error.kind, ErrorKind::Unimplemented);
-        settings.atomicity = AtomicityMode::Atomic;
-        assert!(refuse_transactional(&settings, "PutMany").is_ok());
     }
 
     #[test]

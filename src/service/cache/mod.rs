@@ -7,6 +7,7 @@ mod many;
 mod pipeline;
 mod scan;
 mod watch;
+mod whole;
 
 use super::deadline::CallTime;
 use super::decode::{SingleKey, known};

@@ -1,6 +1,6 @@
 //! Many keys in one call: GetMany, PutMany, RemoveMany, Size, Clear.
 
-use super::alone::{ATOMIC, Alone, TRANSACTIONAL, VALUE_MAX, put, refused};
+use super::alone::{ATOMIC, Alone, VALUE_MAX, put, refused};
 use bytes::Bytes;
 use embergrid::error::ErrorKind;
 use embergrid::rpc::proto as pb;
@@ -148,19 +148,6 @@ async fn a_repeated_batch_changes_nothing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn batches_that_must_not_be_are_refused_whole() {
     let mut node = Alone::start().await;
-    let error = refused(
-        node.cache
-            .put_many(put_many(TRANSACTIONAL, keys(0..2)))
-            .await,
-    );
-    assert_eq!(error.kind, ErrorKind::Unimplemented);
-    assert!(error.context.contains("transactions"), "{error}");
-    let error = refused(
-        node.cache
-            .remove_many(remove_many(TRANSACTIONAL, keys(0..2)))
-            .await,
-    );
-    assert_eq!(error.kind, ErrorKind::Unimplemented);
     let doubled = [keys(0..2), keys(1..2)].concat();
     let error = refused(node.cache.put_many(put_many(ATOMIC, doubled)).await);
     assert_eq!(error.reason, "DOUBLED_KEY");

@@ -9,4 +9,5 @@ mod keys;
 mod pipeline;
 mod scans;
 mod several;
+mod transactions;
 mod watches;

@@ -245,6 +245,8 @@ fn told(reply: &Reply, operation: &KeyOperation, values: &mut Values) -> Told {
         Reply::Scanned { .. }
         | Reply::Size { .. }
         | Reply::Cleared { .. }
+        | Reply::Executed { .. }
+        | Reply::Step(_)
         | Reply::Verified(_)
         | Reply::Registered { .. }
         | Reply::Deleted { .. } => Told::default(),

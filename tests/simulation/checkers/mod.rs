@@ -2,6 +2,7 @@
 //! was broken; its header names the promise's line and when it applies.
 
 pub mod acknowledged;
+pub mod bank;
 pub mod bounded_loss;
 pub mod equal_copies;
 pub mod expiry;
@@ -64,6 +65,7 @@ pub const ALL: &[(&str, Check)] = &[
     ("12 one view", one_view::check),
     ("13 starts", starts::check),
     ("17 watch", watch::check),
+    ("24 bank", bank::check),
     ("4 tickets", tickets::ends::expiry),
     ("5 tickets", tickets::ends::idle),
     ("17 tickets", tickets::events::check),
