@@ -107,6 +107,18 @@ const TAUGHT: &[(u64, &str)] = &[
         "an owner to be that has loaded counts as up to date in the view in which others still load",
     ),
     (96, "the same with a copy on every server"),
+    (
+        17,
+        "what ends in a cluster that formed apart, by a server that began anew, nobody waits for",
+    ),
+    (
+        157,
+        "a copy stays as it was told to who proposes a view until that comes, merged or not",
+    ),
+    (
+        56,
+        "a ticket that is ending stays when its principal ends, and so in a copy that hears of that first",
+    ),
 ];
 
 #[test]
