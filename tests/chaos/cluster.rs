@@ -95,8 +95,13 @@ impl Cluster {
         let addresses: Vec<String> = (0..self.size())
             .map(|node| format!("\"{}\"", self.address(node)))
             .collect();
+        // Caches that stop in a minority want three servers or more.
+        let quorum = match self.size() {
+            ..3 => String::new(),
+            servers => format!("quorum-of = {servers}\n"),
+        };
         format!(
-            "[cluster]\nnode-name = \"{}\"\n\n[discovery]\naddresses = [{}]\n\
+            "[cluster]\nnode-name = \"{}\"\n{quorum}\n[discovery]\naddresses = [{}]\n\
              local-address = \"{}\"\nlocal-port = {}\nack-timeout = \"{}ms\"\n\n\
              [tls]\nkey-store-file-path = \"{}\"\nkey-store-type = \"PEM\"\n\
              trust-store-file-path = \"{}\"\ntrust-store-type = \"PEM\"\n",

@@ -3,7 +3,7 @@
 use crate::checkers::{self, Findings, linear, request_ids, take};
 use crate::clock::Time;
 use crate::history::Outcome;
-use crate::record::{Copy, Profile, Record};
+use crate::record::{Copy, Record};
 use embergrid::types::{Blob, CacheId, Entry, EntryVersion, Live, Reply};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -37,7 +37,8 @@ pub fn judge(record: &Record, stretches: &[Stretch]) -> Vec<(&'static str, Findi
         .filter(|(name, _)| BY_CLIENTS.contains(name))
         .map(|(name, check)| (*name, check(record)))
         .collect();
-    if record.profile == Profile::Split || record.was_divided() {
+    // What held to its end is judged as a whole already.
+    if (0..record.settings.len()).any(|cache| !record.undivided(cache)) {
         for stretch in stretches {
             let part = within(record, *stretch);
             for (name, check) in [
@@ -72,6 +73,9 @@ fn within(record: &Record, (from, until): Stretch) -> Record {
     };
     part.history.echoes.clear();
     part.history.calls.retain(|call| {
+        if record.undivided(call.cache) {
+            return false;
+        }
         let place = call.key().map(|key| (call.cache, key.clone()));
         inside(call.invoked, call.responded) && place.is_some_and(|place| !outside.contains(&place))
     });

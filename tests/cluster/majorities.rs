@@ -3,9 +3,10 @@
 
 use crate::process::embergrid;
 use crate::rig::{Authorities, TestNode, listeners, settings, wait_until};
-use embergrid::config::Settings;
+use embergrid::config::{AddressList, Settings};
 use embergrid::error::{Applied, ErrorKind};
 use embergrid::types::{CacheSettings, WhenSplit};
+use std::net::TcpListener;
 use std::time::Duration;
 
 const CACHE: &str = "stops";
@@ -14,6 +15,8 @@ const LIMIT: Duration = Duration::from_secs(30);
 fn with_quorum(settings: Settings) -> Settings {
     let mut settings = settings;
     settings.cluster.quorum_of = Some(3);
+    // How long a node that is not taken in looks for another cluster.
+    settings.discovery.network_timeout = Duration::from_secs(2);
     settings.caches = vec![CacheSettings {
         when_split: WhenSplit::DenyReadWrites,
         partitions: 16,
@@ -22,13 +25,16 @@ fn with_quorum(settings: Settings) -> Settings {
     settings
 }
 
-/// Three servers, the oldest first.
-fn started(authorities: &Authorities) -> Vec<TestNode> {
-    let (sockets, list) = listeners(3);
+/// Three servers, the oldest first, with these addresses in their lists.
+fn started(
+    authorities: &Authorities,
+    sockets: Vec<TcpListener>,
+    list: &AddressList,
+) -> Vec<TestNode> {
     let mut nodes: Vec<TestNode> = Vec::new();
     for (place, listener) in sockets.into_iter().enumerate() {
         let tls = authorities.node(&format!("node-{place}"));
-        let settings = with_quorum(settings(&list, tls));
+        let settings = with_quorum(settings(list, tls));
         nodes.push(TestNode::start(&settings, listener).expect("a node starts"));
         let whole = place == 2;
         wait_until(
@@ -45,7 +51,8 @@ fn started(authorities: &Authorities) -> Vec<TestNode> {
 #[test]
 fn a_minority_refuses_until_it_is_forced() {
     let authorities = Authorities::new("authority");
-    let mut nodes = started(&authorities);
+    let (sockets, list) = listeners(3);
+    let mut nodes = started(&authorities, sockets, &list);
     let last = nodes.pop().expect("three nodes");
     let runtime = tokio::runtime::Runtime::new().expect("a runtime");
     let cache = last.handle().cache(CACHE).expect("it is there");
@@ -92,4 +99,48 @@ fn a_minority_refuses_until_it_is_forced() {
         found.is_ok_and(|found| found.is_some_and(|entry| &*entry.value == b"alice"))
     });
     assert_eq!(last.handle().stats().primaries_forced, 1);
+}
+
+#[test]
+fn servers_that_leave_in_order_leave_the_rest_primary() {
+    let authorities = Authorities::new("authority");
+    let (sockets, list) = listeners(3);
+    let mut nodes = started(&authorities, sockets, &list);
+    let last = nodes.pop().expect("three nodes");
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let cache = last.handle().cache(CACHE).expect("it is there");
+    wait_until("it serves", || {
+        runtime.block_on(cache.put(b"TGT-1", b"alice")).is_ok()
+    });
+    // The oldest one first: what is left is half of the last primary view, and then a third.
+    for (gone, node) in (1..).zip(&mut nodes) {
+        node.shut_down();
+        wait_until("the others are primary without it", || {
+            let view = last.handle().view();
+            view.nodes.len() == 3 - gone && view.primary
+        });
+        let found = runtime.block_on(cache.get(b"TGT-1")).expect("it serves");
+        assert_eq!(found.map(|entry| entry.value), Some("alice".into()));
+        let stored = runtime.block_on(cache.put(b"TGT-2", b"bob"));
+        stored.expect("it takes writes");
+    }
+    assert_eq!(last.handle().stats().primaries_forced, 0);
+}
+
+#[test]
+fn a_server_beyond_the_number_is_refused() {
+    let authorities = Authorities::new("authority");
+    let (mut sockets, list) = listeners(4);
+    let beyond = sockets.pop().expect("four sockets");
+    let nodes = started(&authorities, sockets, &list);
+    let tls = authorities.node("node-3");
+    let fourth = TestNode::start(&with_quorum(settings(&list, tls)), beyond);
+    let ended = fourth.and_then(|mut fourth| fourth.wait_for_end());
+    let error = ended.expect_err("it is one too many");
+    assert_eq!(&*error.reason, "CANNOT_FORM");
+    assert!(error.to_string().contains("quorum-of"), "{error}");
+    for node in &nodes {
+        let view = node.handle().view();
+        assert_eq!((view.nodes.len(), view.primary), (3, true));
+    }
 }

@@ -1,16 +1,21 @@
 //! Nodes of neighbouring versions of the protocol work together over real links; others are
 //! refused with both ranges named.
 
-use crate::rig::{Authorities, TestNode, listeners, settings, wait_until};
+use crate::rig::{Authorities, PATIENCE, TestNode, listeners, settings, wait_until};
 use embergrid::config::Settings;
+use embergrid::error::{ErrorKind, Result};
+use embergrid::types::comparing::Verified;
 use embergrid::types::protocol::{PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use embergrid::types::{
-    Blob, CacheMode, CacheSettings, Condition, EntryView, Expiry, KeyOperation, Reply,
+    Blob, CacheId, CacheMode, CacheSettings, Condition, EntryView, Expiry, KeyOperation, Operation,
+    Reply, Request,
 };
+use std::time::Instant;
 use tokio::runtime::Runtime;
 
 const CACHE: &str = "kept";
 const KEYS: usize = 64;
+const PARTITIONS: u32 = 16;
 
 /// A node that speaks this version, with a REPLICATED cache.
 fn speaking(protocol: u32, settings: Settings) -> Settings {
@@ -18,7 +23,7 @@ fn speaking(protocol: u32, settings: Settings) -> Settings {
     settings.cluster.protocol = Some(protocol);
     settings.caches = vec![CacheSettings {
         mode: CacheMode::Replicated,
-        partitions: 16,
+        partitions: PARTITIONS,
         ..CacheSettings::named(CACHE)
     }];
     settings
@@ -54,6 +59,24 @@ fn increment(runtime: &Runtime, node: &TestNode) -> Blob {
     };
     match runtime.block_on(cache.execute(b"count", operation)) {
         Ok(Reply::Modified { value, .. }) => value,
+        other => panic!("{other:?} is no answer"),
+    }
+}
+
+/// Has the copies of a partition compared, in as much time as a test may take.
+fn verify(runtime: &Runtime, node: &TestNode, partition: u32) -> Result<Verified> {
+    let request = Request {
+        cache: CacheId::of(CACHE),
+        partition,
+        operation: Operation::Verify { repair: false },
+        request_id: None,
+    };
+    let handle = node.handle();
+    let deadline = Instant::now() + 100 * PATIENCE;
+    let verified = handle.execute(request, deadline);
+    let verified = runtime.block_on(async { tokio::time::timeout(PATIENCE, verified).await });
+    match verified.expect("it does not wait for the deadline")? {
+        Reply::Verified(verified) => Ok(*verified),
         other => panic!("{other:?} is no answer"),
     }
 }
@@ -98,6 +121,13 @@ fn nodes_of_two_versions_keep_one_cache_and_replace_each_other() {
             assert_eq!(found.value, Blob::from("one"));
         }
     }
+    for node in [&first, &second] {
+        for partition in 0..PARTITIONS {
+            let error = verify(&runtime, node, partition).expect_err("the older one cannot");
+            assert_eq!(error.kind, ErrorKind::Unimplemented, "{error}");
+            assert!(error.to_string().contains("older protocol"), "{error}");
+        }
+    }
     // A newer one takes the place of the older one: what that held moves on.
     let third = TestNode::start(&made("third", PROTOCOL_VERSION), third_port).expect("it starts");
     wait_until("all own everything", || settled(&[&first, &second, &third]));
@@ -112,6 +142,10 @@ fn nodes_of_two_versions_keep_one_cache_and_replace_each_other() {
     wait_until("the older one is out", || settled(&[&second, &third]));
     for number in 0..KEYS {
         assert!(get(&runtime, &third, number).is_some(), "key {number}");
+    }
+    for partition in 0..PARTITIONS {
+        let verified = verify(&runtime, &third, partition).expect("they can be compared now");
+        assert_eq!((verified.copies, verified.keys), (2, 0));
     }
     assert_eq!(increment(&runtime, &third), Blob::from("7"));
 }

@@ -5,18 +5,18 @@ use crate::clock::SECOND;
 use crate::faults::Profile;
 use crate::log::Detail;
 use crate::plan::Plan;
-use crate::world::World;
+use crate::world::{Happening, World};
 use crate::{checkers::equal_copies, history::Outcome};
 use embergrid::types::{
-    Blob, CacheMode, Condition, Expiry, KeyOperation, Operation, Reply, Request,
+    Blob, CacheMode, Condition, Expiry, KeyOperation, Micros, Operation, Reply, Request,
     cache::partition_of,
 };
 
 /// Keys of each kind.
 const KEYS: usize = 12;
 
-/// Three servers whose tombstones outlive an absence by a second; nothing but the script happens.
-fn plan(seed: u64) -> Plan {
+/// Three servers that keep tombstones for who is absent for so long; nothing but the script happens.
+fn plan(seed: u64, retention: Micros) -> Plan {
     let mut plan = Plan::of(seed, Profile::Split);
     plan.nodes = 3;
     plan.client_nodes = 0;
@@ -29,7 +29,7 @@ fn plan(seed: u64) -> Plan {
     plan.compare = 200 * SECOND;
     plan.end = 200 * SECOND;
     for cache in &mut plan.caches {
-        cache.tombstone_retention = SECOND;
+        cache.tombstone_retention = retention;
     }
     plan
 }
@@ -42,7 +42,11 @@ struct Script {
 
 impl Script {
     fn new(seed: u64) -> Self {
-        let mut world = World::new(plan(seed), Detail::Terse);
+        Self::keeping(seed, SECOND)
+    }
+
+    fn keeping(seed: u64, retention: Micros) -> Self {
+        let mut world = World::new(plan(seed, retention), Detail::Terse);
         // No clients but those of the script.
         world.clients.stopped = true;
         let replicated = |cache: &embergrid::types::CacheSettings| {
@@ -234,6 +238,51 @@ fn one_that_never_returns_does_not_stand_in_the_way() {
     for (kind, count) in [("kept", KEYS), ("new-here", KEYS), ("removed-there", 0)] {
         assert_eq!(script.living(kind), [count; 2], "{kind}");
     }
+}
+
+/// Tombstones are kept while a server is out that may return with what they fight, and no longer.
+#[test]
+fn tombstones_are_kept_as_long_as_they_may_be_needed_and_counted() {
+    let keys = KEYS as u64;
+    let mut script = Script::keeping(4, 3600 * SECOND);
+    for kind in ["nobody-out", "returns", "begins-anew"] {
+        script.put(0, kind);
+    }
+    script.remove(0, "nobody-out");
+    assert_eq!(
+        script.tombstones(),
+        3 * keys,
+        "each server has one for each key"
+    );
+    script.pass(15 * SECOND);
+    assert_eq!(script.tombstones(), 0, "nobody is out");
+
+    script.world.isolate(2);
+    script.pass(12 * SECOND);
+    script.remove(0, "returns");
+    script.pass(30 * SECOND);
+    assert_eq!(script.tombstones(), 2 * keys, "one is out that may return");
+    script.world.heal();
+    script.pass(12 * SECOND);
+    assert_eq!(script.living("returns"), [0; 3], "they were still there");
+    script.pass(15 * SECOND);
+    assert_eq!(script.tombstones(), 0, "it has returned");
+
+    script.world.isolate(2);
+    script.pass(12 * SECOND);
+    script.remove(0, "begins-anew");
+    script.world.kill(2);
+    script.pass(20 * SECOND);
+    assert_eq!(
+        script.tombstones(),
+        2 * keys,
+        "nobody knows that it has ended"
+    );
+    script.world.heal();
+    script.world.after(0, Happening::Start(2));
+    script.pass(25 * SECOND);
+    assert_eq!(script.living("begins-anew"), [0; 3], "nothing came back");
+    assert_eq!(script.tombstones(), 0, "its new life has no data");
 }
 
 #[cfg(debug_assertions)]

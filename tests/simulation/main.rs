@@ -118,6 +118,14 @@ const TAUGHT: &[(u64, &str)] = &[
         35,
         "what ended by its time while a server stood still does not begin again by its return",
     ),
+    (
+        17,
+        "what ends in a cluster that formed apart, by a server that began anew, nobody waits for",
+    ),
+    (
+        157,
+        "a copy stays as it was told to who proposes a view until that comes, merged or not",
+    ),
 ];
 
 #[test]

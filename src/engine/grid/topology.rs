@@ -61,8 +61,8 @@ impl Grid {
             let mut complete: Vec<(u32, u32, crate::types::TopologyVersion)> = Vec::new();
             let mut retired = BTreeSet::new();
             for (index, slot) in (0u32..).zip(&cache.slots) {
-                let slot = slot.lock();
-                let Some(version) = slot.partition.complete() else {
+                let mut slot = slot.lock();
+                let Some(version) = slot.partition.tell() else {
                     continue;
                 };
                 if slot.partition.retired() {

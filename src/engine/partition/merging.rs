@@ -110,6 +110,11 @@ impl Partition {
         let best =
             best.filter(|best| (best.stream, best.applied) > (self.log.stream, self.log.applied));
         let updates = best.map(|best| best.updates.clone());
+        // All owners hold what one of them has committed: they are of one history.
+        debug_assert!(
+            self.log.applied >= base,
+            "a new primary lacks what was committed"
+        );
         self.commit_to(base, cx);
         let own = self
             .log

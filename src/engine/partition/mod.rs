@@ -196,6 +196,8 @@ pub struct Partition {
     /// A primary view in which others own it has been acknowledged: it may be behind. Only in a
     /// cache that stops in a minority.
     retired: bool,
+    /// Who proposes the next view was told of the copy, and counts on it.
+    told: bool,
     /// Something waits for the lease.
     waits_for_lease: bool,
     /// The greatest version that every holder, also one that is out, is known to hold.
@@ -251,6 +253,7 @@ impl Partition {
             renounced: false,
             complete: None,
             retired: false,
+            told: false,
             waits_for_lease: false,
             agreed: Default::default(),
             parted: BTreeMap::new(),

@@ -5,7 +5,7 @@ use super::lead::Phase;
 use super::{Asker, Cx, Parked, Partition, Place, Report};
 use crate::engine::planted::{self, Fault};
 use crate::error::{Error, ErrorKind};
-use crate::types::{EntryVersion, Member};
+use crate::types::{EntryVersion, Member, TopologyVersion};
 
 impl Partition {
     /// A view has been acknowledged in which this node may no longer be an owner: it stops
@@ -17,10 +17,17 @@ impl Partition {
         }
     }
 
+    /// Tells who proposes a view as of which topology the copy here is complete. The table is made of
+    /// that: until a view is installed the copy stays, also where its history has been merged.
+    pub fn tell(&mut self) -> Option<TopologyVersion> {
+        self.told = true;
+        self.complete
+    }
+
     /// A view was installed.
     pub fn on_view(&mut self, place: Place, cx: &Cx<'_>) {
         let old = std::mem::replace(&mut self.place, place);
-        self.renounced = false;
+        (self.renounced, self.told) = (false, false);
         self.copies.clear();
         self.give_up_verify("the view changed", cx);
         if self.place.apart {

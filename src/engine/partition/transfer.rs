@@ -315,7 +315,7 @@ impl Partition {
                     lead.loads.insert(from, outgoing);
                 }
             }
-            TransferKind::Merge if outgoing.is_finished() => {
+            TransferKind::Merge if outgoing.is_finished() && !self.told => {
                 // The primary and all owners hold it now: this copy has served its purpose.
                 self.forget();
             }
