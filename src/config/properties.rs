@@ -276,67 +276,53 @@ impl Crypto {
         *place = Some((name, Given { value, origin }));
     }
 
+    /// Where it is turned on; none where it is not.
+    fn turned_on(&mut self) -> Result<Option<(String, Origin)>, (String, Origin)> {
+        let Some((name, given)) = self.enabled.take() else {
+            return Ok(None);
+        };
+        let place = (name, given.origin);
+        match &given.value {
+            Value::Property(word) if word.eq_ignore_ascii_case("true") => Ok(Some(place)),
+            Value::Property(word) if word.eq_ignore_ascii_case("false") => Ok(None),
+            _ => Err(place),
+        }
+    }
+
     /// Adds what it comes to; never tells a key.
-    fn settle(self, found: &mut Found, gathered: &mut Gathered) {
-        let warn = |gathered: &mut Gathered, setting: String, origin, what: &str, cure: &str| {
-            gathered.report.warnings.push(Problem {
-                origin,
-                setting,
-                what: what.to_owned(),
-                cure: cure.to_owned(),
-            });
-        };
-        let word = self.enabled.as_ref().map(|(_, given)| match &given.value {
-            Value::Property(word) => word.to_ascii_lowercase(),
-            _ => String::new(),
-        });
-        let on = match (word.as_deref(), self.enabled) {
-            (Some("true"), Some((name, given))) => Some((name, given.origin)),
-            (Some("false") | None, _) => None,
+    fn settle(mut self, found: &mut Found, gathered: &mut Gathered) {
+        let on = match self.turned_on() {
+            Ok(on) => on,
             // An operator must not believe that tickets are encrypted, nor that they are not.
-            (_, Some((name, given))) => {
+            Err((name, origin)) => {
                 let cure = "write crypto.enabled=true or crypto.enabled=false";
-                return gathered.problem(given.origin, &name, "neither true nor false", cure);
+                return gathered.problem(origin, &name, "neither true nor false", cure);
             }
-            (Some(_), None) => None,
         };
-        let keys = [
-            ("encryption-key", self.encryption),
-            ("digest-key", self.signing),
-        ];
         let Some((name, origin)) = on else {
-            let [(_, encryption), (_, signing)] = keys;
-            let key = encryption
-                .or(signing)
-                .map(|(name, given)| (name, given.origin));
-            if let Some((name, origin)) = key.or(self.other) {
+            let key = self.encryption.or(self.signing);
+            let first = key.map(|(name, given)| (name, given.origin));
+            if let Some(place) = first.or(self.other) {
+                let what = "without effect, since crypto.enabled is not true";
                 let cure = "take the crypto settings out, or write crypto.enabled=true";
-                warn(
-                    gathered,
-                    name,
-                    origin,
-                    "without effect, since crypto.enabled is not true",
-                    cure,
-                );
+                warn(gathered, place, what, cure);
             }
             return;
         };
-        let own = |found: &Found, name| {
-            let file = match name {
-                "encryption-key" => "encryption-key-file",
-                _ => "digest-key-file",
-            };
-            let section = Place::Section("tickets");
-            found.contains_key(&(section, name)) || found.contains_key(&(section, file))
-        };
-        for (setting, key) in keys {
-            match (key, own(found, setting)) {
+        let section = Place::Section("tickets");
+        for (setting, file, key) in [
+            ("encryption-key", "encryption-key-file", self.encryption),
+            ("digest-key", "digest-key-file", self.signing),
+        ] {
+            let own =
+                found.contains_key(&(section, setting)) || found.contains_key(&(section, file));
+            match (key, own) {
                 (Some((_, given)), false) => {
-                    found.insert((Place::Section("tickets"), setting), Lines::One(given));
+                    found.insert((section, setting), Lines::One(given));
                 }
                 (Some((name, given)), true) => {
                     let cure = format!("take it out: tickets.{setting} is given");
-                    warn(gathered, name, given.origin, "without effect", &cure);
+                    warn(gathered, (name, given.origin), "without effect", &cure);
                 }
                 (None, true) => {}
                 (None, false) => {
@@ -346,9 +332,18 @@ impl Crypto {
                 }
             }
         }
-        if let Some((name, origin)) = self.other {
+        if let Some(place) = self.other {
             let what = "without effect: tickets are encrypted by AES-256 in GCM";
-            warn(gathered, name, origin, what, "take it out");
+            warn(gathered, place, what, "take it out");
         }
     }
+}
+
+fn warn(gathered: &mut Gathered, (setting, origin): (String, Origin), what: &str, cure: &str) {
+    gathered.report.warnings.push(Problem {
+        origin,
+        setting,
+        what: what.to_owned(),
+        cure: cure.to_owned(),
+    });
 }

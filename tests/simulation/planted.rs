@@ -133,9 +133,10 @@ fn slow(seed: u64) -> Plan {
     plan
 }
 
-/// The same with tickets alone.
+/// The same with fewer clients, and tickets alone.
 fn slow_tickets(seed: u64) -> Plan {
-    let mut plan = slow(seed);
+    let faults = turns(&[FaultKind::Delay], 900 * MS);
+    let mut plan = short(seed, Profile::Undivided, 3, faults);
     plan.ticket_percent = 100;
     plan
 }
@@ -237,8 +238,8 @@ faults! {
     a_child_without_a_link: OrphanChildren, slow_tickets, 0, ["tickets"];
     an_index_out_of_date: StaleIndex, slow_tickets, 0, ["tickets looked up"];
     a_principal_that_goes_on: ForgetEnded, slow_tickets, 0, ["tickets"];
-    a_ticket_past_its_time: ServeExpired, paused_tickets, 0, ["4 tickets"];
-    a_ticket_whose_session_was_idle: TrustAbove, paused_tickets, 0, ["5 tickets"];
+    a_ticket_past_its_time: ServeExpired, paused_tickets, 20, ["4 tickets"];
+    a_ticket_whose_session_was_idle: TrustAbove, paused_tickets, 2, ["5 tickets"];
     an_end_that_nobody_is_told: SilentEnds, slow_tickets, 0, ["17 tickets"];
 }
 

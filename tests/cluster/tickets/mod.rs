@@ -1,5 +1,6 @@
 //! The ticket registry: real nodes over mutual TLS, asked as a sign-on server asks them.
 
+mod costs;
 mod descent;
 mod events;
 mod fail_over;
