@@ -123,6 +123,10 @@ const TAUGHT: &[(u64, &str)] = &[
         "what ends in a cluster that formed apart, by a server that began anew, nobody waits for",
     ),
     (
+        243,
+        "a cluster that formed apart knows nothing of the moment at which all others were whole",
+    ),
+    (
         157,
         "a copy stays as it was told to who proposes a view until that comes, merged or not",
     ),

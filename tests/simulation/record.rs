@@ -94,6 +94,10 @@ pub struct Record {
     /// Moments at which every node that runs was in one view of all of them, nothing loading,
     /// merging or cut.
     pub whole: Vec<Time>,
+    /// For each of them who formed that cluster. Not known to whoever looks from outside: empty.
+    pub whole_of: Vec<Member>,
+    /// Who formed the cluster of a view, as its cluster time tells.
+    pub formed_by: BTreeMap<TopologyVersion, Member>,
     /// When two servers both served, each in a view without the other: (at, one, other).
     pub divided: Vec<(Time, usize, usize)>,
     /// When two servers both served caches that stop in a minority, one of them left out of the later
@@ -140,9 +144,20 @@ impl Record {
     pub fn surely_before(&self, first: &Call, second: &Call) -> bool {
         let whole = self.settings[first.cache].stops();
         first.responded < second.invoked
-            && (whole
-                || self.whole_between(first.responded, second.invoked)
-                || same_view(first, second))
+            && (whole || self.whole_before(first.responded, second) || same_view(first, second))
+    }
+
+    /// Whether the cluster was whole at a moment between the two, and the call was made in what
+    /// became of that cluster: not in one that servers formed apart which began anew since.
+    pub fn whole_before(&self, from: Time, call: &Call) -> bool {
+        let first = self.whole.partition_point(|at| *at < from);
+        let end = self.whole.partition_point(|at| *at <= call.invoked);
+        if self.whole_of.is_empty() {
+            return first < end;
+        }
+        let of = self.formed_by.get(&call.views.0);
+        let mut moments = self.whole_of.get(first..end).unwrap_or_default().iter();
+        of.is_some_and(|of| moments.any(|whole_of| whole_of == of))
     }
 
     pub fn settings_of(&self, cache: CacheId) -> Option<&CacheSettings> {

@@ -49,8 +49,9 @@ impl World {
         for node in 0..self.nodes.len() {
             self.note_two_majorities(node);
         }
-        if self.is_whole() {
+        if let Some(view) = self.whole() {
             self.record.whole.push(self.now);
+            self.record.whole_of.push(view.time_base);
         }
         self.after(SAMPLE_INTERVAL, Happening::Sample);
     }
@@ -130,18 +131,16 @@ impl World {
 
     /// One view of all servers that are up, all of them running, nothing on the move. Who has said
     /// that it leaves holds nothing any more, whether or not its process has ended.
-    fn is_whole(&self) -> bool {
+    fn whole(&self) -> Option<Arc<View>> {
         let stays = || {
             let up = self.nodes.iter().filter(|node| node.up());
             up.filter(|node| !node.leaving && self.plan.role(node.index) == Role::Server)
         };
         if !self.network.whole() || stays().any(|node| node.paused) {
-            return false;
+            return None;
         }
         let views: Vec<Arc<View>> = stays().filter_map(|node| node.view()).collect();
-        let Some(first) = views.first() else {
-            return false;
-        };
+        let first = views.first()?;
         let up = stays().count();
         let agreed = views.len() == up
             && first.servers().count() == up
@@ -155,7 +154,7 @@ impl World {
         let alive = stays()
             .filter_map(|node| node.member())
             .all(|member| first.contains(member));
-        agreed && settled && alive
+        (agreed && settled && alive).then(|| first.clone())
     }
 
     /// What every owner holds of every partition, by the view of the first node.
@@ -192,6 +191,8 @@ impl World {
         self.record
             .doubt_repeated_calls(Record::was_forwarded_again);
         self.doubt_reads_in_a_minority();
+        let views = self.record.views.iter().map(|(.., view)| view);
+        self.record.formed_by = views.map(|view| (view.version, view.time_base)).collect();
         self.record.final_views = self
             .nodes
             .iter()

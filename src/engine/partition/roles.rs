@@ -165,17 +165,18 @@ impl Partition {
         self.advance(cx);
     }
 
-    /// A member that loads keeps what it has only while the same primary goes on.
+    /// A member that loads keeps what it has only while the same primary goes on. What it has
+    /// completely and is to load all the same did not count: it may have missed views, and writes in
+    /// them, so that it is loaded anew.
     fn become_loading(&mut self, old: &Place, cx: &Cx<'_>) {
         let same_primary = old.owners.first() == self.place.owners.first();
-        let goes_on = same_primary && old.loading.contains(&self.me) && self.incoming.is_some();
-        if !goes_on {
+        let loads = old.loading.contains(&self.me) && self.incoming.is_some();
+        let had = self.complete.is_some();
+        if !(same_primary && loads) || had {
             self.forget();
-            self.settle_at = Some(cx.now.mono.after(super::backup::ASK_LOAD));
-        } else if self.complete.is_some() {
-            self.complete = Some(self.place.topology);
-            self.retired = false;
-            self.reports.push(Report::Loaded);
+            // A primary that has loaded it does not know that this is gone: it is asked soon.
+            let wait = if had { 0 } else { super::backup::ASK_LOAD };
+            self.settle_at = Some(cx.now.mono.after(wait));
         }
     }
 

@@ -30,7 +30,7 @@ pub fn check(record: &Record) -> Findings {
                             write.value_put() == Some(&entry.value) && stood(record, remove, write)
                         });
                     remove.was_applied()
-                        && record.whole_between(remove.responded, read.invoked)
+                        && record.whole_before(remove.responded, read)
                         && (stays || ended_life(remove) == Some(entry.created_at))
                 });
                 findings.judge(beaten.is_none(), || {
