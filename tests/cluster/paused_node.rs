@@ -1,15 +1,16 @@
 //! A node is paused under the default timeouts while users write and read, and goes on later. Prints
 //! how long it took until the node was out of the view, and the longest gap in service. A write
-//! meanwhile waits for whom its cache says, and the memory of a remove for the node that is out.
+//! meanwhile waits for whom its cache says, the memory of a remove for the node that is out, and no
+//! more frames for its link than the settings say.
 
-use crate::local::{LIMIT, atomic, started};
+use crate::local::{LIMIT, atomic, configured, started};
 use crate::process::signal;
 use embergrid::cli::demo::{Witness, names, wait_for_view};
-use embergrid::client::Client;
 use embergrid::client::messages::{
     CacheMode, CacheSettings, PutRequest, RemoveRequest, WriteSynchronizationMode,
 };
-use embergrid::error::Error;
+use embergrid::client::{Client, Options};
+use embergrid::error::{Applied, Error, ErrorKind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -190,4 +191,62 @@ async fn a_write_waits_for_whom_its_cache_says() {
         }
     }
     assert!(seen, "the paused node was always out of the view too early");
+}
+
+/// Writes to a cluster with a paused node that were refused as too many, where so many frames may
+/// wait for a link.
+async fn refused_as_too_many(link_queue_max: usize) -> usize {
+    const WRITES: usize = 512;
+    const VALUE_BYTES: usize = 64 << 10;
+    let settings = format!("[limits]\nlink-queue-max = {link_queue_max}\n");
+    let (cluster, nodes) = configured(3, &settings).await;
+    let made = nodes[0]
+        .create_cache(atomic(CACHE, CacheMode::Replicated))
+        .await;
+    made.expect("a cache is created");
+    let options = Options {
+        routing: false,
+        attempts_max: 1,
+        attempt_timeout: LIMIT,
+        timeout: LIMIT,
+        ..Options::default()
+    };
+    let user = cluster.routing_client(&[0, 1], options).await;
+    let user = Arc::new(user.expect("the others are reached"));
+    let process = cluster.process_ids()[2];
+    signal(process, "-STOP");
+    let writes = (0..WRITES).map(|number| {
+        let user = Arc::clone(&user);
+        let request = PutRequest {
+            cache: CACHE.to_owned(),
+            key: format!("key-{number}").into_bytes().into(),
+            value: vec![0; VALUE_BYTES].into(),
+            ..PutRequest::default()
+        };
+        tokio::spawn(async move { user.put(request).await })
+    });
+    let writes: Vec<_> = writes.collect();
+    let mut refused = 0;
+    for write in writes {
+        let result = write.await.expect("no panic");
+        if let Some(error) = result.err().filter(|e| e.kind == ErrorKind::Overloaded) {
+            assert_eq!(error.applied, Applied::NotApplied, "{error}");
+            refused += 1;
+        }
+    }
+    signal(process, "-CONT");
+    refused
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_queue_to_a_peer_is_answered_overloaded() {
+    let mut refused = 0;
+    for _ in 0..TRIES {
+        refused = refused_as_too_many(64).await;
+        if refused > 0 {
+            break;
+        }
+    }
+    assert!(refused > 0, "every frame found room");
+    assert_eq!(refused_as_too_many(65_536).await, 0);
 }

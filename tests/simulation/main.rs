@@ -111,6 +111,10 @@ const TAUGHT: &[(u64, &str)] = &[
         35,
         "what ended by its time while a server stood still does not begin again by its return",
     ),
+    (
+        56,
+        "the end of a principal leaves its tickets that are ending, also where it was known first",
+    ),
 ];
 
 #[test]

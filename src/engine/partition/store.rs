@@ -235,7 +235,9 @@ impl Store {
         self.cleared_at.is_some_and(|at| covers(at, key, entry)) || self.ended(entry)
     }
 
-    /// Whether an entry is a ticket of a principal that ended after it was created.
+    /// Whether an entry is a ticket of a principal that ended after it was created. One that is
+    /// ending is in no index, so the end of its principal leaves it where it stands: every copy
+    /// has to, and its own end finds its children.
     fn ended(&self, entry: &Entry) -> bool {
         if self.tickets.ended_count() == 0 || planted::is(Fault::ForgetEnded) {
             return false;
@@ -244,7 +246,8 @@ impl Store {
             return false;
         };
         let at = self.tickets.ended_at(&record.principal);
-        !record.principal.is_empty() && at.is_some_and(|at| entry.created_at <= at)
+        let under = !record.principal.is_empty() && !record.ending;
+        under && at.is_some_and(|at| entry.created_at <= at)
     }
 
     pub fn see(&mut self, version: EntryVersion) {
@@ -375,6 +378,69 @@ impl Store {
         let keys = self.keys();
         for key in keys {
             self.changed(&key, None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Live, TopologyVersion};
+
+    fn entry(counter: u64, created_at: u64, value: Blob) -> Entry {
+        let version = EntryVersion {
+            topology: TopologyVersion::default(),
+            counter,
+        };
+        Entry {
+            incarnation: version,
+            version,
+            created_at: ClusterTime(created_at),
+            removed_by_key: false,
+            live: Some(Live {
+                value,
+                flags: 0,
+                value_version: 1,
+                expires_at: None,
+                time_to_idle: None,
+                last_access: ClusterTime(created_at),
+            }),
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_principal_leaves_the_same_whenever_it_is_told() {
+        let ticket = |ending| TicketRecord {
+            kind: Blob::from("TGT"),
+            principal: Blob::from("user"),
+            ending,
+            ..TicketRecord::default()
+        };
+        let end = entry(9, 9, Blob::default());
+        let note = note::ended(b"user", end.version);
+        let states = [
+            (Blob::from("lives"), entry(1, 1, ticket(false).encode())),
+            (Blob::from("is ending"), entry(2, 2, ticket(true).encode())),
+            (
+                Blob::from("is younger"),
+                entry(10, 10, ticket(false).encode()),
+            ),
+            (note, end),
+        ];
+        let told = |order: [usize; 4]| {
+            let mut store = Store::new(false);
+            for place in order {
+                let (key, entry) = &states[place];
+                store.set(key, entry.clone());
+            }
+            let mut keys = store.keys();
+            keys.sort();
+            (store.sum(), keys)
+        };
+        let first = told([3, 0, 1, 2]);
+        assert_eq!(first.1.len(), 3, "{:?}", first.1);
+        for order in [[0, 1, 2, 3], [1, 3, 0, 2], [2, 0, 3, 1]] {
+            assert_eq!(told(order), first, "{order:?}");
         }
     }
 }
