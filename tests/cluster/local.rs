@@ -11,11 +11,11 @@ pub const LIMIT: Duration = Duration::from_secs(30);
 
 /// So many nodes in one view, and a client of each.
 pub async fn started(nodes: u16) -> (LocalCluster, Vec<Client>) {
-    started_with(nodes, "").await
+    configured(nodes, "").await
 }
 
-/// The same with this text as the settings file of all.
-pub async fn started_with(nodes: u16, settings: &str) -> (LocalCluster, Vec<Client>) {
+/// The same with a settings file.
+pub async fn configured(nodes: u16, settings: &str) -> (LocalCluster, Vec<Client>) {
     let mut cluster = LocalCluster::prepare(program(), nodes, false).expect("files and ports");
     cluster.configure(settings).expect("a file");
     let nodes = cluster.size();

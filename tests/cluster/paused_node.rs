@@ -3,7 +3,7 @@
 //! meanwhile waits for whom its cache says, the memory of a remove for the node that is out, and no
 //! more frames for its link than the settings say.
 
-use crate::local::{LIMIT, atomic, started, started_with};
+use crate::local::{LIMIT, atomic, configured, started};
 use crate::process::signal;
 use embergrid::cli::demo::{Witness, names, wait_for_view};
 use embergrid::client::messages::{
@@ -199,7 +199,7 @@ async fn refused_as_too_many(link_queue_max: usize) -> usize {
     const WRITES: usize = 512;
     const VALUE_BYTES: usize = 64 << 10;
     let settings = format!("[limits]\nlink-queue-max = {link_queue_max}\n");
-    let (cluster, nodes) = started_with(3, &settings).await;
+    let (cluster, nodes) = configured(3, &settings).await;
     let made = nodes[0]
         .create_cache(atomic(CACHE, CacheMode::Replicated))
         .await;

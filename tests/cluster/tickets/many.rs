@@ -3,7 +3,7 @@
 //! left, and the memory of the processes is back.
 
 use super::registry::{child, ticket};
-use crate::local::started_with;
+use crate::local::configured;
 use crate::rig::PATIENCE;
 use bytes::Bytes;
 use embergrid::cli::demo::LocalCluster;
@@ -108,7 +108,7 @@ async fn wait_until_empty(cluster: &LocalCluster, client: &Client, resident: u64
 async fn many_sessions_come_and_go_and_leave_nothing() {
     let sessions: usize =
         std::env::var("EMBERGRID_SESSIONS").map_or(200, |text| text.parse().expect("a number"));
-    let (cluster, clients) = started_with(2, SETTINGS).await;
+    let (cluster, clients) = configured(2, SETTINGS).await;
     let client = &clients[0];
     let tickets = client.tickets();
     // Everything was used once: what a process takes for itself is no memory of tickets.

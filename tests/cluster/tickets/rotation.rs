@@ -1,7 +1,7 @@
 //! The encryption key of tickets is changed node by node, by restarts, while users log in.
 
 use super::registry::{child, text, ticket};
-use crate::local::started_with;
+use crate::local::configured;
 use crate::process::signal;
 use crate::restarts::wait_until_safe;
 use crate::rig::wait_until;
@@ -78,7 +78,7 @@ async fn all_read(clients: &[Client], rounds: std::ops::RangeInclusive<usize>) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn keys_are_changed_node_by_node_under_load() {
-    let (mut cluster, clients) = started_with(NODES as u16, &settings(&[OLD])).await;
+    let (mut cluster, clients) = configured(NODES as u16, &settings(&[OLD])).await;
     let everyone: Vec<usize> = (0..NODES).collect();
     let client = cluster.routing_client(&everyone, Options::default()).await;
     let client = client.expect("a node is reached");
