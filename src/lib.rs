@@ -242,6 +242,16 @@
 //! at one moment, and no key is read while a decided transaction has not finished there. So readers
 //! lock nothing and write nothing. Rejected: locks for reads, and several versions of each value.
 //!
+//! **What is a transaction of several calls until it commits?** Nothing but what its node keeps: the
+//! values that it saw with their versions, and what it wrote. `Commit` is then one transaction of one
+//! call, whose conditions are those versions, so it has one protocol and one proof. Locks at access are
+//! kept by the primary alone and are an aid: a lock that is lost costs a commit, never a promise.
+//! Rejected: locks that are streamed to the backups, a message to every owner for each access.
+//!
+//! **What does REPEATABLE_READ check at commit?** All that was read, as SERIALIZABLE does. Checking only
+//! what is written too, as others do, finds lost updates and not read skew. Rejected: that, and several
+//! versions of each value.
+//!
 //! **How does a server hand over?** The view names it as draining: placement then gives it nothing,
 //! the owners to be load as at any change of nodes, and it leaves once no table names it. So a drain
 //! outlives the loss of a coordinator and is undone by a restart, which is a new life. Where no

@@ -23,6 +23,8 @@ pub struct LimitSettings {
     pub message_bytes_max: u64,
     /// How long calls in flight may go on after the order to stop.
     pub drain_time: Duration,
+    /// How long a transaction of several calls may take that does not say so itself.
+    pub transaction_timeout: Duration,
 }
 
 impl Default for LimitSettings {
@@ -36,12 +38,17 @@ impl Default for LimitSettings {
             batch_keys_max: 10_000,
             message_bytes_max: 20 << 20,
             drain_time: Duration::from_secs(30),
+            transaction_timeout: Duration::from_secs(30),
         }
     }
 }
 
 /// The bounds of `drain-time`.
 const DRAIN_TIME: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
+
+/// The bounds of `transaction-timeout`, and of what a transaction says itself.
+pub const TRANSACTION_TIMEOUT: RangeInclusive<Duration> =
+    Duration::from_millis(1)..=Duration::from_secs(600);
 
 /// The bounds of `message-max-size`: the largest value (16 MiB) must fit with its key.
 const MESSAGE_BYTES: RangeInclusive<u64> = (17 << 20)..=(256 << 20);
@@ -89,8 +96,8 @@ impl LimitSettings {
         if let Some(time) = reader.duration("drain-time", DRAIN_TIME) {
             settings.drain_time = time;
         }
-        if reader.has("transaction-timeout") {
-            reader.not_yet("transaction-timeout", "transactions are", "take it out");
+        if let Some(time) = reader.duration("transaction-timeout", TRANSACTION_TIMEOUT) {
+            settings.transaction_timeout = time;
         }
         settings
     }

@@ -34,7 +34,7 @@ pub mod tls;
 pub use addresses::AddressList;
 pub use cluster::ClusterSettings;
 pub use discovery::{DiscoverySettings, LocalPort};
-pub use limits::LimitSettings;
+pub use limits::{LimitSettings, TRANSACTION_TIMEOUT};
 pub use problem::{Origin, Problem};
 pub use storage::StorageSettings;
 pub use stores::{Password, Store, StoreType};

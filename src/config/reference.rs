@@ -594,7 +594,7 @@ pub const SETTINGS: &[Known] = &[
         "transaction-timeout",
         Duration,
         "30s",
-        "refused: not in this version",
-        "How long a transaction may take.",
+        "1ms to 10min",
+        "How long a transaction of several calls may take where it does not say so itself; then it is rolled back.",
     ),
 ];

@@ -43,6 +43,8 @@ pub enum Fault {
     ReadPrepared,
     /// A participant that has lost its initiator rolls back without asking.
     DecideAlone,
+    /// A transaction commits whatever became of what it read.
+    ForgetReads,
     /// Caches that stop in a minority open without waiting for the lease of who is left out.
     OpenAtOnce,
     /// They go on in every view.
@@ -99,6 +101,9 @@ const ALL: &[Fault] = &[
     Fault::OrphanChildren,
     Fault::StaleIndex,
     Fault::ForgetEnded,
+    Fault::ReadPrepared,
+    Fault::DecideAlone,
+    Fault::ForgetReads,
     Fault::TrustAbove,
     Fault::SilentEnds,
 ];

@@ -8,9 +8,10 @@ use super::watch::{WatchItem, Watcher};
 use crate::engine::Grid;
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::message::{ViewChange, WatchPosition};
+use crate::types::transaction::{Begin, OpenTransaction};
 use crate::types::{
-    Blob, CacheId, CacheSettings, Entry, EntryView, Execute, KeyPlace, Member, Monotonic, NodeId,
-    NodeInfo, Now, Reply, Request, RequestId, View,
+    Blob, CacheId, CacheSettings, Entry, EntryView, Execute, KeyOperation, KeyPlace, Member,
+    Monotonic, NodeId, NodeInfo, Now, Reply, Request, RequestId, TransactionId, View,
 };
 use std::ops::Deref;
 use std::sync::Arc;
@@ -207,6 +208,81 @@ impl Handle {
             grid.look(keys, omit_values, at, now, token)
         });
         begun.end().await
+    }
+
+    /// Begins a transaction of several calls, which this node keeps until it ends.
+    ///
+    /// # Errors
+    ///
+    /// `Overloaded` where it keeps as many as it may; `Unavailable` while a server of an older
+    /// protocol takes part.
+    pub fn begin_transaction(&self, begin: Begin) -> Result<TransactionId> {
+        let core = &self.core;
+        let begun = core.grid.begin_transaction(begin, core.clock.now());
+        core.wake_timer();
+        begun
+    }
+
+    /// Carries operations out within a transaction: an answer for each, in order. None of them is,
+    /// where one cannot be.
+    ///
+    /// # Errors
+    ///
+    /// As [`Handle::execute`]; `NotFound` where this node does not keep the transaction (any more).
+    ///
+    /// # Cancel safety
+    ///
+    /// The operations may be carried out or not; nobody sees them before the commit.
+    pub async fn operate(
+        &self,
+        id: TransactionId,
+        operations: Vec<(KeyPlace, KeyOperation)>,
+        deadline: Instant,
+    ) -> Result<Vec<Reply>> {
+        let begun = self.begin_with(false, deadline, |grid, at, now, token| {
+            grid.operate(id, operations, at, now, token)
+        });
+        match begun.end().await? {
+            Reply::Executed { replies, .. } => Ok(replies),
+            _ => Err(Error::new(ErrorKind::Internal, "not the answer to a call")),
+        }
+    }
+
+    /// Makes visible what a transaction wrote; asked again, it answers the same.
+    ///
+    /// # Errors
+    ///
+    /// `Conflict` where what it read has changed, or its time is over: nothing of it was done.
+    ///
+    /// # Cancel safety
+    ///
+    /// It may be committed or not.
+    pub async fn commit(&self, id: TransactionId, deadline: Instant) -> Result<()> {
+        let begun = self.begin_with(false, deadline, |grid, at, now, token| {
+            grid.commit(id, at, now, token)
+        });
+        begun.end().await.map(|_| ())
+    }
+
+    /// Drops what a transaction wrote.
+    ///
+    /// # Errors
+    ///
+    /// `FailedPrecondition` where it commits, or has.
+    ///
+    /// # Cancel safety
+    ///
+    /// It may be rolled back or not yet.
+    pub async fn roll_back(&self, id: TransactionId, deadline: Instant) -> Result<()> {
+        let begun = self.begin_with(true, deadline, |grid, at, now, token| {
+            grid.roll_back(id, at, now, token)
+        });
+        begun.end().await.map(|_| ())
+    }
+
+    /// The transactions of several calls that this node keeps and that have not ended.
+    pub fn open_transactions(&self) -> Vec<OpenTransaction> {
+        self.core.grid.open_transactions(self.core.clock.now())
     }
 
     /// Whether every server of the view knows transactions, and reads at one moment.

@@ -7,8 +7,8 @@ use crate::rpc::proto as pb;
 use crate::types::cache::partition_of;
 use crate::types::view::ViewCache;
 use crate::types::{
-    Blob, CacheId, CacheSettings, Change, Condition, Expiry, KeyOperation, Micros, Operation,
-    Request, RequestId, View,
+    Blob, CacheId, CacheSettings, Change, Condition, Expiry, Incarnation, KeyOperation, Member,
+    Micros, NodeId, Operation, Request, RequestId, TransactionId, View,
 };
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -150,19 +150,65 @@ pub fn part_id(id: Option<RequestId>, part: usize) -> Option<RequestId> {
     Some(xxh3_128(&bytes).to_le_bytes())
 }
 
-/// Refuses a transaction.
+/// The transaction that a call belongs to; empty: none. A call within one has no request id: who
+/// does not know what came of it rolls back and begins anew.
 ///
 /// # Errors
 ///
-/// `Unimplemented` where there is one.
-pub fn no_transaction(transaction: &str) -> Result<()> {
-    if transaction.is_empty() {
+/// `InvalidArgument` for what is no id from `Begin`, or beside a request id.
+pub fn transaction(name: &str, request_id: &[u8]) -> Result<Option<TransactionId>> {
+    if name.is_empty() {
+        return Ok(None);
+    }
+    let bad = || {
+        let context = "transaction is not an id from Begin";
+        Error::invalid(context).because("BAD_TRANSACTION")
+    };
+    let parts: Vec<u64> = name
+        .split('-')
+        .map(|part| u64::from_str_radix(part, 16).map_err(|_| bad()))
+        .collect::<Result<_>>()?;
+    let [topology, sequence, id, incarnation] = parts[..] else {
+        return Err(bad());
+    };
+    if !request_id.is_empty() {
+        let context = "a call within a transaction has no request_id";
+        return Err(Error::invalid(context).because("REQUEST_ID_IN_TRANSACTION"));
+    }
+    Ok(Some(TransactionId {
+        topology,
+        sequence,
+        initiator: Member {
+            id: NodeId(id),
+            incarnation: Incarnation(incarnation),
+        },
+        attempt: 0,
+    }))
+}
+
+/// The id of a transaction as clients have it.
+pub fn transaction_name(id: TransactionId) -> String {
+    let TransactionId {
+        topology,
+        sequence,
+        initiator,
+        ..
+    } = id;
+    let (node, incarnation) = (initiator.id.0, initiator.incarnation.0);
+    format!("{topology:x}-{sequence:x}-{node:016x}-{incarnation:x}")
+}
+
+/// Refuses a transaction where a call cannot be part of one.
+///
+/// # Errors
+///
+/// `InvalidArgument` where there is one.
+pub fn no_transaction(name: &str) -> Result<()> {
+    if name.is_empty() {
         return Ok(());
     }
-    Err(Error::new(
-        ErrorKind::Unimplemented,
-        "transactions are not in this version",
-    ))
+    let context = "a transaction has no place in Execute or a pipeline";
+    Err(Error::invalid(context).because("TRANSACTION_NOT_HERE"))
 }
 
 /// The life of an entry; where the message is absent, that is `Default`.
@@ -255,7 +301,6 @@ pub fn condition(message: Option<pb::Condition>, settings: &CacheSettings) -> Re
 struct Single<'a> {
     key: &'a [u8],
     affinity_key: &'a [u8],
-    transaction: &'a str,
     request_id: &'a [u8],
 }
 
@@ -265,7 +310,6 @@ impl Single<'_> {
         settings: &CacheSettings,
         operation: impl FnOnce() -> Result<KeyOperation>,
     ) -> Result<Request> {
-        no_transaction(self.transaction)?;
         let id = request_id(self.request_id)?;
         keyed(settings, self.key, self.affinity_key, id, operation)
     }
@@ -332,6 +376,8 @@ pub fn plain_read(message: &pb::GetRequest, settings: &CacheSettings) -> Option<
 pub trait SingleKey {
     /// The cache that it names.
     fn cache(&self) -> &str;
+    /// The transaction that it belongs to, and its request id.
+    fn within(&self) -> (&str, &[u8]);
     /// What it asks of that cache.
     ///
     /// # Errors
@@ -345,7 +391,6 @@ macro_rules! single {
         Single {
             key: &$message.key,
             affinity_key: &$message.affinity_key,
-            transaction: &$message.transaction,
             request_id: &$message.request_id,
         }
     };
@@ -354,6 +399,10 @@ macro_rules! single {
 impl SingleKey for pb::GetRequest {
     fn cache(&self) -> &str {
         &self.cache
+    }
+
+    fn within(&self) -> (&str, &[u8]) {
+        (&self.transaction, &self.request_id)
     }
 
     fn request(self, settings: &CacheSettings) -> Result<Request> {
@@ -376,6 +425,10 @@ impl SingleKey for pb::PutRequest {
         &self.cache
     }
 
+    fn within(&self) -> (&str, &[u8]) {
+        (&self.transaction, &self.request_id)
+    }
+
     fn request(self, settings: &CacheSettings) -> Result<Request> {
         single!(self).request(settings, || {
             Ok(KeyOperation::Put {
@@ -394,6 +447,10 @@ impl SingleKey for pb::RemoveRequest {
         &self.cache
     }
 
+    fn within(&self) -> (&str, &[u8]) {
+        (&self.transaction, &self.request_id)
+    }
+
     fn request(self, settings: &CacheSettings) -> Result<Request> {
         single!(self).request(settings, || {
             Ok(KeyOperation::Remove {
@@ -409,6 +466,10 @@ impl SingleKey for pb::TouchRequest {
         &self.cache
     }
 
+    fn within(&self) -> (&str, &[u8]) {
+        (&self.transaction, &self.request_id)
+    }
+
     fn request(self, settings: &CacheSettings) -> Result<Request> {
         single!(self).request(settings, || {
             Ok(KeyOperation::Touch {
@@ -421,6 +482,10 @@ impl SingleKey for pb::TouchRequest {
 impl SingleKey for pb::ModifyRequest {
     fn cache(&self) -> &str {
         &self.cache
+    }
+
+    fn within(&self) -> (&str, &[u8]) {
+        (&self.transaction, &self.request_id)
     }
 
     fn request(self, settings: &CacheSettings) -> Result<Request> {

@@ -178,13 +178,26 @@ fn parts_of_a_call_have_ids_of_their_own_that_stay() {
 }
 
 #[test]
-fn transactions_are_refused_before_anything_else() {
-    let error = refusal(pb::PutRequest {
-        transaction: "t".into(),
-        ..put()
-    });
-    assert_eq!(error.kind, ErrorKind::Unimplemented);
-    assert_eq!(error.context, "transactions are not in this version");
+fn a_transaction_is_known_by_its_name_and_has_no_request_ids() {
+    let id = TransactionId {
+        topology: 4,
+        sequence: 17,
+        initiator: Member {
+            id: NodeId(u64::MAX),
+            incarnation: Incarnation(3),
+        },
+        attempt: 0,
+    };
+    let name = transaction_name(id);
+    assert_eq!(transaction(&name, &[]).expect("a name"), Some(id));
+    assert_eq!(transaction("", &[1; 16]).expect("none"), None);
+    for bad in ["t", "1-2-3", "1-2-3-4-5", "1-2-3-", "1--3-4", "1-2-3-x"] {
+        let error = transaction(bad, &[]).expect_err(bad);
+        assert_eq!(error.reason, "BAD_TRANSACTION", "{bad}");
+    }
+    let error = transaction(&name, &[1; 16]).expect_err("a request id");
+    assert_eq!(error.reason, "REQUEST_ID_IN_TRANSACTION");
+    assert!(no_transaction(&name).is_err() && no_transaction("").is_ok());
 }
 
 #[test]

@@ -53,6 +53,45 @@ pub async fn stats(
     within(node, time, peer.stats(request)).await
 }
 
+/// The transactions that another node keeps.
+///
+/// # Errors
+///
+/// As [`stats`].
+pub async fn transactions(
+    handle: &Handle,
+    node: &NodeInfo,
+    limit: u32,
+    time: CallTime,
+) -> Result<pb::ListTransactionsResponse> {
+    let mut peer = connect(handle, node, time).await?;
+    let request = pb::PeerTransactionsRequest {
+        node: Some(asked(node.member)),
+        limit,
+    };
+    within(node, time, peer.transactions(request)).await
+}
+
+/// Rolls back a transaction that another node keeps.
+///
+/// # Errors
+///
+/// As [`stats`].
+pub async fn end_transaction(
+    handle: &Handle,
+    node: &NodeInfo,
+    transaction: &str,
+    time: CallTime,
+) -> Result<()> {
+    let mut peer = connect(handle, node, time).await?;
+    let request = pb::PeerEndTransactionRequest {
+        node: Some(asked(node.member)),
+        transaction: transaction.to_owned(),
+    };
+    within(node, time, peer.end_transaction(request)).await?;
+    Ok(())
+}
+
 /// How many entries another node holds beside primaries.
 ///
 /// # Errors

@@ -1,15 +1,17 @@
 //! `PeerService`: what other nodes send and ask. Decodes and hands to the node; decides nothing. Only a
 //! connection with the certificate of a node gets here.
 
-use super::cluster::describe;
-use super::inquiry;
+use super::cluster::{describe, transactions};
+use super::{inquiry, time_of};
 use crate::node::{Handle, PeerSession};
 use crate::rpc::connection::Remote;
 use crate::rpc::frame::Frame;
 use crate::rpc::link::{FRAME_BYTES_MAX, LINK_NUMBER};
 use crate::rpc::proto::peer_service_server::{PeerService, PeerServiceServer};
 use crate::rpc::proto::{
-    ControlFrame, CopiesRequest, CopiesResponse, DataFrame, NodeStatsResponse, PeerStatsRequest,
+    ControlFrame, CopiesRequest, CopiesResponse, DataFrame, EndTransactionResponse,
+    ListTransactionsResponse, NodeStatsResponse, PeerEndTransactionRequest, PeerStatsRequest,
+    PeerTransactionsRequest,
 };
 use crate::rpc::status::to_status;
 use crate::types::{CacheId, Copies};
@@ -121,6 +123,30 @@ impl PeerService for PeerFront {
         inquiry::check(me.member, request.into_inner().node).map_err(|error| to_status(&error))?;
         let stats = describe::stats(me, self.handle.serving(), &self.handle.stats());
         Ok(Response::new(stats))
+    }
+
+    async fn transactions(
+        &self,
+        request: Request<PeerTransactionsRequest>,
+    ) -> Result<Response<ListTransactionsResponse>, Status> {
+        self.admit(&request)?;
+        let PeerTransactionsRequest { node, limit } = request.into_inner();
+        let me = self.handle.me().member;
+        inquiry::check(me, node).map_err(|error| to_status(&error))?;
+        Ok(Response::new(transactions::own(&self.handle, limit)))
+    }
+
+    async fn end_transaction(
+        &self,
+        request: Request<PeerEndTransactionRequest>,
+    ) -> Result<Response<EndTransactionResponse>, Status> {
+        self.admit(&request)?;
+        let time = time_of(&request);
+        let PeerEndTransactionRequest { node, transaction } = request.into_inner();
+        let me = self.handle.me().member;
+        inquiry::check(me, node).map_err(|error| to_status(&error))?;
+        let ended = transactions::end(&self.handle, &transaction, time).await;
+        ended.map(Response::new).map_err(|error| to_status(&error))
     }
 
     async fn copies(

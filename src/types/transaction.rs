@@ -7,11 +7,14 @@ use super::cache::CacheId;
 use super::entry::Entry;
 use super::node::Member;
 use super::operation::{Condition, KeyOperation, Reply};
-use super::time::ClusterTime;
+use super::time::{ClusterTime, Micros};
 use crate::error::{Error, Result};
 
 /// The most keys that one transaction may name.
 pub const TRANSACTION_KEYS_MAX: usize = 10_000;
+
+/// The longest label of a transaction, in bytes.
+pub const LABEL_BYTES_MAX: usize = 255;
 
 /// Names one attempt of one transaction, and says how old it is: the smaller, the older.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,9 +31,56 @@ pub struct TransactionId {
 
 impl TransactionId {
     /// The age: of two transactions, the one with the smaller age is the older.
-    pub fn age(&self) -> (u64, u64, Member) {
+    pub fn age(&self) -> Age {
         (self.topology, self.sequence, self.initiator)
     }
+}
+
+/// The smaller, the older.
+pub type Age = (u64, u64, Member);
+
+/// When a transaction of several calls takes its locks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Concurrency {
+    /// At access.
+    #[default]
+    Pessimistic,
+    /// At commit.
+    Optimistic,
+}
+
+/// What a transaction of several calls is kept from seeing of others.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Isolation {
+    /// What is not committed.
+    ReadCommitted,
+    /// Also that what it read is another thing later, or was not all so at one moment.
+    #[default]
+    RepeatableRead,
+    /// Anything that could not be if one ran after the other.
+    Serializable,
+}
+
+/// How a transaction of several calls begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Begin {
+    pub concurrency: Concurrency,
+    pub isolation: Isolation,
+    /// It is rolled back when this is over.
+    pub timeout: Micros,
+    /// For people who list transactions.
+    pub label: String,
+}
+
+/// A transaction of several calls that has not ended, for who lists them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenTransaction {
+    pub id: TransactionId,
+    pub begin: Begin,
+    /// How long ago it began.
+    pub age: Micros,
+    /// The keys that it knows.
+    pub keys: usize,
 }
 
 /// A partition of a cache.
@@ -77,6 +127,18 @@ pub struct Part {
 }
 
 impl Part {
+    /// All of a transaction that concerns one partition only.
+    pub fn of(execute: Execute) -> Self {
+        let conditions = execute.conditions.into_iter();
+        let operations = execute.operations.into_iter();
+        let otherwise = execute.otherwise.into_iter();
+        Self {
+            conditions: conditions.map(|(place, of)| (place.key, of)).collect(),
+            operations: operations.map(|(place, of)| (place.key, of)).collect(),
+            otherwise: otherwise.map(|(place, of)| (place.key, of)).collect(),
+        }
+    }
+
     /// The keys that it names; one may come more than once.
     pub fn keys(&self) -> impl Iterator<Item = &Blob> {
         let operations = self.operations.iter().chain(&self.otherwise);
@@ -105,6 +167,13 @@ pub enum Step {
     Forget { deadline: ClusterTime },
     /// Read keys, and tell the version of each state. No part of a transaction that writes.
     Look { keys: Vec<Blob>, omit_values: bool },
+    /// The same, and keep others from writing them until `Unlock`, `Finish` or this point.
+    Lock {
+        keys: Vec<Blob>,
+        deadline: ClusterTime,
+    },
+    /// Let all of its locks go; it takes no more of them.
+    Unlock,
 }
 
 /// See [`Step::Prepare`].
@@ -188,8 +257,8 @@ pub enum StepReply {
         otherwise: Result<Vec<Reply>, Error>,
     },
     Decided(Decision),
-    /// To Finish and Forget.
+    /// To Finish, Forget and Unlock.
     Finished,
-    /// In the order of the keys: each entry, and the version of its state.
+    /// To Look and Lock, in the order of the keys: each entry, and the version of its state.
     Looked(Vec<(Option<super::operation::EntryView>, u64)>),
 }

@@ -51,6 +51,9 @@ mod record;
 #[path = "../simulation/rng.rs"]
 #[allow(dead_code)]
 mod rng;
+#[path = "../simulation/session.rs"]
+#[allow(dead_code)]
+mod session;
 #[path = "../simulation/shell.rs"]
 #[allow(dead_code)]
 mod shell;

@@ -7,7 +7,9 @@ use embergrid::rpc::lane::LaneLimits;
 use embergrid::rpc::link::{LinkOptions, greet};
 use embergrid::rpc::proto::peer_service_server::{PeerService, PeerServiceServer};
 use embergrid::rpc::proto::{
-    ControlFrame, CopiesRequest, CopiesResponse, DataFrame, NodeStatsResponse, PeerStatsRequest,
+    ControlFrame, CopiesRequest, CopiesResponse, DataFrame, EndTransactionResponse,
+    ListTransactionsResponse, NodeStatsResponse, PeerEndTransactionRequest, PeerStatsRequest,
+    PeerTransactionsRequest,
 };
 use embergrid::types::hello::Hello;
 use embergrid::types::message::{Forward, Message};
@@ -91,6 +93,20 @@ impl PeerService for Stalls {
         &self,
         _: tonic::Request<CopiesRequest>,
     ) -> Result<Response<CopiesResponse>, Status> {
+        Err(Status::unimplemented("it only stalls"))
+    }
+
+    async fn transactions(
+        &self,
+        _: tonic::Request<PeerTransactionsRequest>,
+    ) -> Result<Response<ListTransactionsResponse>, Status> {
+        Err(Status::unimplemented("it only stalls"))
+    }
+
+    async fn end_transaction(
+        &self,
+        _: tonic::Request<PeerEndTransactionRequest>,
+    ) -> Result<Response<EndTransactionResponse>, Status> {
         Err(Status::unimplemented("it only stalls"))
     }
 }

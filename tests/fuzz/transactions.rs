@@ -41,7 +41,7 @@ fn part(random: &mut Random) -> Part {
 }
 
 pub fn step(random: &mut Random) -> Step {
-    match random.below(7) {
+    match random.below(9) {
         0 => Step::Alone(Box::new(part(random))),
         1 => Step::Prepare(Box::new(Prepare {
             part: part(random),
@@ -63,6 +63,11 @@ pub fn step(random: &mut Random) -> Step {
         5 => Step::Forget {
             deadline: time(random),
         },
+        6 => Step::Lock {
+            keys: random.several(3, key),
+            deadline: time(random),
+        },
+        7 => Step::Unlock,
         _ => Step::Look {
             keys: random.several(3, key),
             omit_values: random.coin(),

@@ -72,7 +72,7 @@ impl World {
         self.place(caches[account % caches.len()], &name)
     }
 
-    fn place(&self, cache: usize, name: &str) -> KeyPlace {
+    pub fn place(&self, cache: usize, name: &str) -> KeyPlace {
         let settings = &self.plan.caches[cache];
         let key = Blob::from(name);
         KeyPlace {
@@ -99,6 +99,7 @@ impl World {
         if self.record.bank.is_empty() {
             return;
         }
+        self.open_lists();
         for teller in 0..TELLERS {
             let at = self.plan.clients_start + SECOND + self.bank.rng().below(500 * MS);
             self.at(at, Happening::TellerStep(teller));
@@ -170,6 +171,9 @@ impl World {
         }
         for node in 0..self.nodes.len() {
             self.begin_deal(None, Errand::Look, Some(node));
+        }
+        if self.bank.ledger.is_none() {
+            self.read_all_lists();
         }
     }
 
@@ -251,7 +255,7 @@ impl World {
     /// Whether the answer was for a teller.
     pub fn bank_completed(&mut self, token: u64, result: &Result<Reply>) -> bool {
         let Some(visit) = self.bank.visits.remove(&token) else {
-            return token >= FIRST_TOKEN;
+            return token >= FIRST_TOKEN && self.writer_completed(token, result);
         };
         let retried = self.record.deals[visit.deal].attempts > 1;
         let outcome = match result {

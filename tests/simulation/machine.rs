@@ -4,14 +4,50 @@
 use crate::clock::{Clock, Time};
 use crate::shell::Recorder;
 use embergrid::engine::{Grid, GridOptions, ProbeOutcome};
+use embergrid::error::Result;
 use embergrid::types::message::{Message, ViewChange};
 use embergrid::types::protocol::PROTOCOL_VERSION;
+use embergrid::types::transaction::Begin;
 use embergrid::types::{
-    CacheId, ClusterTime, Execute, Incarnation, KeyPlace, Member, NodeId, NodeInfo, Request,
-    RequestId, View,
+    CacheId, ClusterTime, Execute, Incarnation, KeyOperation, KeyPlace, Member, Monotonic, NodeId,
+    NodeInfo, Reply, Request, RequestId, TransactionId, View,
 };
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+
+/// What is asked of a transaction of several calls.
+#[derive(Debug)]
+pub enum Act {
+    Begin(Begin),
+    Operate(Vec<(KeyPlace, KeyOperation)>),
+    Commit,
+    RollBack,
+}
+
+/// Does what is asked of a transaction that was opened in this life of the node.
+pub fn act_in_session(
+    grid: &Grid,
+    (opened, session): (&mut BTreeMap<u64, TransactionId>, u64),
+    act: Act,
+    (deadline, now): (Monotonic, Monotonic),
+    token: u64,
+) -> Option<Result<Reply>> {
+    let mut token = || token;
+    if let Act::Begin(begin) = act {
+        // Where it is refused, its first operation is.
+        if let Ok(id) = grid.begin_transaction(begin, now) {
+            opened.insert(session, id);
+        }
+        return None;
+    }
+    let id = opened.get(&session).copied().unwrap_or_default();
+    match act {
+        Act::Operate(operations) => grid.operate(id, operations, deadline, now, &mut token),
+        Act::Commit => grid.commit(id, deadline, now, &mut token),
+        Act::RollBack => grid.roll_back(id, deadline, now, &mut token),
+        Act::Begin(_) => None,
+    }
+}
 
 /// What can come to an engine.
 #[derive(Debug)]
@@ -39,6 +75,13 @@ pub enum Input {
         keys: Vec<KeyPlace>,
         deadline: Time,
     },
+    /// A call of a writer, in a transaction that it numbers.
+    Session {
+        token: u64,
+        session: u64,
+        act: Act,
+        deadline: Time,
+    },
     ChangeView {
         token: u64,
         change: ViewChange,
@@ -63,6 +106,8 @@ pub struct Machine {
     pub process: Option<Process>,
     /// The version of the protocol that its process speaks.
     pub protocol: u32,
+    /// The transactions that its process has begun, by their numbers.
+    pub opened: BTreeMap<u64, TransactionId>,
     /// How many processes there have been.
     pub lives: u64,
     pub paused: bool,
@@ -84,6 +129,7 @@ impl Machine {
             clock,
             process: None,
             protocol: PROTOCOL_VERSION,
+            opened: BTreeMap::new(),
             lives: 0,
             paused: false,
             inbox: VecDeque::new(),
@@ -106,6 +152,7 @@ impl Machine {
     /// Starts an empty process under the same id with the next incarnation.
     pub fn start(&mut self, mut options: GridOptions, seed: u64, now: Time) -> Member {
         self.lives += 1;
+        self.opened.clear();
         let name = format!("node-{}", self.index);
         let member = Member {
             id: NodeId::of(&name),

@@ -229,6 +229,7 @@ faults! {
     ignored_strangers: IgnoreStrangers, split, 0, ["12 "];
     ignored_strangers_at_the_start: IgnoreStrangers, meeting, 0, ["13 "];
     a_kept_near_copy: KeepNear, slow, 0, ["7 "];
+    reads_that_commit_forgets: ForgetReads, slow, 0, ["25 "];
     a_read_of_what_is_prepared: ReadPrepared, slow, 0, ["24 "];
     a_gap_for_watchers: WatchGap, crashes, 0, ["17 "];
     a_majority_that_does_not_wait: OpenAtOnce, overlaps, 0, ["7 ", "11 "];

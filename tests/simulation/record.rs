@@ -5,6 +5,7 @@ use crate::clock::Time;
 use crate::deal::Deal;
 use crate::faults::FaultKind;
 use crate::history::{Call, History, Outcome};
+use crate::session::Session;
 use crate::shell::Delivery;
 use embergrid::engine::Notice;
 use embergrid::error::ErrorKind;
@@ -85,6 +86,8 @@ pub struct Record {
     pub bank: Vec<usize>,
     /// What tellers did.
     pub deals: Vec<Deal>,
+    /// What writers did.
+    pub sessions: Vec<Session>,
     pub lives: Vec<Life>,
     pub views: Vec<(Time, usize, Arc<View>)>,
     pub notices: Vec<(Time, usize, Notice)>,

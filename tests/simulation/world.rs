@@ -7,12 +7,13 @@ use crate::clients::Clients;
 use crate::clock::{Clock, MS, SECOND, Time};
 use crate::faults::FaultKind;
 use crate::log::{Detail, Log};
-use crate::machine::{Input, Machine};
+use crate::machine::{Input, Machine, act_in_session};
 use crate::network::{Flight, Network};
 use crate::plan::Plan;
 use crate::record::{Life, Record, Seen};
 use crate::rng::Rng;
 use crate::shell::Effect;
+use crate::writers::Writers;
 use embergrid::engine::{GridOptions, Notice, ProbeOutcome};
 use embergrid::types::message::{Body, Message};
 use embergrid::types::protocol::PROTOCOL_VERSION;
@@ -63,6 +64,8 @@ pub enum Happening {
     ClientTimeout(u64),
     TellerStep(usize),
     TellerTimeout(u64),
+    WriterStep(usize),
+    WriterTimeout(u64),
     CacheStep,
     Rewatch {
         node: usize,
@@ -93,6 +96,7 @@ pub struct World {
     pub network: Network,
     pub clients: Clients,
     pub bank: Bank,
+    pub writers: Writers,
     pub record: Record,
     pub log: Log,
     /// Dice for faults.
@@ -117,6 +121,7 @@ impl World {
             network: Network::new(plan.nodes, Rng::stream(seed, "network")),
             clients: Clients::new(&plan),
             bank: Bank::of(seed),
+            writers: Writers::of(seed),
             record: Record::of(&plan),
             log: Log::new(detail),
             dice: Rng::stream(seed, "faults"),
@@ -214,6 +219,8 @@ impl World {
             Happening::ClientTimeout(attempt) => self.client_timeout(attempt),
             Happening::TellerStep(teller) => self.teller_step(teller),
             Happening::TellerTimeout(token) => self.teller_timeout(token),
+            Happening::WriterStep(writer) => self.writer_step(writer),
+            Happening::WriterTimeout(token) => self.writer_timeout(token),
             Happening::CacheStep => self.cache_step(),
             Happening::Rewatch {
                 node,
@@ -294,6 +301,9 @@ impl World {
         }
         for token in self.bank.node_gone(node) {
             self.after(MS, Happening::TellerTimeout(token));
+        }
+        for token in self.writers.node_gone(node) {
+            self.after(MS, Happening::WriterTimeout(token));
         }
         for survivor in 0..self.nodes.len() {
             if let Some(link) = self.network.link(node, survivor) {
@@ -389,7 +399,10 @@ impl World {
         self.nodes[node].timed = matches!(input, Input::Timeout);
         let mono = self.nodes[node].clock.mono(self.now);
         let clock = self.nodes[node].clock.clone();
-        let Some(process) = &self.nodes[node].process else {
+        let Machine {
+            process, opened, ..
+        } = &mut self.nodes[node];
+        let Some(process) = process else {
             return;
         };
         let grid = &process.grid;
@@ -423,6 +436,16 @@ impl World {
                 deadline,
             } => {
                 let result = grid.look(keys, false, clock.mono(deadline), mono, &mut || token);
+                answered = result.map(|result| (token, result));
+            }
+            Input::Session {
+                token,
+                session,
+                act,
+                deadline,
+            } => {
+                let at = clock.mono(deadline);
+                let result = act_in_session(grid, (opened, session), act, (at, mono), token);
                 answered = result.map(|result| (token, result));
             }
             Input::ChangeView {
@@ -607,6 +630,7 @@ fn mark(input: &Input) -> u64 {
         Input::Submit { attempt, .. } => 1_000 + attempt,
         Input::Execute { token, .. } => 4_000 + token,
         Input::Look { token, .. } => 5_000 + token,
+        Input::Session { token, .. } => 6_000 + token,
         Input::ChangeView { token, .. } => 2_000 + token,
         Input::Watch { partition, .. } => 3_000 + u64::from(*partition),
         Input::Leave => 15,

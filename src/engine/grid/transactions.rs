@@ -8,10 +8,10 @@ use crate::engine::partition::steps::{atomic_cache, older_protocol, step_of};
 use crate::engine::shell::Shell;
 use crate::engine::transaction::{Begun, TIMEOUT_MAX, Task, Transactions};
 use crate::error::{Error, ErrorKind, Result};
-use crate::types::transaction::Part;
+use crate::types::transaction::{Begin, OpenTransaction, Part};
 use crate::types::{
-    AtomicityMode, CacheMode, Decision, Execute, KeyPlace, Monotonic, Operation, PartitionId,
-    Reply, Request, RequestId, Step, StepReply, TransactionId,
+    AtomicityMode, CacheMode, Decision, Execute, KeyOperation, KeyPlace, Monotonic, Operation,
+    PartitionId, Reply, Request, RequestId, Step, StepReply, TransactionId,
 };
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
@@ -107,6 +107,79 @@ impl Grid {
         self.begin(begin, None, deadline, mono, token)
     }
 
+    /// Begins a transaction of several calls, which this node keeps.
+    ///
+    /// # Errors
+    ///
+    /// `Overloaded` where it keeps as many as it may; `Unavailable` while a server of the view does
+    /// not know transactions.
+    pub fn begin_transaction(&self, begin: Begin, mono: Monotonic) -> Result<TransactionId> {
+        self.take_part(std::iter::empty(), true)?;
+        let timeout = begin.timeout.min(TIMEOUT_MAX);
+        let begin = Begin { timeout, ..begin };
+        let number = self.view.load().version.number;
+        let (me, now) = (self.options.me.member, self.now(mono));
+        self.transactions
+            .with(|all| all.begin(begin, number, me, now))
+    }
+
+    /// Carries operations out within a transaction: `Reply::Executed` with an answer for each.
+    pub fn operate(
+        &self,
+        id: TransactionId,
+        operations: Vec<(KeyPlace, KeyOperation)>,
+        deadline: Monotonic,
+        mono: Monotonic,
+        token: &mut dyn FnMut() -> u64,
+    ) -> Option<Result<Reply>> {
+        if let Err(error) = self.take_part(operations.iter().map(|(place, _)| place), true) {
+            return Some(Err(error.not_applied()));
+        }
+        let caches = self.caches.load();
+        let with_settings = |(place, operation): (KeyPlace, KeyOperation)| {
+            let settings = caches.get(&place.cache)?.settings.clone();
+            Some((place, operation, settings))
+        };
+        let asked = operations.into_iter().filter_map(with_settings).collect();
+        let operate = |all: &mut Transactions, begun: Begun| {
+            all.operate(id, asked, begun.token, begun.deadline, self.now(mono))
+        };
+        self.begin(operate, None, deadline, mono, token)
+    }
+
+    /// Makes visible what a transaction wrote, or nothing of it.
+    pub fn commit(
+        &self,
+        id: TransactionId,
+        deadline: Monotonic,
+        mono: Monotonic,
+        token: &mut dyn FnMut() -> u64,
+    ) -> Option<Result<Reply>> {
+        let commit = |all: &mut Transactions, begun: Begun| {
+            let local = |partition| self.is_local(partition);
+            all.commit(id, local, begun.token, begun.deadline, self.now(mono))
+        };
+        self.begin(commit, None, deadline, mono, token)
+    }
+
+    /// Drops what a transaction wrote.
+    pub fn roll_back(
+        &self,
+        id: TransactionId,
+        deadline: Monotonic,
+        mono: Monotonic,
+        token: &mut dyn FnMut() -> u64,
+    ) -> Option<Result<Reply>> {
+        let roll_back = |all: &mut Transactions, begun: Begun| all.roll_back(id, begun.token);
+        self.begin(roll_back, None, deadline, mono, token)
+    }
+
+    /// The transactions of several calls that this node keeps and that can still be used.
+    pub fn open_transactions(&self, mono: Monotonic) -> Vec<OpenTransaction> {
+        let now = self.now(mono);
+        self.transactions.with(|all| all.open(now))
+    }
+
     fn begin(
         &self,
         begin: impl FnOnce(&mut Transactions, Begun) -> Result<Vec<Task>>,
@@ -175,14 +248,7 @@ impl Grid {
         let number = self.view.load().version.number;
         let me = self.options.me.member;
         let id = self.transactions.with(|all| all.id(number, me));
-        let conditions = execute.conditions.into_iter();
-        let operations = execute.operations.into_iter();
-        let otherwise = execute.otherwise.into_iter();
-        let part = Part {
-            conditions: conditions.map(|(place, of)| (place.key, of)).collect(),
-            operations: operations.map(|(place, of)| (place.key, of)).collect(),
-            otherwise: otherwise.map(|(place, of)| (place.key, of)).collect(),
-        };
+        let part = Part::of(execute);
         Request {
             cache,
             partition,

@@ -48,6 +48,8 @@ pub struct Lead {
     /// Owners that serve watchers on their own.
     pub watching: BTreeSet<Member>,
     pub idle_asks: BTreeMap<Blob, IdleAsk>,
+    /// Keys that transactions of several calls hold.
+    pub locks: super::locks::Locks,
     /// Near copies at other nodes.
     pub grants: super::near::Grants,
     pub resend_at: Option<Monotonic>,
@@ -70,6 +72,7 @@ impl Lead {
             subscribers: BTreeMap::new(),
             watching: BTreeSet::new(),
             idle_asks: BTreeMap::new(),
+            locks: super::locks::Locks::default(),
             grants: super::near::Grants::default(),
             resend_at: None,
             compare_at: None,

@@ -20,6 +20,7 @@ mod expiry;
 mod feed;
 pub mod held;
 mod lead;
+mod locks;
 mod log;
 mod merging;
 pub mod near;
@@ -629,6 +630,9 @@ impl Partition {
             self.log.committed.counter <= self.log.applied,
             "committed before it was held"
         );
+        if let Some(lead) = &self.lead {
+            lead.locks.check_invariants();
+        }
         assert_eq!(
             self.log.applied - self.log.committed.counter,
             self.log.len() as u64,

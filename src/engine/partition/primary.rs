@@ -57,20 +57,22 @@ impl Partition {
                     || (planted::is(Fault::SpendTwice)
                         && matches!(operation, KeyOperation::Ticket(TicketOperation::Use { .. })));
                 let waits = pending && !twice && (unsettled || !operation.is_read());
+                let waits = waits || (!operation.is_read() && self.is_reserved(key));
                 if waits || self.is_locked(key) {
                     return self.park(ask, caller, cx);
                 }
                 self.decide_key(ask, caller, cx)
             }
             Operation::Tickets(_) => {
-                let waits = unsettled && self.settings.full_sync();
+                let waits = (unsettled && self.settings.full_sync())
+                    || (self.has_reserved() && !ask.operation.is_read());
                 if waits || self.is_locked_under(&[]) {
                     return self.park(ask, caller, cx);
                 }
                 self.decide_tickets(ask, caller, cx)
             }
             Operation::Clear => {
-                if !self.log.is_settled() || self.is_locked_under(&[]) {
+                if !self.log.is_settled() || self.is_locked_under(&[]) || self.has_reserved() {
                     return self.park(ask, caller, cx);
                 }
                 self.decide_clear(&ask, caller, cx)

@@ -44,6 +44,7 @@ impl Partition {
             }
             if let Some(lead) = &mut self.lead {
                 lead.grants.shift(self.place.shift);
+                lead.locks.shift(self.place.shift);
             }
             self.expiry.reset();
             self.note_all_expiries();

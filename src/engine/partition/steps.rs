@@ -15,8 +15,8 @@ use crate::types::message::{RequestRecord, UpdateEffect};
 use crate::types::time::SECOND;
 use crate::types::transaction::{Branch, Part, Prepare, Prepared, Status, TransactionStates};
 use crate::types::{
-    AtomicityMode, Blob, ClusterTime, Decision, EntryVersion, KeyOperation, Micros, Monotonic,
-    Operation, Reply, RequestId, Step, StepReply, TransactionId,
+    AtomicityMode, Blob, ClusterTime, Decision, EntryVersion, EntryView, KeyOperation, Micros,
+    Monotonic, Operation, Reply, RequestId, Step, StepReply, TransactionId,
 };
 use std::collections::BTreeSet;
 
@@ -38,7 +38,7 @@ enum Ready {
     Never(Error),
 }
 
-fn step_reply(reply: StepReply) -> Reply {
+pub(super) fn step_reply(reply: StepReply) -> Reply {
     Reply::Step(Box::new(reply))
 }
 
@@ -93,7 +93,12 @@ impl Partition {
         if !takes_part && !matches!(step, Step::Look { .. }) {
             return Submitted::Done(Err(atomic_cache(&self.settings.name)));
         }
-        if !cx.transactions && matches!(step, Step::Alone(_) | Step::Prepare(_) | Step::Decide(_)) {
+        if !cx.transactions
+            && matches!(
+                step,
+                Step::Alone(_) | Step::Prepare(_) | Step::Decide(_) | Step::Lock { .. }
+            )
+        {
             return Submitted::Done(Err(older_protocol()));
         }
         match step {
@@ -116,6 +121,9 @@ impl Partition {
             Step::Finish { outcome, deadline } => {
                 let (outcome, deadline) = (*outcome, *deadline);
                 let done = self.finish(id, outcome, deadline, (&ask, caller), cx);
+                if let Some(lead) = &mut self.lead {
+                    lead.locks.release(id.age());
+                }
                 self.unpark(cx);
                 done
             }
@@ -125,6 +133,11 @@ impl Partition {
                 Submitted::Done(Ok(step_reply(StepReply::Finished)))
             }
             Step::Look { .. } => self.look(ask, caller, cx),
+            Step::Lock { .. } => self.lock(id, ask, caller, cx),
+            Step::Unlock => {
+                self.unlock(id, cx);
+                Submitted::Done(Ok(step_reply(StepReply::Finished)))
+            }
         }
     }
 
@@ -150,7 +163,7 @@ impl Partition {
             return Submitted::Done(Err(ended()));
         }
         let keys: BTreeSet<Blob> = prepare.part.keys().cloned().collect();
-        let ended = match self.ready(Some(id), &keys, cx) {
+        let ended = match self.ready(id, true, &keys, cx) {
             Ready::Now(ended) => ended,
             Ready::Later => return self.park(ask, caller, cx),
             Ready::Never(error) => return Submitted::Done(Err(error)),
@@ -191,7 +204,7 @@ impl Partition {
             return Submitted::Done(Err(Error::new(ErrorKind::Internal, "not alone")));
         };
         let keys: BTreeSet<Blob> = part.keys().cloned().collect();
-        let ended = match self.ready(None, &keys, cx) {
+        let ended = match self.ready(id, false, &keys, cx) {
             Ready::Now(ended) => ended,
             Ready::Later => return self.park(ask, caller, cx),
             Ready::Never(error) => return Submitted::Done(Err(error)),
@@ -219,8 +232,15 @@ impl Partition {
     }
 
     /// Whether nothing stands in the way of a transaction. One that prepares waits for younger
-    /// ones, and gives way to older ones; one that holds nothing elsewhere waits for all.
-    fn ready(&mut self, id: Option<TransactionId>, keys: &BTreeSet<Blob>, cx: &Cx<'_>) -> Ready {
+    /// ones that are prepared, passes over locks of younger ones that are not, and gives way to older
+    /// ones; one that holds nothing elsewhere waits for all.
+    fn ready(
+        &mut self,
+        id: TransactionId,
+        prepares: bool,
+        keys: &BTreeSet<Blob>,
+        cx: &Cx<'_>,
+    ) -> Ready {
         let mut ended = BTreeSet::new();
         for key in keys {
             if self.settings.full_sync() && self.log.is_pending(key) {
@@ -228,11 +248,19 @@ impl Partition {
             }
             if self.is_locked(key) {
                 let held = self.held.get_or_insert_default();
-                let older = |holder: TransactionId| id.is_some_and(|id| holder.age() < id.age());
+                let older = |holder: TransactionId| prepares && holder.age() < id.age();
                 if held.holders(key).any(older) {
                     return Ready::Never(conflict());
                 }
                 return Ready::Later;
+            }
+            match self
+                .reserved_by(key)
+                .filter(|holder| holder.age() != id.age())
+            {
+                Some(_) if !prepares => return Ready::Later,
+                Some(holder) if holder.age() < id.age() => return Ready::Never(conflict()),
+                _ => {}
             }
         }
         for key in keys {
@@ -415,22 +443,37 @@ impl Partition {
         else {
             return Submitted::Done(Err(Error::new(ErrorKind::Internal, "nothing to look at")));
         };
+        let omit_values = *omit_values;
+        let keys = keys.clone();
+        match self.look_at(&keys, omit_values, cx) {
+            Some(looked) => Submitted::Done(Ok(step_reply(StepReply::Looked(looked)))),
+            None => self.park(ask, caller, cx),
+        }
+    }
+
+    /// Keys as they are; none where one of them may be changing.
+    pub(super) fn look_at(
+        &mut self,
+        keys: &[Blob],
+        omit_values: bool,
+        cx: &Cx<'_>,
+    ) -> Option<Vec<(Option<EntryView>, u64)>> {
         let inherited = self.lead.as_ref().map_or(0, |lead| lead.inherited);
         let unsettled = self.log.committed.counter < inherited && self.settings.full_sync();
         let mut looked = Vec::with_capacity(keys.len());
         for key in keys {
             if self.is_locked(key) || (unsettled && self.log.is_pending(key)) {
-                return self.park(ask, caller, cx);
+                return None;
             }
             let live = self.store.get(key).and_then(|entry| entry.live.as_ref());
             let expired = live.is_some_and(|live| live.expired(cx.now.cluster));
             let idle = !expired && live.is_some_and(|live| live.idle(cx.now.cluster));
             if idle && self.ask_idle(key, cx) {
-                return self.park(ask, caller, cx);
+                return None;
             }
             let get = KeyOperation::Get {
                 touch: None,
-                omit_value: *omit_values,
+                omit_value: omit_values,
             };
             let entry = match self.evaluate_key(key, &get, expired || idle, cx) {
                 Ok(Evaluated {
@@ -441,7 +484,7 @@ impl Partition {
             };
             looked.push((entry, self.stamp(key)));
         }
-        Submitted::Done(Ok(step_reply(StepReply::Looked(looked))))
+        Some(looked)
     }
 
     /// Another one whenever the state of a key is another one. Of a key that is not known, it says
@@ -526,7 +569,11 @@ impl Partition {
     /// Whether an initiator is out of the view: what it prepared is asked about.
     pub fn initiators_gone(&mut self, gone: impl Fn(crate::types::Member) -> bool, cx: &Cx<'_>) {
         if let Some(held) = &mut self.held {
-            held.initiators_gone(gone, cx.now.cluster);
+            held.initiators_gone(&gone, cx.now.cluster);
+        }
+        let freed = |lead: &mut Box<super::lead::Lead>| lead.locks.initiators_gone(gone);
+        if self.lead.as_mut().is_some_and(freed) {
+            self.unpark(cx);
         }
     }
 
@@ -541,15 +588,19 @@ impl Partition {
                 self.on_decision(inquiry.id, Decision::RolledBack, cx);
             }
         }
-        if let Some(held) = &self.held {
-            if held.is_empty() {
-                self.held = None;
-            }
+        if self.held.as_ref().is_some_and(|held| held.is_empty()) {
+            self.held = None;
+        }
+        let freed = |lead: &mut Box<super::lead::Lead>| lead.locks.on_due(cx.now.cluster);
+        if self.lead.as_mut().is_some_and(freed) {
+            self.unpark(cx);
         }
     }
 
     pub(super) fn next_held(&self, now: crate::types::Now) -> Option<Monotonic> {
-        self.held.as_ref()?.next(now)
+        let held = self.held.as_ref().and_then(|held| held.next(now));
+        let locks = self.lead.as_ref().and_then(|lead| lead.locks.next(now));
+        held.into_iter().chain(locks).min()
     }
 
     /// Transactions whose decision must be asked for.
@@ -641,7 +692,7 @@ fn conflict() -> Error {
     Error::new(ErrorKind::Conflict, "an older transaction holds the key").because(CONFLICT)
 }
 
-fn ended() -> Error {
+pub(super) fn ended() -> Error {
     Error::new(ErrorKind::Conflict, "the transaction has ended").because("TRANSACTION_ENDED")
 }
 

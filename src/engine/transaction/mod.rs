@@ -71,6 +71,11 @@
 //! circle, and each becomes the oldest in the end. What locks has prepared, so nothing is taken from
 //! a younger one. A call on one key, or on one partition, waits while it holds nothing.
 //!
+//! # Several calls
+//!
+//! `Begin` to `Commit` is [`session`]: until it commits, a transaction is nothing but what its node
+//! keeps of it, and its commit is a transaction of one call as above, under the same age.
+//!
 //! # Reading many keys at once
 //!
 //! [`Transactions::look`] reads all keys twice. If no state changed between, all of them were so at
@@ -78,7 +83,12 @@
 //! finished there. After [`LOOKS_MAX`] vain turns it takes locks, as a transaction that only reads.
 
 mod initiator;
+mod overlay;
 mod plan;
+pub mod session;
+#[cfg(test)]
+mod session_tests;
+pub mod sessions;
 #[cfg(test)]
 mod tests;
 
@@ -89,6 +99,7 @@ use crate::types::{
     RequestId, TransactionId,
 };
 use initiator::Running;
+use session::Session;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// The most transactions that one node has begun and not ended.
@@ -134,6 +145,8 @@ pub struct Transactions {
     sequence: u64,
     running: BTreeMap<u64, Running>,
     due: BTreeSet<(Monotonic, u64)>,
+    sessions: BTreeMap<u64, Session>,
+    sessions_due: BTreeSet<(Monotonic, u64)>,
 }
 
 impl Transactions {
@@ -214,6 +227,9 @@ impl Transactions {
         result: Result<Reply>,
         now: Now,
     ) -> Vec<Task> {
+        if session::is_call(id) {
+            return self.on_call_answer(id, partition, result, now);
+        }
         self.with(id.sequence, |running| {
             if running.id == id {
                 running.on_answer(partition, result, now)
@@ -230,6 +246,7 @@ impl Transactions {
         {
             tasks.extend(self.with(sequence, |running| running.on_timeout(now)));
         }
+        tasks.extend(self.sessions_timeout(now));
         tasks
     }
 
@@ -245,12 +262,15 @@ impl Transactions {
         if !running.is_over() {
             self.insert(running);
         }
-        tasks
+        self.end_session(sequence, tasks)
     }
 
     /// When `on_timeout` wants to be called.
     pub fn next(&self) -> Option<Monotonic> {
-        self.due.first().map(|(at, _)| *at)
+        let due = self.due.first().into_iter();
+        due.chain(self.sessions_due.first())
+            .map(|(at, _)| *at)
+            .min()
     }
 
     /// How many have begun and not ended.

@@ -69,10 +69,12 @@ fn asked(tasks: &[Task]) -> Vec<(PartitionId, Step, bool, TransactionId)> {
 }
 
 fn answers(tasks: &[Task]) -> Vec<&Result<Reply>> {
-    let answer = |task| match task {
-        &Task::Answer { ref result, .. } => Some(result),
-        Task::Ask { .. } => None,
-    };
+    fn answer(task: &Task) -> Option<&Result<Reply>> {
+        match task {
+            Task::Answer { result, .. } => Some(result),
+            Task::Ask { .. } => None,
+        }
+    }
     tasks.iter().filter_map(answer).collect()
 }
 

@@ -109,6 +109,11 @@ pub fn encode(id: &TransactionId, step: &Step) -> proto::TransactionStep {
             keys: keys.iter().map(blob::encode).collect(),
             omit_values: *omit_values,
         }),
+        Step::Lock { keys, deadline } => Sent::Lock(wire::Lock {
+            keys: keys.iter().map(blob::encode).collect(),
+            deadline: deadline.0,
+        }),
+        Step::Unlock => Sent::Unlock(wire::Unlock {}),
     };
     proto::TransactionStep {
         id: encode_id(id),
@@ -143,6 +148,11 @@ pub fn decode(sent: proto::TransactionStep) -> Result<(TransactionId, Step)> {
         },
         Sent::Forget(forget) => Step::Forget {
             deadline: ClusterTime(forget.deadline),
+        },
+        Sent::Unlock(_) => Step::Unlock,
+        Sent::Lock(lock) => Step::Lock {
+            keys: list(lock.keys, "keys", |key| blob::key(&key, "keys"))?,
+            deadline: ClusterTime(lock.deadline),
         },
         Sent::Look(look) => Step::Look {
             keys: list(look.keys, "keys", |key| blob::key(&key, "key"))?,

@@ -14,7 +14,7 @@ use crate::node::Handle;
 use crate::rpc::proto as pb;
 use crate::rpc::status::to_proto;
 use crate::types::{
-    AtomicityMode, CacheSettings, EntryView, KeyOperation, Reply, Request, RequestId,
+    AtomicityMode, CacheSettings, EntryView, KeyOperation, Reply, Request, RequestId, TransactionId,
 };
 use bytes::Bytes;
 use std::collections::HashSet;
@@ -29,7 +29,7 @@ pub async fn get(
     message: pb::GetManyRequest,
     time: CallTime,
 ) -> Result<pb::GetManyResponse> {
-    let (requests, budget, transactional) = {
+    let (requests, budget, transactional, within) = {
         let view = front.handle.view();
         let settings = &decode::known(&view, &message.cache)?.settings;
         let call = Call::of(
@@ -44,10 +44,17 @@ pub async fn get(
             |(part, key): (usize, &Bytes)| call.request(part, key, || Ok(operation.clone()));
         let requests: Vec<_> = message.keys.iter().enumerate().map(request).collect();
         let budget = Budget::of(front, settings, !message.omit_value);
-        (requests, budget, is_transactional(settings))
+        (
+            requests,
+            budget,
+            is_transactional(settings),
+            call.transaction,
+        )
     };
     // While servers of an older protocol take part, each key is read for itself, as they do it.
-    let answers = if transactional && front.handle.knows_transactions() {
+    let answers = if let Some(id) = within {
+        whole::within(front, id, requests, time).await?
+    } else if transactional && front.handle.knows_transactions() {
         whole::read(front, requests, time, budget).await
     } else {
         run(&front.handle, requests, time, budget).await
@@ -75,7 +82,7 @@ pub async fn put(
     time: CallTime,
 ) -> Result<pb::PutManyResponse> {
     let mut keys = Vec::with_capacity(message.entries.len());
-    let (requests, budget, id, transactional) = {
+    let (requests, budget, id, transactional, within) = {
         let view = front.handle.view();
         let settings = &decode::known(&view, &message.cache)?.settings;
         let call = Call::of(
@@ -104,9 +111,12 @@ pub async fn put(
             Budget::of(front, settings, message.return_previous),
             call.id,
             is_transactional(settings),
+            call.transaction,
         )
     };
-    let answers: Vec<_> = if transactional {
+    let answers: Vec<_> = if let Some(id) = within {
+        whole::within(front, id, requests, time).await?
+    } else if transactional {
         let replies = whole::write(front, requests, id, time).await?;
         replies
             .into_iter()
@@ -138,7 +148,7 @@ pub async fn remove(
     time: CallTime,
 ) -> Result<pb::RemoveManyResponse> {
     let mut keys = Vec::with_capacity(message.keys.len());
-    let (requests, budget, id, transactional) = {
+    let (requests, budget, id, transactional, within) = {
         let view = front.handle.view();
         let settings = &decode::known(&view, &message.cache)?.settings;
         let call = Call::of(
@@ -164,9 +174,12 @@ pub async fn remove(
             Budget::of(front, settings, message.return_previous),
             call.id,
             is_transactional(settings),
+            call.transaction,
         )
     };
-    let answers: Vec<_> = if transactional {
+    let answers: Vec<_> = if let Some(id) = within {
+        whole::within(front, id, requests, time).await?
+    } else if transactional {
         let replies = whole::write(front, requests, id, time).await?;
         let replies = replies.into_iter();
         replies.map(|reply| Ok(whole::not_removed(reply))).collect()
@@ -193,6 +206,7 @@ pub async fn remove(
 pub(super) struct Call<'a> {
     settings: &'a CacheSettings,
     affinity_key: &'a [u8],
+    transaction: Option<TransactionId>,
     id: Option<RequestId>,
 }
 
@@ -203,10 +217,10 @@ impl<'a> Call<'a> {
         transaction: &str,
         request_id: &[u8],
     ) -> Result<Self> {
-        decode::no_transaction(transaction)?;
         Ok(Self {
             settings,
             affinity_key,
+            transaction: decode::transaction(transaction, request_id)?,
             id: decode::request_id(request_id)?,
         })
     }

@@ -10,7 +10,7 @@ mod watch;
 mod whole;
 
 use super::deadline::CallTime;
-use super::decode::{SingleKey, known};
+use super::decode::{SingleKey, known, transaction};
 use super::encode::{FromReply, modified};
 use super::streams::Answers;
 use super::{Front, time_of};
@@ -36,13 +36,18 @@ impl CacheFront {
 
     /// One operation on one key.
     async fn single<M: SingleKey>(&self, message: M, time: CallTime) -> Result<Reply> {
+        let (name, id) = message.within();
+        let transaction = transaction(name, id)?;
         let request = {
             let view = self.front.handle.look_at_view();
             let cache = known(&view, message.cache())?;
             message.request(&cache.settings)?
         };
         time.check(Instant::now())?;
-        self.front.handle.execute(request, time.deadline).await
+        match transaction {
+            None => self.front.handle.execute(request, time.deadline).await,
+            Some(id) => whole::one_within(&self.front, id, request, time).await,
+        }
     }
 
     async fn answer<M: SingleKey, R: FromReply>(

@@ -4,7 +4,7 @@
 
 use super::super::Front;
 use super::super::deadline::CallTime;
-use super::super::decode::{SingleKey, known};
+use super::super::decode::{SingleKey, known, no_transaction};
 use super::super::encode::{FromReply, modified};
 use super::super::guard::transport_error;
 use super::super::limits::{PIPELINE_IN_FLIGHT_MAX, Pass};
@@ -115,6 +115,7 @@ struct Done {
 
 fn decode(view: &View, operation: Option<Asked>) -> Result<(Kind, Request)> {
     fn request(view: &View, message: impl SingleKey) -> Result<Request> {
+        no_transaction(message.within().0)?;
         let settings = &known(view, message.cache())?.settings;
         message.request(settings)
     }

@@ -7,7 +7,7 @@ use super::super::encode::mismatch;
 use super::super::transactions::execute::{all_or_nothing, check_count, place};
 use super::many::{Budget, run};
 use crate::error::{Error, ErrorKind, Result};
-use crate::types::{EntryView, KeyPlace, Reply, Request, RequestId};
+use crate::types::{EntryView, KeyPlace, Reply, Request, RequestId, TransactionId};
 use std::time::Instant;
 
 /// How often keys are read and looked at again before it is told that they do not stand still.
@@ -101,6 +101,44 @@ pub async fn read(
     let error = Error::new(ErrorKind::Conflict, context).because("KEYS_CHANGED");
     let none = requests.iter().map(|_| Err(error.clone()));
     none.collect()
+}
+
+/// Carries operations out within a transaction of several calls: all of them, or none where one
+/// cannot be. The condition of each decides on its own key.
+///
+/// # Errors
+///
+/// Whatever is wrong with one of them, or with the transaction.
+pub async fn within(
+    front: &Front,
+    id: TransactionId,
+    requests: Vec<Result<Request>>,
+    time: CallTime,
+) -> Result<Vec<Result<Reply>>> {
+    let mut operations = Vec::with_capacity(requests.len());
+    for request in requests {
+        let (place, operation) = place(request?);
+        operations.extend(operation.map(|operation| (place, operation)));
+    }
+    time.check(Instant::now())?;
+    let replies = front.handle.operate(id, operations, time.deadline).await?;
+    Ok(replies.into_iter().map(Ok).collect())
+}
+
+/// The same with one operation.
+///
+/// # Errors
+///
+/// As [`within`].
+pub async fn one_within(
+    front: &Front,
+    id: TransactionId,
+    request: Request,
+    time: CallTime,
+) -> Result<Reply> {
+    let mut replies = within(front, id, vec![Ok(request)], time).await?;
+    let missing = || Error::new(ErrorKind::Internal, "the answer is missing");
+    replies.pop().ok_or_else(missing)?
 }
 
 fn all_failed(answers: Vec<Result<Reply>>, error: &Error) -> Vec<Result<Reply>> {

@@ -1,10 +1,10 @@
-//! `ClusterService`: looking at the cluster, creating and dropping caches. What operators do
-//! beside that comes later, and is refused with a word about when.
+//! `ClusterService`: looking at the cluster and running it, creating and dropping caches.
 
 pub mod describe;
 mod given_up;
 mod restarts;
 pub mod settings;
+pub mod transactions;
 mod verify;
 
 use super::deadline::CallTime;
@@ -177,15 +177,6 @@ fn respond<T>(result: Result<T>) -> Result<Response<T>, Status> {
     result.map(Response::new).map_err(|error| to_status(&error))
 }
 
-/// The answer to a call that is not in this version.
-fn later<T>(call: &str, with: &str) -> Result<Response<T>, Status> {
-    let error = Error::new(
-        ErrorKind::Unimplemented,
-        format!("{call} is not in this version; it comes with {with}"),
-    );
-    Err(to_status(&error))
-}
-
 #[tonic::async_trait]
 impl ClusterService for ClusterFront {
     async fn topology(
@@ -290,16 +281,20 @@ impl ClusterService for ClusterFront {
 
     async fn list_transactions(
         &self,
-        _: Request<pb::ListTransactionsRequest>,
+        request: Request<pb::ListTransactionsRequest>,
     ) -> Result<Response<pb::ListTransactionsResponse>, Status> {
-        later("ListTransactions", "transactions")
+        let time = time_of(&request);
+        let handle = &self.front.handle;
+        respond(transactions::list(handle, request.into_inner(), time).await)
     }
 
     async fn end_transaction(
         &self,
-        _: Request<pb::EndTransactionRequest>,
+        request: Request<pb::EndTransactionRequest>,
     ) -> Result<Response<pb::EndTransactionResponse>, Status> {
-        later("EndTransaction", "transactions")
+        let time = time_of(&request);
+        let name = request.into_inner().transaction;
+        respond(transactions::end(&self.front.handle, &name, time).await)
     }
 
     async fn reset_lost_partitions(

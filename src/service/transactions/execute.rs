@@ -122,6 +122,7 @@ fn branch(view: &View, name: &str, asked: Vec<pb::execute_request::Operation>) -
 fn operation(view: &View, asked: Option<Asked>) -> Result<(Kind, Request)> {
     fn request(view: &View, message: impl SingleKey) -> Result<Request> {
         let request = {
+            decode::no_transaction(message.within().0)?;
             let settings = known(view, message.cache())?.settings.clone();
             message.request(&settings)?
         };

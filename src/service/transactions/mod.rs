@@ -1,5 +1,7 @@
-//! `TransactionService`: `Execute`. What takes several calls, and locks, come later, and are refused
-//! with a word.
+//! `TransactionService`: `Begin`, `Commit`, `Rollback` and `Execute`. Locks with a name come later, and
+//! are refused with a word.
+
+mod begin;
 
 pub(super) mod execute;
 
@@ -23,8 +25,12 @@ impl TransactionFront {
     }
 }
 
+fn respond<T>(done: crate::error::Result<T>) -> Result<Response<T>, Status> {
+    done.map(Response::new).map_err(|error| to_status(&error))
+}
+
 fn later<T>(call: &str) -> Result<Response<T>, Status> {
-    let context = format!("{call} is not in this version; Execute is one transaction in one call");
+    let context = format!("{call} is not in this version");
     Err(to_status(&Error::new(ErrorKind::Unimplemented, context)))
 }
 
@@ -32,23 +38,25 @@ fn later<T>(call: &str) -> Result<Response<T>, Status> {
 impl TransactionService for TransactionFront {
     async fn begin(
         &self,
-        _: Request<pb::BeginRequest>,
+        request: Request<pb::BeginRequest>,
     ) -> Result<Response<pb::BeginResponse>, Status> {
-        later("Begin")
+        respond(begin::run(&self.front, request.into_inner()))
     }
 
     async fn commit(
         &self,
-        _: Request<pb::CommitRequest>,
+        request: Request<pb::CommitRequest>,
     ) -> Result<Response<pb::CommitResponse>, Status> {
-        later("Commit")
+        let time = time_of(&request);
+        respond(begin::commit(&self.front, &request.into_inner().transaction, time).await)
     }
 
     async fn rollback(
         &self,
-        _: Request<pb::RollbackRequest>,
+        request: Request<pb::RollbackRequest>,
     ) -> Result<Response<pb::RollbackResponse>, Status> {
-        later("Rollback")
+        let time = time_of(&request);
+        respond(begin::roll_back(&self.front, &request.into_inner().transaction, time).await)
     }
 
     async fn execute(
@@ -56,8 +64,7 @@ impl TransactionService for TransactionFront {
         request: Request<pb::ExecuteRequest>,
     ) -> Result<Response<pb::ExecuteResponse>, Status> {
         let time = time_of(&request);
-        let done = execute::run(&self.front, request.into_inner(), time).await;
-        done.map(Response::new).map_err(|error| to_status(&error))
+        respond(execute::run(&self.front, request.into_inner(), time).await)
     }
 
     async fn lock(

@@ -344,8 +344,10 @@ async fn what_does_not_exist_is_named() {
         ..put(TRANSACTIONAL, "k", "v")
     };
     let error = refused(node.cache.put(request).await);
-    assert_eq!(error.kind, ErrorKind::Unimplemented);
-    assert_eq!(error.context, "transactions are not in this version");
+    assert_eq!(
+        (error.kind, error.reason.as_ref()),
+        (ErrorKind::InvalidArgument, "BAD_TRANSACTION")
+    );
     node.cache
         .put(put(TRANSACTIONAL, "k", "v"))
         .await

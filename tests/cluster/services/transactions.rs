@@ -1,8 +1,9 @@
 //! Several keys at once: `Execute`, and batches in a TRANSACTIONAL cache, on a node that is alone.
 
 use super::alone::{ATOMIC, Alone, TRANSACTIONAL, VALUE_MAX, get, put, refused};
-use embergrid::error::ErrorKind;
+use embergrid::error::{Error, ErrorKind};
 use embergrid::rpc::proto as pb;
+use embergrid::rpc::proto::cache_service_client::CacheServiceClient;
 use embergrid::rpc::proto::transaction_service_client::TransactionServiceClient;
 use pb::condition::Condition as Of;
 use pb::execute_request::operation::Operation as Asked;
@@ -138,6 +139,188 @@ async fn batches_of_a_transactional_cache_are_whole() {
     assert_eq!(value(&mut node, "c").await, Some(b"3".to_vec()));
 }
 
+async fn begin(node: &Alone, request: pb::BeginRequest) -> String {
+    let mut transactions = TransactionServiceClient::new(node.channel());
+    let begun = transactions.begin(request).await.expect("a transaction");
+    begun.into_inner().transaction
+}
+
+async fn commit(node: &Alone, name: &str) -> Result<(), Error> {
+    let mut transactions = TransactionServiceClient::new(node.channel());
+    let request = pb::CommitRequest {
+        transaction: name.to_owned(),
+    };
+    let done = transactions.commit(request).await;
+    done.map(|_| ())
+        .map_err(|status| refused(Err::<(), _>(status)))
+}
+
+fn put_in(name: &str, key: &str, value: &str) -> pb::PutRequest {
+    pb::PutRequest {
+        transaction: name.to_owned(),
+        ..put(TRANSACTIONAL, key, value)
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_several_calls_write_is_seen_at_commit_and_at_once() {
+    let mut node = Alone::start().await;
+    let name = begin(&node, pb::BeginRequest::default()).await;
+    for (key, stored) in [("a", "1"), ("b", "2")] {
+        let done = node.cache.put(put_in(&name, key, stored)).await;
+        assert!(done.expect("a put").into_inner().applied);
+    }
+    let own = pb::GetManyRequest {
+        cache: TRANSACTIONAL.into(),
+        keys: vec!["a".into(), "b".into(), "c".into()],
+        transaction: name.clone(),
+        ..pb::GetManyRequest::default()
+    };
+    let own = node.cache.get_many(own).await.expect("its own writes");
+    let lives = own.into_inner().results.into_iter().map(|got| {
+        use pb::get_many_response::result::Result as Got;
+        matches!(got.result, Some(Got::Get(got)) if got.entry.is_some())
+    });
+    assert_eq!(lives.collect::<Vec<_>>(), [true, true, false]);
+    assert_eq!(value(&mut node, "a").await, None);
+    commit(&node, &name).await.expect("committed");
+    commit(&node, &name).await.expect("the same again");
+    assert_eq!(value(&mut node, "a").await, Some(b"1".to_vec()));
+    assert_eq!(value(&mut node, "b").await, Some(b"2".to_vec()));
+    let error = refused(node.cache.put(put_in(&name, "a", "x")).await);
+    assert_eq!(
+        (error.kind, &*error.reason),
+        (ErrorKind::NotFound, "NO_TRANSACTION")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_optimistic_one_read_must_still_be_so() {
+    let mut node = Alone::start().await;
+    let request = || pb::BeginRequest {
+        concurrency: pb::TransactionConcurrency::Optimistic.into(),
+        isolation: pb::TransactionIsolation::Serializable.into(),
+        ..pb::BeginRequest::default()
+    };
+    for (changes, expected) in [(false, b"mine"), (true, b"else")] {
+        let name = begin(&node, request()).await;
+        let read = pb::GetRequest {
+            transaction: name.clone(),
+            ..get(TRANSACTIONAL, "a")
+        };
+        node.cache.get(read).await.expect("a read");
+        let done = node.cache.put(put_in(&name, "b", "mine")).await;
+        done.expect("a put");
+        if changes {
+            for key in ["a", "b"] {
+                let done = node.cache.put(put(TRANSACTIONAL, key, "else")).await;
+                done.expect("nothing is locked");
+            }
+        }
+        let ended = commit(&node, &name).await;
+        assert_eq!(ended.is_err(), changes);
+        if let Err(error) = ended {
+            assert_eq!(
+                (error.kind, &*error.reason),
+                (ErrorKind::Conflict, "READ_CHANGED")
+            );
+        }
+        assert_eq!(value(&mut node, "b").await, Some(expected.to_vec()));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pessimistic_one_keeps_others_from_writing_until_it_ends() {
+    let mut node = Alone::start().await;
+    let name = begin(&node, pb::BeginRequest::default()).await;
+    node.cache
+        .put(put_in(&name, "a", "1"))
+        .await
+        .expect("a put");
+    let mut other = CacheServiceClient::new(node.channel());
+    let waits = tokio::spawn(async move { other.put(put(TRANSACTIONAL, "a", "2")).await });
+    // Reads go on.
+    assert_eq!(value(&mut node, "a").await, None);
+    assert!(!waits.is_finished());
+    let mut transactions = TransactionServiceClient::new(node.channel());
+    let request = pb::RollbackRequest {
+        transaction: name.clone(),
+    };
+    transactions.rollback(request).await.expect("rolled back");
+    waits.await.expect("no panic").expect("the key is free");
+    assert_eq!(value(&mut node, "a").await, Some(b"2".to_vec()));
+    let error = commit(&node, &name).await.expect_err("it was rolled back");
+    assert_eq!(error.kind, ErrorKind::Conflict);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn open_ones_are_listed_and_can_be_ended() {
+    let mut node = Alone::start().await;
+    let request = pb::BeginRequest {
+        label: "nightly".into(),
+        ..pb::BeginRequest::default()
+    };
+    let name = begin(&node, request).await;
+    let done = node.cache.put(put_in(&name, "a", "1")).await;
+    done.expect("a put");
+    let mut cluster = node.cluster.clone();
+    let list = pb::ListTransactionsRequest::default();
+    let listed = cluster.list_transactions(list.clone()).await;
+    let listed = listed.expect("a list").into_inner();
+    let [only] = &listed.transactions[..] else {
+        panic!("{listed:?}");
+    };
+    assert_eq!((&*only.label, only.keys, listed.total), ("nightly", 1, 1));
+    assert_eq!(only.transaction, name);
+    let end = pb::EndTransactionRequest {
+        transaction: name.clone(),
+    };
+    cluster.end_transaction(end).await.expect("ended");
+    let listed = cluster.list_transactions(list).await.expect("a list");
+    assert_eq!(listed.into_inner().total, 0);
+    let error = commit(&node, &name).await.expect_err("it was ended");
+    assert_eq!(error.kind, ErrorKind::Conflict);
+    let error = refused(
+        cluster
+            .end_transaction(pb::EndTransactionRequest::default())
+            .await,
+    );
+    assert_eq!(error.kind, ErrorKind::InvalidArgument);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bad_beginning_is_refused_with_a_word() {
+    let node = Alone::start().await;
+    let mut transactions = TransactionServiceClient::new(node.channel());
+    let bad = [
+        pb::BeginRequest {
+            concurrency: 9,
+            ..pb::BeginRequest::default()
+        },
+        pb::BeginRequest {
+            isolation: 9,
+            ..pb::BeginRequest::default()
+        },
+        pb::BeginRequest {
+            timeout: Some(prost_types::Duration {
+                seconds: 601,
+                nanos: 0,
+            }),
+            ..pb::BeginRequest::default()
+        },
+        pb::BeginRequest {
+            label: "l".repeat(256),
+            ..pb::BeginRequest::default()
+        },
+    ];
+    for request in bad {
+        let error = refused(transactions.begin(request).await);
+        assert_eq!(error.kind, ErrorKind::InvalidArgument, "{error}");
+    }
+    let error = commit(&node, "").await.expect_err("no name");
+    assert_eq!(error.kind, ErrorKind::InvalidArgument);
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_no_transaction_is_refused_with_a_word() {
     let node = Alone::start().await;
@@ -168,9 +351,6 @@ async fn what_is_no_transaction_is_refused_with_a_word() {
     let named = request(vec![operation(Asked::Put(named))]);
     let error = refused(transactions.execute(named).await);
     assert!(error.context.contains("request_id"), "{error}");
-    let error = refused(transactions.begin(pb::BeginRequest {}).await);
-    assert_eq!(error.kind, ErrorKind::Unimplemented);
-    assert!(error.context.contains("Execute"), "{error}");
     let error = refused(transactions.lock(pb::LockRequest {}).await);
     assert_eq!(error.kind, ErrorKind::Unimplemented);
 }

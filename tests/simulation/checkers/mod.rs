@@ -15,6 +15,7 @@ pub mod remove_wins;
 pub mod removed;
 pub mod repair;
 pub mod request_ids;
+pub mod serial;
 pub mod starts;
 pub mod take;
 pub mod tickets;
@@ -66,6 +67,7 @@ pub const ALL: &[(&str, Check)] = &[
     ("13 starts", starts::check),
     ("17 watch", watch::check),
     ("24 bank", bank::check),
+    ("25 serial", serial::check),
     ("4 tickets", tickets::ends::expiry),
     ("5 tickets", tickets::ends::idle),
     ("17 tickets", tickets::events::check),
