@@ -36,8 +36,8 @@ use tokio::runtime::Handle as Runtime;
 /// The most data streams that a link has.
 const DATA_STREAMS_MAX: usize = 4;
 
-/// The most bytes that wait for one data stream.
-const LINK_QUEUE_BYTES_MAX: usize = 64 << 20;
+/// The most bytes that wait for one peer, in equal parts for its data streams.
+const LINK_QUEUE_BYTES_MAX: usize = 128 << 20;
 
 /// A node that was started. Dropping it stops it at once, as a crash would.
 pub struct Node {
@@ -328,7 +328,7 @@ fn link_options(settings: &Settings, tls: Option<Arc<Renewal>>) -> LinkOptions {
         drain_time: settings.limits.drain_time,
         data_limits: LaneLimits {
             messages_max: settings.limits.link_queue_max as usize,
-            bytes_max: LINK_QUEUE_BYTES_MAX,
+            bytes_max: LINK_QUEUE_BYTES_MAX / data_streams(),
         },
         data_streams: data_streams(),
         data_runtime: Runtime::current(),
