@@ -248,5 +248,5 @@ async fn a_full_queue_to_a_peer_is_answered_overloaded() {
         }
     }
     assert!(refused > 0, "every frame found room");
-    assert_eq!(refused_as_too_many(65_536).await, 0);
+    assert!(refused_as_too_many(65_536).await < refused);
 }
