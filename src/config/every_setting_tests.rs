@@ -294,6 +294,9 @@ const LINES: &[Line] = &[
     ("limits", "drain-time", "4s", "4s", |s| {
         shown(s.limits.drain_time)
     }),
+    ("limits", "transaction-timeout", "3s", "3s", |s| {
+        shown(s.limits.transaction_timeout)
+    }),
 ];
 
 /// What must stand beside a setting so that it may have its value.

@@ -302,7 +302,7 @@ fn bad_addresses_and_what_is_to_come_are_refused() {
             "[[caches]]\nname = \"tickets\"\nremoves-are-final = false",
             "deleted tickets do not come back",
         ),
-        ("[limits]\ntransaction-timeout = \"11min\"", "10min"),
+        ("[limits]\ntransaction-timeout = \"11min\"", "10m"),
     ]);
 }
 

@@ -41,6 +41,11 @@ pub(super) fn touched_at(entry: &Entry, now: ClusterTime) -> Entry {
 /// What a change was, with the entry before it where there was one.
 type Change = (EventKind, EntryView, Option<EntryView>);
 
+/// The end of what lived under a key.
+fn end(kind: EventKind, key: &Blob, gone: &Entry) -> Option<Change> {
+    Some((kind, view(key, gone, false)?, None))
+}
+
 impl Partition {
     /// Decides an operation at the serving primary.
     pub(super) fn decide(&mut self, ask: Ask, caller: &mut Caller<'_>, cx: &Cx<'_>) -> Submitted {
@@ -511,11 +516,14 @@ impl Partition {
         }
         let watched = self.needs_events(cx);
         let mut events = watched.then(Vec::new);
-        let mut event = |kind, entry: Option<EntryView>, previous| {
-            let ends = matches!(kind, EventKind::Removed | EventKind::Expired);
-            let silent = ends && planted::is(Fault::SilentEnds);
-            let entry = entry.filter(|entry| !note::is_note(&entry.key) && !silent);
-            if let (Some(events), Some(entry)) = (&mut events, entry) {
+        let mut tell = |change: Option<Change>| {
+            let silent = |kind| {
+                planted::is(Fault::SilentEnds)
+                    && matches!(kind, EventKind::Removed | EventKind::Expired)
+            };
+            let change =
+                change.filter(|(kind, entry, _)| !note::is_note(&entry.key) && !silent(*kind));
+            if let (Some(events), Some((kind, entry, previous))) = (&mut events, change) {
                 events.push(Event {
                     kind,
                     counter,
@@ -526,18 +534,12 @@ impl Partition {
         };
         match effect {
             UpdateEffect::Nothing => {}
-            UpdateEffect::Set { key, entry } => {
-                if let Some((kind, entry, previous)) = self.apply_set(&key, entry, watched) {
-                    event(kind, Some(entry), previous);
-                }
-            }
+            UpdateEffect::Set { key, entry } => tell(self.apply_set(&key, entry, watched)),
             UpdateEffect::Prepare(prepared) => self.apply_prepare(*prepared),
             UpdateEffect::Status(status) => self.apply_status(status),
             UpdateEffect::Finish { id, until, writes } => {
                 for (key, entry) in writes {
-                    if let Some((kind, entry, previous)) = self.apply_set(&key, entry, watched) {
-                        event(kind, Some(entry), previous);
-                    }
+                    tell(self.apply_set(&key, entry, watched));
                 }
                 self.apply_finish(id, until);
             }
@@ -550,13 +552,12 @@ impl Partition {
                 if gone.is_some() {
                     self.end_descendants(&key, cx);
                 }
-                let gone = gone.and_then(|gone| view(&key, &gone, false));
-                event(EventKind::Expired, gone, None);
+                tell(gone.and_then(|gone| end(EventKind::Expired, &key, &gone)));
             }
             UpdateEffect::Clear { at, version } => {
                 self.store.see(version);
                 for (key, gone) in self.store.clear(at) {
-                    event(EventKind::Removed, view(&key, &gone, false), None);
+                    tell(end(EventKind::Removed, &key, &gone));
                 }
             }
             UpdateEffect::RaiseFloor { floor } => {
@@ -565,7 +566,7 @@ impl Partition {
             }
         }
         for (key, gone) in self.store.take_killed() {
-            event(EventKind::Removed, view(&key, &gone, false), None);
+            tell(end(EventKind::Removed, &key, &gone));
         }
         if let Some((id, record)) = request {
             self.expiry

@@ -24,9 +24,7 @@ use embergrid::types::{
     CacheMode, CacheSettings, Member, NodeInfo, PartitionOwners, Primaries, TopologyVersion,
     WhenSplit,
 };
-use state::{
-    Held, Installed, NOW, SERVERS, Server, Set, State, Trail, Writes, departed, has, member,
-};
+use state::{Held, Installed, NOW, SERVERS, Server, Set, State, Trail, departed, has, member};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::rc::Rc;
 
