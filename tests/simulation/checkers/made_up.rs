@@ -125,9 +125,6 @@ impl Record {
     }
 }
 
-/// The place of the cache of tickets.
-const TICKETS: usize = 9;
-
 pub fn added(record: TicketRecord) -> TicketOperation {
     TicketOperation::Add {
         record: Box::new(record),
@@ -155,6 +152,13 @@ pub fn seen(record: &TicketRecord, key: &str) -> Outcome {
 }
 
 impl Record {
+    /// The cache of tickets.
+    fn tickets(&self) -> usize {
+        let mut uses = self.history.uses.iter();
+        uses.position(|known| *known == Use::Tickets)
+            .expect("there is one")
+    }
+
     /// Adds a call on a ticket.
     pub fn ticket(
         &mut self,
@@ -164,7 +168,8 @@ impl Record {
         outcome: Outcome,
     ) -> &mut Call {
         let operation = KeyOperation::Ticket(operation);
-        self.call(TICKETS, key, span, operation, outcome)
+        let cache = self.tickets();
+        self.call(cache, key, span, operation, outcome)
     }
 
     /// Adds a ticket that descends from another one.
@@ -175,7 +180,7 @@ impl Record {
         span: (Time, Time),
         child: TicketRecord,
     ) {
-        let cache = self.history.cache_ids[TICKETS];
+        let cache = self.history.cache_ids[self.tickets()];
         let errand = TicketErrand::AddChild {
             cache,
             key: Blob::from(key),
@@ -190,7 +195,7 @@ impl Record {
 
     /// Deletes a ticket.
     pub fn ticket_deleted(&mut self, key: &str, span: (Time, Time)) {
-        let caches = vec![self.history.cache_ids[TICKETS]];
+        let caches = vec![self.history.cache_ids[self.tickets()]];
         let key_of = Blob::from(key);
         let errand = TicketErrand::Delete {
             key: key_of,
