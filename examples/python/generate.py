@@ -13,7 +13,7 @@ from grpc_tools import protoc
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 
 # The services that clients use; peer.proto is between nodes only.
-FILES = ["entry.proto", "cache.proto", "tickets.proto", "cluster.proto"]
+FILES = ["entry.proto", "cache.proto", "tickets.proto", "transactions.proto", "cluster.proto"]
 
 
 def generate(folder: pathlib.Path) -> None:

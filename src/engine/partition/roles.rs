@@ -167,17 +167,23 @@ impl Partition {
     }
 
     /// A member that loads keeps what it has only while the same primary goes on. What it has
-    /// completely and is to load all the same did not count: it may have missed views, and writes in
-    /// them, so that it is loaded anew.
+    /// completely and is to load all the same was not counted. Where this view comes right after the
+    /// last one, that is because the report came too late, and it is told again; otherwise views were
+    /// missed, perhaps with writes in them, so that it is loaded anew.
     fn become_loading(&mut self, old: &Place, cx: &Cx<'_>) {
         let same_primary = old.owners.first() == self.place.owners.first();
         let loads = old.loading.contains(&self.me) && self.incoming.is_some();
         let had = self.complete.is_some();
-        if !(same_primary && loads) || had {
+        let follows = self.place.topology.number == old.topology.number + 1;
+        if !(same_primary && loads) || (had && !follows) {
             self.forget();
             // A primary that has loaded it does not know that this is gone: it is asked soon.
             let wait = if had { 0 } else { super::backup::ASK_LOAD };
             self.settle_at = Some(cx.now.mono.after(wait));
+        } else if had {
+            self.complete = Some(self.place.topology);
+            self.retired = false;
+            self.reports.push(Report::Loaded);
         }
     }
 
