@@ -167,20 +167,14 @@ impl Partition {
     }
 
     /// A member that loads keeps what it has only while the same primary goes on. What it has
-    /// completely and is to load all the same was not counted. Where this view comes right after the
-    /// last one, that is because the report came too late, and it is told again; otherwise views were
-    /// missed, perhaps with writes in them, so that it is loaded anew.
+    /// completely it tells again: its report came too late for this view.
     fn become_loading(&mut self, old: &Place, cx: &Cx<'_>) {
         let same_primary = old.owners.first() == self.place.owners.first();
-        let loads = old.loading.contains(&self.me) && self.incoming.is_some();
-        let had = self.complete.is_some();
-        let follows = self.place.topology.number == old.topology.number + 1;
-        if !(same_primary && loads) || (had && !follows) {
+        let goes_on = same_primary && old.loading.contains(&self.me) && self.incoming.is_some();
+        if !goes_on {
             self.forget();
-            // A primary that has loaded it does not know that this is gone: it is asked soon.
-            let wait = if had { 0 } else { super::backup::ASK_LOAD };
-            self.settle_at = Some(cx.now.mono.after(wait));
-        } else if had {
+            self.settle_at = Some(cx.now.mono.after(super::backup::ASK_LOAD));
+        } else if self.complete.is_some() {
             self.complete = Some(self.place.topology);
             self.retired = false;
             self.reports.push(Report::Loaded);
