@@ -423,8 +423,17 @@ pub struct TransferHeader {
     pub cleared_at: Option<ClusterTime>,
     /// What the sender knows of transactions.
     pub transactions: TransactionStates,
-    /// Load: what was agreed with holders that are out, when they left.
-    pub parted: Vec<(Member, EntryVersion)>,
+    /// Load: what was in common with holders that are out, when they left.
+    pub parted: Vec<(Member, Parting)>,
+}
+
+/// What a holder that is out had in common with those who stay when it left.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Parting {
+    /// The greatest version that all holders were known to hold, also those that were out by then.
+    pub agreed: EntryVersion,
+    /// The last view of both, and the counter up to which the history was here by then.
+    pub end: EntryVersion,
 }
 
 /// A place in the events of one partition.

@@ -8,8 +8,8 @@ use crate::values::{
 };
 use embergrid::types::RequestId;
 use embergrid::types::message::{
-    Body, Chunk, Data, Event, EventKind, Replicate, RequestRecord, Reset, Tail, TransferHeader,
-    TransferKind, Update, UpdateEffect, WatchPosition,
+    Body, Chunk, Data, Event, EventKind, Parting, Replicate, RequestRecord, Reset, Tail,
+    TransferHeader, TransferKind, Update, UpdateEffect, WatchPosition,
 };
 
 pub fn data(random: &mut Random) -> Data {
@@ -151,7 +151,10 @@ fn chunk(random: &mut Random) -> Chunk {
                 seen: version(random),
                 cleared_at: random.maybe(time),
                 transactions: transactions::states(random),
-                parted: random.several(3, |random| (member(random), version(random))),
+                parted: random.several(3, |random| {
+                    let (agreed, end) = (version(random), version(random));
+                    (member(random), Parting { agreed, end })
+                }),
             })
         }),
         entries: random.several(4, |random| (key(random), entry(random))),

@@ -13,6 +13,7 @@ mod clock;
 mod crash_points;
 mod cuts;
 mod deal;
+mod ended;
 mod faults;
 mod history;
 mod isolation;

@@ -9,7 +9,7 @@ use super::store::Store;
 use super::transfer::Incoming;
 use super::{Cx, Partition, Report};
 use crate::engine::planted::{self, Fault};
-use crate::types::message::{Body, Chunk, Tail, TransferKind, UpdateEffect};
+use crate::types::message::{Body, Chunk, Tail, TransferKind, UpdateEffect, WatchPosition};
 use crate::types::{Blob, Entry, EntryVersion, Live, Member};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -30,6 +30,17 @@ fn removed_there(store: &Store, state: &mut Incoming) -> Vec<Blob> {
     let mut gone: Vec<Blob> = gone.map(|(key, _)| key.clone()).collect();
     gone.sort_unstable();
     gone
+}
+
+/// Up to which counter all that a source has was here once: everything, where it stands at a place
+/// that was behind this history when they parted; up to that, where it has more of the time when
+/// both were together; not known, where it went on without this one, perhaps with a third.
+fn shared(end: EntryVersion, position: WatchPosition) -> Option<u64> {
+    let together = position.topology <= end.topology;
+    together.then_some(match position.counter <= end.counter {
+        true => u64::MAX,
+        false => end.counter,
+    })
 }
 
 impl Partition {
@@ -209,7 +220,8 @@ impl Partition {
             state.next += 1;
             if let Some(header) = &chunk.header {
                 let known = self.parted.get(&from).copied().unwrap_or_default();
-                state.agreed = header.agreed.max(known);
+                state.agreed = header.agreed.max(known.agreed);
+                state.shared = shared(known.end, header.position);
                 state.floor = header.floor;
                 let forgot = state.agreed < state.floor && !planted::is(Fault::MergeOneWay);
                 state.named = forgot.then(BTreeSet::new);
@@ -221,8 +233,8 @@ impl Partition {
                 state.last = Some(seq);
                 state.removed = removed_there(&self.store, state);
             }
-            let agreed = state.agreed;
-            self.adopt(chunk, agreed, cx);
+            let (agreed, shared) = (state.agreed, state.shared);
+            self.adopt(chunk, agreed, shared, cx);
         }
         if !last {
             self.send(from, Body::ChunkAck { kind, session, seq }, cx);
@@ -231,7 +243,7 @@ impl Partition {
     }
 
     /// Streams what the other history knows better, under its own versions.
-    fn adopt(&mut self, chunk: Chunk, agreed: EntryVersion, cx: &Cx<'_>) {
+    fn adopt(&mut self, chunk: Chunk, agreed: EntryVersion, shared: Option<u64>, cx: &Cx<'_>) {
         if let Some(header) = chunk.header {
             self.store.see(header.seen);
             if let Some(at) = header.cleared_at
@@ -244,7 +256,9 @@ impl Partition {
         }
         for (key, entry) in chunk.entries {
             let over = |live: &Live| live.expired(cx.now.cluster);
-            if self.was_known(&key, &entry, agreed) && entry.live.as_ref().is_some_and(over) {
+            let was_here =
+                self.was_known(&key, &entry, agreed) || self.was_shared(&key, &entry, shared);
+            if was_here && entry.live.as_ref().is_some_and(over) {
                 // Its time was over here, which leaves nothing behind: it does not begin again to end
                 // again.
             } else if self.was_removed(&key, &entry, agreed) {
@@ -268,6 +282,13 @@ impl Partition {
     /// had it when they last agreed.
     fn was_known(&self, key: &Blob, entry: &Entry, agreed: EntryVersion) -> bool {
         self.store.get(key).is_none() && entry.incarnation <= agreed
+    }
+
+    /// The same by what is known of the sender alone, also where the two agreed on nothing since
+    /// a third was out.
+    fn was_shared(&self, key: &Blob, entry: &Entry, shared: Option<u64>) -> bool {
+        self.store.get(key).is_none()
+            && shared.is_some_and(|upto| entry.incarnation.counter <= upto)
     }
 
     /// Whether it was removed in this one: they agreed so long ago that the tombstone may be gone.
@@ -345,5 +366,33 @@ impl Partition {
             self.reports.push(Report::Merged);
             self.begin_serving(cx);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::TopologyVersion;
+
+    #[test]
+    fn what_a_source_has_of_the_time_together_was_here_once() {
+        let topology = |number| TopologyVersion {
+            number,
+            ..TopologyVersion::default()
+        };
+        let end = EntryVersion {
+            topology: topology(5),
+            counter: 20,
+        };
+        let at = |number, counter| {
+            let topology = topology(number);
+            shared(end, WatchPosition { counter, topology })
+        };
+        assert_eq!(at(4, 19), Some(u64::MAX));
+        assert_eq!(at(5, 20), Some(u64::MAX));
+        // It has more of that time, which nobody else had.
+        assert_eq!(at(5, 21), Some(20));
+        // It went on alone.
+        assert_eq!(at(6, 20), None);
     }
 }

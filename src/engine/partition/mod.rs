@@ -39,7 +39,7 @@ use super::shell::Shell;
 use super::tally::{Pace, Tally};
 use crate::engine::planted::{self, Fault};
 use crate::error::{Applied, Error, ErrorKind, Result};
-use crate::types::message::{Body, Data, Message};
+use crate::types::message::{Body, Data, Message, Parting};
 use crate::types::ticket::note::is_note;
 use crate::types::{
     Blob, CacheId, CacheMode, CacheSettings, ClusterTime, EntryView, Live, Member, Micros,
@@ -203,8 +203,8 @@ pub struct Partition {
     waits_for_lease: bool,
     /// The greatest version that every holder, also one that is out, is known to hold.
     agreed: crate::types::EntryVersion,
-    /// The same for holders that are out, as it was when they left.
-    parted: BTreeMap<Member, crate::types::EntryVersion>,
+    /// The same for holders that are out, as it was when they left, and what else they had.
+    parted: BTreeMap<Member, Parting>,
     store: Store,
     log: Log,
     lead: Option<Box<lead::Lead>>,

@@ -5,6 +5,7 @@ use super::lead::Phase;
 use super::{Asker, Cx, Parked, Partition, Place, Report};
 use crate::engine::planted::{self, Fault};
 use crate::error::{Error, ErrorKind};
+use crate::types::message::Parting;
 use crate::types::{EntryVersion, Member, TopologyVersion};
 
 impl Partition {
@@ -248,16 +249,24 @@ impl Partition {
             .is_none_or(|at| cx.now.cluster > at.after(retention))
     }
 
-    /// Remembers of each holder that is out what was agreed with it, until it is back and its
-    /// history is merged: later agreements are without it.
+    /// Remembers of each holder that is out what was in common with it, until it is back and its
+    /// history is merged: what comes later is without it.
     fn note_parting(&mut self, old: &Place) {
         let place = &self.place;
         let out = |member: &Member| place.departed.contains(member);
         let merging = !place.sources.is_empty();
         self.parted.retain(|member, _| merging || out(member));
+        let end = EntryVersion {
+            topology: old.topology,
+            counter: self.log.applied,
+        };
+        let parting = Parting {
+            agreed: self.agreed,
+            end,
+        };
         let holders = old.owners.iter().chain(&old.loading).chain(&old.sources);
         for holder in holders.filter(|holder| out(holder)) {
-            self.parted.entry(*holder).or_insert(self.agreed);
+            self.parted.entry(*holder).or_insert(parting);
         }
     }
 
@@ -265,9 +274,10 @@ impl Partition {
     /// as it is known here.
     pub(super) fn agreed_with_owners(&self) -> EntryVersion {
         let owners = self.place.owners.iter();
-        let known = owners.filter_map(|owner| self.parted.get(owner)).max();
+        let known = owners.filter_map(|owner| self.parted.get(owner));
+        let known = known.map(|parting| parting.agreed).max();
         // Owners that this node never knew have it from one of those that left.
-        let known = known.or_else(|| self.parted.values().min());
-        known.copied().unwrap_or(self.agreed)
+        let known = known.or_else(|| self.parted.values().map(|parting| parting.agreed).min());
+        known.unwrap_or(self.agreed)
     }
 }

@@ -31,6 +31,8 @@ pub struct Incoming {
     pub next: u32,
     /// Merge: what the sender and the cluster last agreed on.
     pub agreed: EntryVersion,
+    /// Merge: the counter up to which all that the sender has was here once, where that is known.
+    pub shared: Option<u64>,
     /// Merge: the greatest version whose tombstones may be gone at the sender.
     pub floor: EntryVersion,
     /// Merge, where that may be later than the agreement: the keys that the sender has.

@@ -3,9 +3,9 @@
 use super::{entry, list, transaction, update, version};
 use crate::error::{Error, Result};
 use crate::rpc::proto::{self, chunk as wire};
-use crate::types::message::{Chunk, TransferHeader, TransferKind};
+use crate::types::message::{Chunk, Parting, TransferHeader, TransferKind};
 use crate::types::transaction::TransactionStates;
-use crate::types::{ClusterTime, EntryVersion, Member};
+use crate::types::{ClusterTime, Member};
 
 /// A piece of a partition's contents.
 pub fn encode(chunk: &Chunk) -> proto::Chunk {
@@ -89,10 +89,11 @@ fn encode_header(header: &TransferHeader) -> wire::Header {
     }
 }
 
-fn encode_parted((member, agreed): &(Member, EntryVersion)) -> wire::Parted {
+fn encode_parted((member, parting): &(Member, Parting)) -> wire::Parted {
     wire::Parted {
         member: version::some_member(*member),
-        agreed: version::some_entry(*agreed),
+        agreed: version::some_entry(parting.agreed),
+        end: version::some_entry(parting.end),
     }
 }
 
@@ -111,7 +112,11 @@ fn header(sent: wire::Header) -> Result<TransferHeader> {
         },
         parted: list(sent.parted, "parted", |parted| {
             let member = version::member_or_zero(parted.member);
-            Ok((member, version::entry(parted.agreed)))
+            let parting = Parting {
+                agreed: version::entry(parted.agreed),
+                end: version::entry(parted.end),
+            };
+            Ok((member, parting))
         })?,
     })
 }
