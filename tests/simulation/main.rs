@@ -131,6 +131,10 @@ const TAUGHT: &[(u64, &str)] = &[
         "a cluster that formed apart knows nothing of the moment at which all others were whole",
     ),
     (
+        98,
+        "the same where two servers are all, for what is written there",
+    ),
+    (
         157,
         "a copy stays as it was told to who proposes a view until that comes, merged or not",
     ),

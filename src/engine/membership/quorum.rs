@@ -41,8 +41,9 @@
 //! partition, and others load anew: what a branch wrote that was not primary does not exist, for there
 //! is no such thing. But a copy may be behind writes that owners of a later primary view acknowledged
 //! without it. Its holder was left out of that view, which the judgement knows; or it prepared a view
-//! in which it is no owner, and remembers the copy as *retired*. Neither becomes owner while a server
-//! may be out that has more; the partition is Lost until that returns, or has surely ended.
+//! in which it is no owner, maybe before the copy was loaded, and remembers it as *retired*. Neither
+//! becomes owner while a server may be out that has more; the partition is Lost until that returns, or
+//! has surely ended.
 //!
 //! # What is given up on request
 //!

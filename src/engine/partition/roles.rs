@@ -10,9 +10,10 @@ use crate::types::{EntryVersion, Member, TopologyVersion};
 
 impl Partition {
     /// A view has been acknowledged in which this node may no longer be an owner: it stops
-    /// serving then, since the new owners may go on before it hears of the commit.
+    /// serving then, since the new owners may go on before it hears of the commit. It does not begin
+    /// again with another view that it acknowledges after that: the first one may be in force.
     pub fn on_prepare(&mut self, owner: bool, primary: bool) {
-        self.renounced = !owner && !self.local();
+        self.renounced |= !owner && !self.local();
         if self.settings.stops() && primary && !owner && self.complete.is_some() {
             self.retired = true;
         }
@@ -279,5 +280,44 @@ impl Partition {
         // Owners that this node never knew have it from one of those that left.
         let known = known.or_else(|| self.parted.values().map(|parting| parting.agreed).min());
         known.unwrap_or(self.agreed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::partition::near::NearBytes;
+    use crate::types::{CacheId, CacheSettings, WhenSplit};
+    use std::sync::Arc;
+
+    fn partition() -> Partition {
+        let settings = CacheSettings {
+            when_split: WhenSplit::DenyReadWrites,
+            ..CacheSettings::named("stops")
+        };
+        let me = Member::default();
+        Partition::new(CacheId(1), 0, Arc::new(settings), me, NearBytes::default())
+    }
+
+    #[test]
+    fn an_owner_that_has_agreed_to_go_does_not_serve_before_a_view_is_installed() {
+        let mut partition = partition();
+        partition.on_prepare(true, true);
+        assert!(!partition.renounced);
+        partition.on_prepare(false, true);
+        // Its own view of itself alone, say.
+        partition.on_prepare(true, false);
+        assert!(partition.renounced);
+    }
+
+    #[test]
+    fn a_load_that_ends_after_others_were_made_owners_leaves_a_copy_that_may_be_behind() {
+        let mut partition = partition();
+        partition.finish_load();
+        assert!(!partition.retired());
+        partition.forget();
+        partition.on_prepare(false, true);
+        partition.finish_load();
+        assert!(partition.retired());
     }
 }

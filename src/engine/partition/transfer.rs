@@ -271,7 +271,7 @@ impl Partition {
         self.send(from, Body::ChunkAck { kind, session, seq }, cx);
     }
 
-    fn finish_load(&mut self) {
+    pub(super) fn finish_load(&mut self) {
         let expired = self
             .incoming
             .as_mut()
@@ -285,6 +285,8 @@ impl Partition {
             self.expiry.note_floor();
         }
         self.complete = Some(self.place.topology);
+        // A view in which others own it may have come to be acknowledged since the load began.
+        self.retired = self.settings.stops() && self.renounced;
         self.reports.push(Report::Loaded);
     }
 

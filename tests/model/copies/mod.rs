@@ -41,6 +41,10 @@ struct Search {
     drops_told: bool,
     /// A fault: what an owner to be had loaded counts in whatever view comes next.
     keeps_loaded: bool,
+    /// A fault: who has agreed to own nothing serves again once it has acknowledged another view.
+    serves_again: bool,
+    /// A fault: a copy counts though a view in which others own it came while it was loaded.
+    trusts_late: bool,
     tables: HashMap<TableKey, PartitionOwners>,
 }
 
@@ -64,6 +68,8 @@ impl Search {
             last_resort: false,
             drops_told: false,
             keeps_loaded: false,
+            serves_again: false,
+            trusts_late: false,
             tables: HashMap::new(),
         }
     }
@@ -308,7 +314,7 @@ impl Search {
             asked.quorum.prepare(&view.as_view());
         }
         let owner = view.owners.contains(&asked.me);
-        asked.renounced = !owner;
+        asked.renounced = !owner || (asked.renounced && !self.serves_again);
         if let Some(copy) = &mut asked.copy {
             copy.retired |= self.stops() && view.primary && !owner;
         }
@@ -443,7 +449,7 @@ impl Search {
         }
         let copy = Held {
             complete: view.version,
-            retired: false,
+            retired: self.stops() && server.renounced && !self.trusts_late,
             writes: primary.copy.as_ref()?.writes,
         };
         let mut state = state.clone();
@@ -702,6 +708,32 @@ mod planted {
                 ..search
             },
             [2, 0, 2],
+        );
+    }
+
+    #[test]
+    fn an_owner_that_serves_again() {
+        let search = Search::new(WhenSplit::DenyReadWrites);
+        let serves_again = true;
+        broken(
+            Search {
+                serves_again,
+                ..search
+            },
+            [3, 0, 1],
+        );
+    }
+
+    #[test]
+    fn a_copy_that_was_loaded_too_late() {
+        let search = Search::new(WhenSplit::DenyReadWrites);
+        let trusts_late = true;
+        broken(
+            Search {
+                trusts_late,
+                ..search
+            },
+            [3, 0, 1],
         );
     }
 

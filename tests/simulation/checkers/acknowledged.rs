@@ -141,6 +141,7 @@ fn vanished(record: &Record, story: &Story<'_>, wanted: Use) -> Option<String> {
 mod tests {
     use super::*;
     use crate::checkers::made_up::*;
+    use embergrid::types::{Incarnation, Member, NodeId, TopologyVersion};
 
     const END: u64 = 1_000_000_001;
 
@@ -155,6 +156,32 @@ mod tests {
         record.call(0, "r1", (END, END + 1), GET, got("r1", "a", 5));
         record.call(0, "r1", (END, END + 1), GET, MISS);
         assert_eq!(check(&record).violations.len(), 2);
+    }
+
+    #[test]
+    fn a_write_in_a_cluster_that_formed_apart_is_not_a_later_one() {
+        let mut record = record();
+        let formed = |id| {
+            let incarnation = Incarnation(1);
+            let coordinator = Member {
+                id: NodeId(id),
+                incarnation,
+            };
+            let version = TopologyVersion {
+                number: id,
+                coordinator,
+            };
+            (version, coordinator)
+        };
+        let ((own, founder), apart) = (formed(1), formed(2));
+        record.formed_by = [(own, founder), apart].into();
+        (record.whole, record.whole_of) = (vec![15], vec![founder]);
+        record.call(0, "r1", (0, 10), put("a"), stored()).views = (own, own);
+        record.call(0, "r1", (20, 30), put("b"), stored()).views = (apart.0, apart.0);
+        record.call(0, "r1", (END, END + 1), GET, got("r1", "a", 5));
+        assert!(check(&record).violations.is_empty());
+        record.history.calls[1].views = (own, own);
+        assert_eq!(check(&record).violations.len(), 1);
     }
 
     #[test]
