@@ -41,6 +41,13 @@ pub(super) fn touched_at(entry: &Entry, now: ClusterTime) -> Entry {
 /// What a change was, with the entry before it where there was one.
 type Change = (EventKind, EntryView, Option<EntryView>);
 
+/// Whether watchers are told of it: the notes of the ticket registry are its own.
+fn is_told((kind, entry, _): &Change) -> bool {
+    let ends = matches!(kind, EventKind::Removed | EventKind::Expired);
+    let silent = ends && planted::is(Fault::SilentEnds);
+    !silent && !note::is_note(&entry.key)
+}
+
 /// The end of what lived under a key.
 fn end(kind: EventKind, key: &Blob, gone: &Entry) -> Option<Change> {
     Some((kind, view(key, gone, false)?, None))
@@ -517,12 +524,7 @@ impl Partition {
         let watched = self.needs_events(cx);
         let mut events = watched.then(Vec::new);
         let mut tell = |change: Option<Change>| {
-            let silent = |kind| {
-                planted::is(Fault::SilentEnds)
-                    && matches!(kind, EventKind::Removed | EventKind::Expired)
-            };
-            let change =
-                change.filter(|(kind, entry, _)| !note::is_note(&entry.key) && !silent(*kind));
+            let change = change.filter(is_told);
             if let (Some(events), Some((kind, entry, previous))) = (&mut events, change) {
                 events.push(Event {
                     kind,

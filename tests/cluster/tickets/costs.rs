@@ -103,7 +103,7 @@ async fn a_use_and_a_put_are_compared() {
             names.clone().map(|id| present(client.clone(), id)),
         )
         .await;
-        puts += cost(&cluster, names.map(|key| put(client.clone(), key))).await;
+        puts += Box::pin(cost(&cluster, names.map(|key| put(client.clone(), key)))).await;
     }
     let calls = (ROUNDS * each) as u32;
     println!(
