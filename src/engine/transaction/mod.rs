@@ -80,7 +80,7 @@
 //!
 //! [`Transactions::look`] reads all keys twice. If no state changed between, all of them were so at
 //! the moment between the two, for no key can be read while a transaction that is decided has not
-//! finished there. After [`LOOKS_MAX`] vain turns it takes locks, as a transaction that only reads.
+//! finished there. After `LOOKS_MAX` vain turns it takes locks, as a transaction that only reads.
 
 mod initiator;
 mod overlay;

@@ -4,7 +4,7 @@
 //!
 //! What it writes stays here until it commits. A call reads the keys that it does not know yet at
 //! their primaries and is carried out on what was read, together with what the transaction has
-//! written before. `Commit` is one transaction of one call ([`super::initiator`]): what the keys were
+//! written before. `Commit` is one transaction of one call (`transaction::initiator`): what the keys were
 //! must still hold, and then all that was written becomes visible at once.
 //!
 //! | | READ_COMMITTED | REPEATABLE_READ, SERIALIZABLE |
