@@ -261,7 +261,11 @@ faults! {
 fn copies_that_differ_are_repaired() {
     for seed in 0..3 {
         let planted = Planted::new(Fault::SkipUpdates);
-        let mut world = World::new(crashes(seed), Detail::Terse);
+        let mut plan = crashes(seed);
+        // Copies have ten seconds to become equal.
+        plan.compare = plan.clients_end + 10 * SECOND;
+        plan.end = plan.compare + 3 * SECOND;
+        let mut world = World::new(plan, Detail::Terse);
         world.run_until(world.plan.clients_end);
         drop(planted);
         world.run_until(world.plan.compare);

@@ -21,7 +21,7 @@ use crate::engine::shell::Notice;
 use crate::types::comparing::{Compare, Compared, ComparedAt, Differs, Holds};
 use crate::types::message::{Body, UpdateEffect};
 use crate::types::time::SECOND;
-use crate::types::{Blob, Entry, Member, Micros, Monotonic};
+use crate::types::{Blob, ClusterTime, Entry, Member, Micros, Monotonic};
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
@@ -57,6 +57,8 @@ enum Fix {
     Remove(Entry),
     /// A tombstone that is dropped everywhere else.
     RaiseFloor,
+    /// It fell under the last range tombstone, which the owner missed.
+    Clear(ClusterTime),
 }
 
 impl Partition {
@@ -366,6 +368,10 @@ impl Partition {
             Fix::RaiseFloor => UpdateEffect::RaiseFloor {
                 floor: self.store.floor,
             },
+            Fix::Clear(at) => UpdateEffect::Clear {
+                at,
+                version: self.store.seen,
+            },
         };
         self.append(effect, None, cx);
         true
@@ -374,6 +380,9 @@ impl Partition {
     fn fix(&self, key: &Blob, theirs: Option<Entry>, cx: &Cx<'_>) -> Option<Fix> {
         let (mine, theirs) = match (self.store.get(key), theirs) {
             (Some(mine), None) => return Some(Fix::Send(mine.clone())),
+            (None, Some(theirs)) if self.store.is_cleared(key, &theirs) => {
+                return self.store.cleared_at.map(Fix::Clear);
+            }
             (None, Some(theirs)) => return Some(self.fix_unknown(theirs, cx)),
             (None, None) => return None,
             (Some(mine), Some(theirs)) => (mine, theirs),
@@ -402,7 +411,7 @@ impl Partition {
         };
         // Clocks of two owners may be so far apart.
         let slack = cx.clock_error_max;
-        let cleared = |at: crate::types::ClusterTime| theirs.created_at <= at.after(slack);
+        let cleared = |at: ClusterTime| theirs.created_at <= at.after(slack);
         if live.expired(cx.now.cluster.after(slack)) {
             Fix::Expire(theirs)
         } else if theirs.incarnation <= floor || self.store.cleared_at.is_some_and(cleared) {

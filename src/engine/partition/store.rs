@@ -237,7 +237,12 @@ impl Store {
     }
 
     fn cleared(&self, key: &[u8], entry: &Entry) -> bool {
-        self.cleared_at.is_some_and(|at| covers(at, key, entry)) || self.ended(entry)
+        self.is_cleared(key, entry) || self.ended(entry)
+    }
+
+    /// Whether the last range tombstone covers a state.
+    pub fn is_cleared(&self, key: &[u8], entry: &Entry) -> bool {
+        self.cleared_at.is_some_and(|at| covers(at, key, entry))
     }
 
     /// Whether an entry is a ticket of a principal that ended after it was created. One that is
