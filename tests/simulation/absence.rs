@@ -17,17 +17,7 @@ const KEYS: usize = 12;
 
 /// Three servers that keep tombstones for who is absent for so long; nothing but the script happens.
 fn plan(seed: u64, retention: Micros) -> Plan {
-    let mut plan = Plan::of(seed, Profile::Split);
-    plan.nodes = 3;
-    plan.client_nodes = 0;
-    plan.starts = vec![0; 3];
-    plan.faults = Vec::new();
-    plan.clients = 0;
-    plan.two_versions = false;
-    plan.faults_end = 200 * SECOND;
-    plan.clients_end = 200 * SECOND;
-    plan.compare = 200 * SECOND;
-    plan.end = 200 * SECOND;
+    let mut plan = Plan::quiet(seed, Profile::Split, 3, 200 * SECOND);
     for cache in &mut plan.caches {
         cache.tombstone_retention = retention;
     }

@@ -22,23 +22,14 @@ const BEGINS: Time = 5 * SECOND;
 const SETTLED: Time = BEGINS + 12 * SECOND;
 
 fn plan() -> Plan {
-    let mut plan = Plan::of(0, Profile::Undivided);
+    let never = 1_000 * SECOND;
+    let mut plan = Plan::quiet(0, Profile::Undivided, 5, never);
+    plan.clients_start = never;
     let bank = |(of, settings): &(Use, embergrid::types::CacheSettings)| {
         *of == Use::Bank && settings.name == "bank-partitioned"
     };
     let all = caches::all(16).into_iter().filter(bank);
     (plan.uses, plan.caches) = all.unzip();
-    plan.nodes = 5;
-    plan.client_nodes = 0;
-    plan.starts = vec![0; 5];
-    plan.faults = Vec::new();
-    plan.clients = 0;
-    let never = 1_000 * SECOND;
-    plan.clients_start = never;
-    plan.faults_end = never;
-    plan.clients_end = never;
-    plan.compare = never;
-    plan.end = never;
     plan
 }
 

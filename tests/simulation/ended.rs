@@ -24,17 +24,7 @@ const IS_OUT: usize = 2;
 
 /// Three servers; nothing but the script happens.
 fn world(seed: u64) -> World {
-    let mut plan = Plan::of(seed, Profile::Undivided);
-    plan.nodes = 3;
-    plan.client_nodes = 0;
-    plan.starts = vec![0; 3];
-    plan.faults = Vec::new();
-    plan.clients = 0;
-    plan.two_versions = false;
-    plan.faults_end = 100 * SECOND;
-    plan.clients_end = 100 * SECOND;
-    plan.compare = 100 * SECOND;
-    plan.end = 100 * SECOND;
+    let plan = Plan::quiet(seed, Profile::Undivided, 3, 100 * SECOND);
     let mut world = World::new(plan, Detail::Terse);
     world.clients.stopped = true;
     world

@@ -117,6 +117,24 @@ impl Plan {
         plan
     }
 
+    /// So many servers that start at once, and to which nothing happens until the end: a stage for
+    /// scripts.
+    pub fn quiet(seed: u64, profile: Profile, nodes: usize, end: Time) -> Self {
+        Self {
+            nodes,
+            client_nodes: 0,
+            starts: vec![0; nodes],
+            faults: Vec::new(),
+            clients: 0,
+            two_versions: false,
+            faults_end: end,
+            clients_end: end,
+            compare: end,
+            end,
+            ..Self::of(seed, profile)
+        }
+    }
+
     /// The servers know their number, and some caches stop in a minority.
     #[cfg(debug_assertions)]
     pub fn with_stopping(&mut self) {
