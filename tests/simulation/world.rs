@@ -471,17 +471,27 @@ impl World {
         };
         let member = process.info.member;
         let shell = process.shell.clone();
-        for effect in shell.drain() {
+        let effects = shell.drain();
+        // Whoever gets an answer may ask again at once, and what watchers see of that comes later.
+        for effect in &effects {
+            match effect {
+                Effect::Events(delivery) => {
+                    self.seen(node, member, Seen::Events(delivery.clone()));
+                }
+                Effect::WatchLost(cache, partition) => {
+                    self.seen(node, member, Seen::Lost(*cache, *partition));
+                }
+                _ => {}
+            }
+        }
+        for effect in effects {
             match effect {
                 Effect::Send(to, message) => self.send(node, to, message),
                 Effect::Complete(token, result) => self.completed(node, token, result),
                 Effect::ViewChanged(token, result) => self.view_changed(node, token, result),
                 Effect::Dial(peer) => self.dial(node, member, &peer),
-                Effect::Events(delivery) => self.seen(node, member, Seen::Events(delivery)),
-                Effect::WatchLost(cache, partition) => {
-                    self.seen(node, member, Seen::Lost(cache, partition));
-                    self.watch_again(node, cache, partition);
-                }
+                Effect::Events(_) => {}
+                Effect::WatchLost(cache, partition) => self.watch_again(node, cache, partition),
                 Effect::Notice(notice) => self.notice(node, notice),
             }
         }

@@ -252,6 +252,7 @@ impl Grid {
             }
             let mut slot = slot.lock();
             slot.partition.on_view(place, &cx);
+            slot.partition.watchers_gone(|node| !view.contains(node));
             slot.partition
                 .initiators_gone(|initiator| !view.contains(initiator), &cx);
             self.settle(cache, index, slot, mono);

@@ -367,11 +367,12 @@ impl Partition {
         }
     }
 
-    /// A node is gone, and with it its watchers; the next view tells the owners.
-    pub(super) fn forget_watchers(&mut self, gone: Member) {
+    /// Nodes are gone, and with them their watchers; the next view tells the owners. Who returns stood
+    /// in another history maybe: it subscribes from where it is.
+    pub fn watchers_gone(&mut self, gone: impl Fn(Member) -> bool) {
         if let Some(lead) = &mut self.lead {
-            lead.subscribers.remove(&gone);
-            lead.watching.remove(&gone);
+            lead.subscribers.retain(|node, _| !gone(*node));
+            lead.watching.retain(|node| !gone(*node));
         }
     }
 

@@ -150,6 +150,11 @@ impl Partition {
         lead.rounds.clear();
         // Who comes back as a source later has another history to tell.
         lead.merged.retain(|member| place.sources.contains(member));
+        if !place.sources.is_empty() {
+            // A watcher may have followed one of those, and counters of two histories say nothing of
+            // each other: it subscribes anew, with the topology of where it stands.
+            lead.subscribers.clear();
+        }
         let serves = lead.is_active();
         let new: Vec<Member> = place
             .loading
@@ -206,7 +211,7 @@ impl Partition {
     pub fn on_peer_gone(&mut self, peer: Member) {
         self.parked
             .retain(|parked| !matches!(parked.asker, Asker::Remote { node, .. } if node == peer));
-        self.forget_watchers(peer);
+        self.watchers_gone(|node| node == peer);
     }
 
     /// What PRIMARY_SYNC and FULL_ASYNC may have lost with a primary: what it had acknowledged

@@ -50,7 +50,7 @@ pub fn check(record: &Record) -> Findings {
                         });
                     }
                     if let Some(stand) = place.last_mut().filter(|_| judged(delivery.cache)) {
-                        join(stand, delivery, *node, &mut findings);
+                        join(stand, (*at, delivery), *node, &mut findings);
                     }
                 }
                 Seen::Lost(cache, partition) => {
@@ -68,11 +68,16 @@ pub fn check(record: &Record) -> Findings {
     findings
 }
 
-fn join(stand: &mut Stand, delivery: &Delivery, node: usize, findings: &mut Findings) {
+fn join(
+    stand: &mut Stand,
+    (at, delivery): (Time, &Delivery),
+    node: usize,
+    findings: &mut Findings,
+) {
     let place = (delivery.cache, delivery.partition);
     findings.judge(delivery.after == stand.counter, || {
         format!(
-            "n{node} {place:?}: events after {} follow events up to {}",
+            "n{node} {place:?} at {at} µs: events after {} follow events up to {}",
             delivery.after, stand.counter
         )
     });
