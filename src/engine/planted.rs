@@ -51,6 +51,8 @@ pub enum Fault {
     MinorityGoesOn,
     /// Half of the last primary view is enough, whoever is its oldest.
     HalfIsEnough,
+    /// Who left in order votes for every view without it, in two halves at once.
+    LeaversVote,
     /// A view that was acknowledged and not heard of again is forgotten.
     ForgetPrepared,
     /// Moved partitions come without the requests that were answered.
@@ -94,6 +96,7 @@ const ALL: &[Fault] = &[
     Fault::OpenAtOnce,
     Fault::MinorityGoesOn,
     Fault::HalfIsEnough,
+    Fault::LeaversVote,
     Fault::ForgetPrepared,
     Fault::MoveWithoutRequests,
     Fault::MergeOneWay,

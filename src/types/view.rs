@@ -61,6 +61,15 @@ impl PrimaryView {
         let oldest = self.servers.first().copied().is_some_and(present);
         count * 2 > self.servers.len() || (count * 2 == self.servers.len() && oldest)
     }
+
+    /// The same without servers that left in order.
+    pub fn without(&self, leavers: &BTreeSet<Member>) -> Self {
+        let servers = self.servers.iter().copied();
+        Self {
+            version: self.version,
+            servers: servers.filter(|server| !leavers.contains(server)).collect(),
+        }
+    }
 }
 
 /// What a server knows of primary views: a part of each of its acknowledgements.
@@ -70,7 +79,7 @@ pub struct Primaries {
     pub last: Option<PrimaryView>,
     /// Later ones that were prepared, and may have been committed somewhere.
     pub prepared: Vec<PrimaryView>,
-    /// Servers that left in order, and so acknowledge every view without them.
+    /// Servers that left in order: nobody asks them any more.
     pub leavers: BTreeSet<Member>,
     /// For how long caches that stop in a minority stay closed yet.
     pub closed_for: Micros,

@@ -1,7 +1,8 @@
 //! Every order in which three servers can propose, acknowledge, commit and lose primary views, within
 //! bounds: a search over states, with the judgement and the memory of the engine itself
 //! (`engine::membership::quorum`). Any server proposes any set of living ones, whether or not it
-//! should; every message may be lost, which is a step that never comes; servers restart empty.
+//! should; every message may be lost, which is a step that never comes; servers restart empty, some of
+//! them after they left in order, which any of the others may hear.
 //!
 //! Looked for: a primary view that does not hold a quorum of the last one that was committed; a server
 //! that could renew its lease while a view without it is committed, before it has acknowledged one that
@@ -51,11 +52,24 @@ type ServerKey = (
     Option<Proposal>,
 );
 
+/// The version of a primary view, its servers, and who had left by then.
+type Committed = (TopologyVersion, Vec<Member>, BTreeSet<Member>);
+
+type StateKey = (
+    Vec<ServerKey>,
+    BTreeSet<Committed>,
+    BTreeSet<Member>,
+    u32,
+    u32,
+);
+
 #[derive(Clone)]
 struct State {
     servers: Vec<Server>,
     /// Primary views that all of their servers have acknowledged: they may be committed.
-    committed: BTreeSet<(TopologyVersion, Vec<Member>)>,
+    committed: BTreeSet<Committed>,
+    /// Who left in order.
+    left: BTreeSet<Member>,
     proposals_left: u32,
     restarts_left: u32,
 }
@@ -108,20 +122,14 @@ impl State {
         };
         Self {
             servers: servers.iter().map(server).collect(),
-            committed: BTreeSet::from([(version, servers.clone())]),
+            committed: BTreeSet::from([(version, servers.clone(), BTreeSet::new())]),
+            left: BTreeSet::new(),
             proposals_left: proposals,
             restarts_left: restarts,
         }
     }
 
-    fn key(
-        &self,
-    ) -> (
-        Vec<ServerKey>,
-        Vec<(TopologyVersion, Vec<Member>)>,
-        u32,
-        u32,
-    ) {
+    fn key(&self) -> StateKey {
         let servers = self.servers.iter().map(|server| {
             (
                 server.me,
@@ -134,7 +142,8 @@ impl State {
         });
         (
             servers.collect(),
-            self.committed.iter().cloned().collect(),
+            self.committed.clone(),
+            self.left.clone(),
             self.proposals_left,
             self.restarts_left,
         )
@@ -150,6 +159,8 @@ impl State {
             }
             if self.restarts_left > 0 {
                 next.push(self.restarted(place));
+                let others = (0..1 << SERVERS).filter(|set| !has(*set, place));
+                next.extend(others.map(|hearers| self.left_and_restarted(place, hearers)));
             }
             for other in 0..SERVERS {
                 next.extend(self.collected(place, other));
@@ -172,6 +183,18 @@ impl State {
             quorum: Quorum::new(Some(SERVERS as u32)),
             proposal: None,
         };
+        state
+    }
+
+    /// It tells others that it leaves, and begins again later.
+    fn left_and_restarted(&self, place: usize, hearers: Set) -> Self {
+        let mut state = self.restarted(place);
+        let leaver = &self.servers[place];
+        state.left.insert(leaver.me);
+        for other in (0..SERVERS).filter(|other| has(hearers, *other)) {
+            let hearer = &mut state.servers[other].quorum;
+            hearer.leaves(leaver.me, &leaver.quorum.known(NOW));
+        }
         state
     }
 
@@ -264,8 +287,11 @@ impl State {
             return;
         };
         if proposal.primary == Some(true) && proposal.prepared == proposal.places {
-            let committed = (proposal.version, proposal.servers.clone());
-            self.committed.insert(committed);
+            let (version, servers) = (proposal.version, proposal.servers.clone());
+            if self.committed.iter().all(|(known, ..)| *known != version) {
+                let committed = (version, servers, self.left.clone());
+                self.committed.insert(committed);
+            }
         }
     }
 
@@ -293,12 +319,13 @@ impl State {
     /// What must not be.
     fn violation(&self) -> Option<String> {
         let mut last: Option<&Vec<Member>> = None;
-        for (version, servers) in &self.committed {
+        for (version, servers, left) in &self.committed {
             if let Some(last) = last {
                 let before = PrimaryView {
                     version: *version,
                     servers: last.clone(),
-                };
+                }
+                .without(left);
                 if !before.is_held_by(|member| servers.contains(&member)) {
                     return Some(format!("{servers:?} is primary after {last:?}"));
                 }
@@ -312,11 +339,11 @@ impl State {
                 let mut views = server.quorum.views();
                 views.any(|view| view.version > *version && view.servers.contains(&server.me))
             };
-            let later = |(version, servers): &&(TopologyVersion, Vec<Member>)| {
+            let later = |(version, servers, _): &&Committed| {
                 let outside = !servers.contains(&server.me) && !back(version);
                 *version > server.view.version && outside
             };
-            if let Some((_, servers)) = self.committed.iter().find(later)
+            if let Some((_, servers, _)) = self.committed.iter().find(later)
                 && self.renews(server)
             {
                 return Some(format!(
@@ -399,9 +426,9 @@ mod planted {
     use embergrid::engine::planted::{Fault, plant};
 
     /// Looks for what a fault breaks; a search in depth finds it soon.
-    fn broken_by(fault: Fault, proposals: u32) {
+    fn broken_by(fault: Fault, proposals: u32, restarts: u32) {
         plant(Some(fault));
-        let found = search(proposals, 0);
+        let found = search(proposals, restarts);
         plant(None);
         assert!(
             found.is_err(),
@@ -411,11 +438,16 @@ mod planted {
 
     #[test]
     fn a_prepared_view_that_is_forgotten() {
-        broken_by(Fault::ForgetPrepared, 2);
+        broken_by(Fault::ForgetPrepared, 2, 0);
     }
 
     #[test]
     fn half_of_the_servers() {
-        broken_by(Fault::HalfIsEnough, 3);
+        broken_by(Fault::HalfIsEnough, 3, 0);
+    }
+
+    #[test]
+    fn a_vote_of_who_has_left() {
+        broken_by(Fault::LeaversVote, 2, 1);
     }
 }

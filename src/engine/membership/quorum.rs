@@ -3,8 +3,8 @@
 //! The first one needs all servers, none of which knows of an earlier one, or `ForcePrimary`. A later
 //! view is primary if its servers hold a quorum (a majority, or half with the oldest) of the last
 //! primary view, and of every prepared one that any of them knows to be later: that one may have been
-//! committed by a coordinator which is out of reach. Who left in order counts as a server of every
-//! view without it, and takes no part in any other from then on. A later life of a node is another
+//! committed by a coordinator which is out of reach. Who left in order is none of the servers of such
+//! a view any more, and takes no part in any other from then on. A later life of a node is another
 //! member, and counts for nothing that its earlier one knew. The coordinator judges when all servers
 //! have answered `Collect`, before it prepares: each of them promised to acknowledge nothing lower,
 //! so that what they told is still all that they know when they acknowledge the view.
@@ -18,6 +18,11 @@
 //! of `C0`, and so does `C1`: they share a server. It prepared `C1` before it promised `V`, has
 //! committed nothing higher that is primary (that would be above `R`), so it has not forgotten `C1`
 //! and told of it. So `V` was judged by `C1` too and holds a quorum of it; and so on, up to `Q`.
+//! Servers that left change none of this. Let `V` know that `L` left and `C1` that `M` did. Nobody of
+//! either is in `V` or `C1` (one that prepared `C1` before it left told of it as it left), so both are
+//! within `C0` without `L` and `M`. Each is at least half of a set that is no smaller than that: they
+//! share a server, unless both are exactly half; then `L` is `M`, and both hold the same oldest. (That
+//! a leaver counts for every view without it is not enough: it counted for two halves at once.)
 //! Where `V` knows of no committed one, `C0` is the first of all: it was prepared by all servers that
 //! there are, so that each of those that still live knows of it.
 //!
@@ -198,7 +203,7 @@ pub fn prune(known: &mut Primaries) {
 
 /// Whether these servers are a primary view, by all that they know; `of`: how many there are in all.
 pub fn is_primary(of: u32, servers: &[Member], known: &Primaries) -> bool {
-    let present = |member| servers.contains(&member) || known.leavers.contains(&member);
+    let present = |member| servers.contains(&member);
     let held = |view: &PrimaryView| {
         if planted::is(Fault::HalfIsEnough) {
             let count = view
@@ -208,7 +213,10 @@ pub fn is_primary(of: u32, servers: &[Member], known: &Primaries) -> bool {
                 .count();
             return count * 2 >= view.servers.len();
         }
-        view.is_held_by(present)
+        if planted::is(Fault::LeaversVote) {
+            return view.is_held_by(|one| present(one) || known.leavers.contains(&one));
+        }
+        view.without(&known.leavers).is_held_by(present)
     };
     if known.prepared.len() > PREPARED_MAX {
         return false;
@@ -392,6 +400,29 @@ mod tests {
         assert!(!is_primary(3, &[member(2)], &known));
         known.leavers.insert(member(1));
         assert!(is_primary(3, &[member(2)], &known));
+    }
+
+    #[test]
+    fn who_left_in_order_counts_for_no_half() {
+        let known = |leaver| Primaries {
+            last: Some(view(5, &[1, 2, 3, 4, 5])),
+            leavers: [member(leaver)].into(),
+            ..Primaries::default()
+        };
+        let holds = |servers: &[u64], leaver| {
+            let servers: Vec<Member> = servers.iter().copied().map(member).collect();
+            is_primary(5, &servers, &known(leaver))
+        };
+        assert!(holds(&[1, 2], 3));
+        assert!(!holds(&[4, 5], 3));
+        // The oldest of those who are left.
+        assert!(holds(&[2, 5], 1));
+        assert!(!holds(&[3, 4], 1));
+        assert!(holds(&[3, 4, 5], 1));
+        // Nobody is left who could be asked.
+        let mut all = known(1);
+        all.leavers.extend([2, 3, 4, 5].map(member));
+        assert!(!is_primary(5, &[member(6)], &all));
     }
 
     #[test]
