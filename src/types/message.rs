@@ -421,6 +421,8 @@ pub struct TransferHeader {
     pub seen: EntryVersion,
     /// The latest range tombstone.
     pub cleared_at: Option<ClusterTime>,
+    /// Load: the view with which this history came to the cluster that it is in.
+    pub joined: TopologyVersion,
     /// What the sender knows of transactions.
     pub transactions: TransactionStates,
     /// Load: what was in common with holders that are out, when they left.

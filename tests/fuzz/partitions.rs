@@ -150,6 +150,7 @@ fn chunk(random: &mut Random) -> Chunk {
                 floor: version(random),
                 seen: version(random),
                 cleared_at: random.maybe(time),
+                joined: topology(random),
                 transactions: transactions::states(random),
                 parted: random.several(3, |random| {
                     let (agreed, end) = (version(random), version(random));

@@ -138,6 +138,18 @@ const TAUGHT: &[(u64, &str)] = &[
         157,
         "a copy stays as it was told to who proposes a view until that comes, merged or not",
     ),
+    (
+        782,
+        "what a cluster agreed on before a copy came to it says nothing of what that copy knows",
+    ),
+    (
+        213,
+        "a watcher that stood in another history subscribes anew when the histories meet",
+    ),
+    (
+        1768,
+        "who left in order votes for neither half: a vote for both made two primary views",
+    ),
 ];
 
 #[test]

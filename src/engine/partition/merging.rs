@@ -220,7 +220,14 @@ impl Partition {
             state.next += 1;
             if let Some(header) = &chunk.header {
                 let known = self.parted.get(&from).copied().unwrap_or_default();
-                state.agreed = header.agreed.max(known.agreed);
+                // What it agreed on with others of this cluster before this copy came to it.
+                let before = header.agreed.topology.number < self.joined.number;
+                let said = if before {
+                    EntryVersion::default()
+                } else {
+                    header.agreed
+                };
+                state.agreed = said.max(known.agreed);
                 state.shared = shared(known.end, header.position);
                 state.floor = header.floor;
                 let forgot = state.agreed < state.floor && !planted::is(Fault::MergeOneWay);

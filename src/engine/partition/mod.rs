@@ -205,6 +205,9 @@ pub struct Partition {
     agreed: crate::types::EntryVersion,
     /// The same for holders that are out, as it was when they left, and what else they had.
     parted: BTreeMap<Member, Parting>,
+    /// The view with which the copy came to this cluster from one that was formed apart: what others
+    /// agreed on here before says nothing of it.
+    joined: TopologyVersion,
     store: Store,
     log: Log,
     lead: Option<Box<lead::Lead>>,
@@ -257,6 +260,7 @@ impl Partition {
             told: false,
             waits_for_lease: false,
             agreed: Default::default(),
+            joined: Default::default(),
             parted: BTreeMap::new(),
             log: Log::default(),
             lead: None,

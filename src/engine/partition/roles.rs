@@ -36,6 +36,7 @@ impl Partition {
             // What was agreed on there says nothing about what was ever known here.
             self.agreed = EntryVersion::default();
             self.parted.clear();
+            self.joined = self.place.topology;
         }
         self.note_parting(&old);
         if self.place.shift != 0 {

@@ -88,6 +88,7 @@ impl Partition {
             floor: self.store.floor,
             seen: self.store.seen,
             cleared_at: self.store.cleared_at,
+            joined: self.joined,
             transactions: self.transaction_states(),
             parted: self
                 .parted
@@ -236,6 +237,7 @@ impl Partition {
             self.store.cleared_at = header.cleared_at;
             self.begin_with(header.transactions.clone());
             self.agreed = header.agreed;
+            self.joined = header.joined;
             self.parted = header.parted.iter().copied().collect();
             self.incoming = Some(Incoming {
                 session,

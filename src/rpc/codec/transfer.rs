@@ -76,6 +76,7 @@ fn encode_header(header: &TransferHeader) -> wire::Header {
         floor: version::some_entry(header.floor),
         seen: version::some_entry(header.seen),
         cleared_at: header.cleared_at.map(|point| point.0),
+        joined: version::some_topology(header.joined),
         parted: header.parted.iter().map(encode_parted).collect(),
         prepared: {
             let prepared = header.transactions.prepared.iter();
@@ -105,6 +106,7 @@ fn header(sent: wire::Header) -> Result<TransferHeader> {
         floor: version::entry(sent.floor),
         seen: version::entry(sent.seen),
         cleared_at: sent.cleared_at.map(ClusterTime),
+        joined: version::topology(sent.joined),
         transactions: TransactionStates {
             prepared: list(sent.prepared, "prepared", transaction::prepared)?,
             statuses: list(sent.statuses, "statuses", transaction::status)?,
