@@ -51,7 +51,7 @@ impl Membership {
         let judged = self.judge(nodes, answers, forced, mono);
         let mut catalogue = unite(nodes, answers, now);
         (catalogue.primary, catalogue.forced) = (judged.primary, forced);
-        catalogue.departed = self.departed(nodes, answers, now);
+        catalogue.departed = self.departed(nodes, answers);
         self.apply_changes(&mut catalogue, now);
         while catalogue.dropped.len() > DROPPED_MAX {
             let oldest = catalogue
@@ -157,23 +157,45 @@ impl Membership {
             .map_or_else(Vec::new, |cache| cache.table.iter().map(primary).collect())
     }
 
-    /// Servers that are out and may return with data. One whose process is known to have ended,
-    /// or that is back in a later life, has none any more.
+    /// Servers that are out of a view that is proposed, as far as this node knows: those that were
+    /// out already, and those of its own view. Who proposes knows the latter itself where it has been
+    /// in that view, and may know as well that one of them has left since; so it is told of them only
+    /// where this node was in a view without it, or went further.
+    pub(super) fn out(
+        &self,
+        proposer: Member,
+        nodes: &[NodeInfo],
+        mono: Monotonic,
+    ) -> Vec<Departed> {
+        let mut out = self.view.departed.clone();
+        let link = self.links.get(&proposer).and_then(|link| link.view());
+        let was_there = link.is_some_and(|view| view >= self.view.version);
+        if proposer != self.me && was_there && self.view.contains(proposer) {
+            return out;
+        }
+        let at = self.clock.at(mono);
+        let servers = self.view.servers().map(|node| node.member);
+        let lacking = servers.filter(|server| {
+            !nodes.iter().any(|node| node.member == *server)
+                && !self.left.contains(server)
+                && !out.iter().any(|departed| departed.member == *server)
+        });
+        let lacking: Vec<Departed> = lacking.map(|member| Departed { member, at }).collect();
+        out.extend(lacking);
+        out
+    }
+
+    /// Servers that are out and may return with data, by all answers. One whose process is known to
+    /// have ended, or that is back in a later life, has none any more.
     fn departed(
         &self,
         nodes: &[NodeInfo],
         answers: &BTreeMap<Member, Collected>,
-        now: ClusterTime,
     ) -> BTreeMap<Member, ClusterTime> {
         let mut out: BTreeMap<Member, ClusterTime> = BTreeMap::new();
         for departed in answers.values().flat_map(|answer| &answer.departed) {
             let at = out.entry(departed.member).or_insert(departed.at);
             *at = (*at).max(departed.at);
-        }
-        for node in self.view.servers() {
-            if !nodes.iter().any(|other| other.member == node.member) {
-                out.entry(node.member).or_insert(now);
-            }
         }
         out.retain(|member, _| {
             let back = |node: &NodeInfo| {
@@ -322,5 +344,39 @@ mod tests {
         };
         assert_eq!(owners_while(vec![out]), Vec::<u16>::new());
         assert_eq!(owners_while(Vec::new()), [1]);
+    }
+
+    /// Whom a server in a view of these, version 5, names as out to server 1, which proposes a view of
+    /// both and was last heard to be in a view of this number.
+    fn out_of(servers: &[u64], heard: u64) -> Vec<u64> {
+        let node = |id: &u64| NodeInfo {
+            member: member(*id),
+            ..NodeInfo::default()
+        };
+        let mut server = Membership::new(GridOptions::of(node(&2)), 7, Monotonic(1), 0);
+        server.view = std::sync::Arc::new(View {
+            version: version(5),
+            nodes: servers.iter().map(node).collect(),
+            ..View::default()
+        });
+        server.on_link_up(node(&1), Monotonic(1));
+        let heartbeat = crate::types::message::Heartbeat {
+            sent: 1,
+            view: version(heard),
+            ..Default::default()
+        };
+        if let Some(link) = server.links.get_mut(&member(1)) {
+            link.take_heartbeat(heartbeat, Monotonic(1));
+        }
+        let out = server.out(member(1), &[node(&1), node(&2)], Monotonic(2));
+        out.iter().map(|departed| departed.member.id.0).collect()
+    }
+
+    #[test]
+    fn who_was_in_a_view_of_a_server_that_the_proposer_does_not_know_is_out() {
+        assert_eq!(out_of(&[2, 3], 9), [3]);
+        assert_eq!(out_of(&[1, 2, 3], 4), [3]);
+        // It knows by itself, and maybe better.
+        assert_eq!(out_of(&[1, 2, 3], 5), Vec::<u64>::new());
     }
 }

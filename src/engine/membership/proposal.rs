@@ -139,12 +139,18 @@ impl Membership {
                 );
             }
         }
-        let own = self.collected(version, mono);
+        let own = self.collected(self.me, version, &nodes, mono);
         self.actions.push(Action::Collect(self.me, own));
     }
 
-    /// What this node knows, less what it holds.
-    fn collected(&self, version: TopologyVersion, mono: Monotonic) -> Collected {
+    /// What this node knows, less what it holds, for who proposes a view of these nodes.
+    fn collected(
+        &self,
+        proposer: Member,
+        version: TopologyVersion,
+        nodes: &[NodeInfo],
+        mono: Monotonic,
+    ) -> Collected {
         let caches = if self.has_view() {
             let known = self.view.caches.values();
             let known = known.map(|cache| KnownCache {
@@ -174,7 +180,7 @@ impl Membership {
             holdings: Vec::new(),
             caches,
             dropped,
-            departed: self.view.departed.clone(),
+            departed: self.out(proposer, nodes, mono),
             draining: self.view.draining.clone(),
             primaries: self.quorum.known(mono),
         }
@@ -229,7 +235,7 @@ impl Membership {
         }
         self.promised = version;
         self.proposal = None;
-        let own = self.collected(version, mono);
+        let own = self.collected(from, version, nodes, mono);
         self.actions.push(Action::Collect(from, own));
     }
 
