@@ -135,7 +135,7 @@
 //! **How do two histories meet?** A complete copy is complete as of one topology version. The
 //! copies of the greatest version own the partition; any other is a *source*: it sends all it has
 //! to the primary, which streams to the owners what it did not know, under its own versions, and
-//! only then serves. The source drops its copy once all owners hold it, and loads anew if it shall
+//! only then serves. The source puts its copy aside once all owners hold it, and loads anew if it shall
 //! own the partition. A halted node that comes back takes the same way, so there is one mechanism
 //! and not two. Rejected: fetching single keys on demand; a partition holds a thousandth of a
 //! cache, is merged in milliseconds, and needs no second state for each of its keys.
@@ -276,6 +276,29 @@
 //! **What does a copy count for that was left out?** Nothing while a server may be out that has more,
 //! in caches that stop in a minority: its partition is Lost until that one returns or has surely ended.
 //! Rejected: the best copy at hand, which shows what was overwritten.
+//!
+//! **What becomes of a copy that others have gone beyond?** It lies aside until the partition has all its owners,
+//! and counts where no other copy is left and nobody is out who may have more: a server that missed a view
+//! acknowledged what it holds, and whoever it loads from may end first. What was loaded by then goes into it, so
+//! that no remove is forgotten that reached this node. Memory is taken twice for as long as a load takes, and
+//! counted. Since no two such copies are alike, one owns the partition and others are merged into it. Rejected: to
+//! drop it, as was done, by which a single restart lost acknowledged writes; to load into it, since what
+//! others removed and have forgotten would stay.
+//!
+//! **Which load counts in a later view?** One whose receiver the primary has sent every update since, and that is
+//! what the primary knows: in each view it repeats the last piece, without contents, to those it goes on with,
+//! until that is acknowledged, and begins another load for the others. Until it has heard so, an owner to be says
+//! of its copy that it may be behind. Rejected: the same primary is enough (it may have gone on without the receiver
+//! for a view); to load anew in every view, which never ends where a thousand partitions load and the end of
+//! each makes a view; a view that follows by number, since numbers are skipped.
+//!
+//! **Who is known to be out?** Whoever any server of the proposed view knows to be so, and whoever is in a view of
+//! one of them in which the proposer was not, or which it has not reached. Where the proposer was in that view it
+//! is not told: it may know that the absent one has left since.
+//!
+//! **How is sent again what a peer does not acknowledge?** A message at a time, which goes on when the peer
+//! says that it has it, and to one that stays silent after one turn of the timer, two, four, up to sixteen: it may
+//! stand still, and what is queued for it then is all of one size. Rejected: all that it misses at every turn.
 //!
 //! **What is read where a part allows reads only?** What each owner had committed when it was cut off.
 //! Nothing is streamed, loaded or expired there, so that nothing has to be undone when the parts meet.

@@ -7,6 +7,11 @@
 //!
 //! In a cache that stops in a minority there is one history: membership's `quorum` says which copies
 //! are of it.
+//!
+//! A holder tells of some copies that they may be behind (`engine::partition::kept`, and owners to be
+//! whose load is not known to count). Those count where a partition has no other copy and nobody is
+//! out who may have more. No two of them are alike, so that the first of the greatest version owns
+//! alone and the others are sources.
 
 use super::affinity;
 use crate::types::message::Holdings;
@@ -39,7 +44,11 @@ pub struct CacheInput<'a> {
 #[derive(Clone, Copy)]
 pub enum Copies<'a> {
     /// All; those of another history are merged.
-    All,
+    All {
+        /// Nobody else may hold more: where a partition has no other copy, those that may be behind
+        /// count.
+        last_resort: bool,
+    },
     /// All, and nothing moves: the view is not primary, and the cache stops in such.
     Resting,
     /// Those that are not behind a primary view which may be in force. Others are loaded anew.
@@ -71,7 +80,7 @@ fn held(input: &CacheInput<'_>) -> Held {
             };
             let behind = match input.copies {
                 Copies::OfPrimaryViews { in_force, .. } => in_force.iter().any(left_out),
-                Copies::All | Copies::Resting => false,
+                Copies::All { .. } | Copies::Resting => false,
             };
             for (index, partition) in (*first..).zip(&mut copies[from..to]) {
                 let sound = !behind && !own.retired.contains(&index);
@@ -86,21 +95,23 @@ fn held(input: &CacheInput<'_>) -> Held {
 fn counted(held: &[(u16, TopologyVersion, bool)], copies: Copies<'_>) -> (Vec<u16>, Vec<u16>) {
     let any = held.iter().any(|(.., sound)| *sound);
     let counts = |sound: bool| match copies {
-        Copies::All | Copies::Resting => true,
-        Copies::OfPrimaryViews { last_resort, .. } => sound || (last_resort && !any),
+        Copies::Resting => true,
+        Copies::All { last_resort } | Copies::OfPrimaryViews { last_resort, .. } => {
+            sound || (last_resort && !any)
+        }
     };
     let counting = || held.iter().filter(|(.., sound)| counts(*sound));
     let newest = counting().map(|(_, version, _)| *version).max();
+    let all = matches!(copies, Copies::All { .. });
+    let alike = any || matches!(copies, Copies::Resting);
     let (mut owners, mut others) = (Vec::new(), Vec::new());
     for (holder, version, _) in counting() {
-        if Some(*version) == newest {
+        let is_newest = Some(*version) == newest;
+        if is_newest && (alike || owners.is_empty()) {
             owners.push(*holder);
-        } else {
+        } else if all || (is_newest && !alike) {
             others.push(*holder);
         }
-    }
-    if !matches!(copies, Copies::All) {
-        others.clear();
     }
     (owners, others)
 }
@@ -197,7 +208,28 @@ mod tests {
         assert_eq!(counted(&behind, primary(true)), (vec![4], vec![]));
         let both = [(1, version(3), true), (4, version(7), false)];
         assert_eq!(counted(&both, primary(true)), (vec![1], vec![]));
-        assert_eq!(counted(&both, Copies::All), (vec![4], vec![1]));
+        let all = |last_resort| Copies::All { last_resort };
+        assert_eq!(counted(&behind, all(false)), (vec![], vec![]));
+        assert_eq!(counted(&behind, all(true)), (vec![4], vec![]));
+        assert_eq!(counted(&both, all(true)), (vec![1], vec![]));
+        let apart = [(1, version(3), true), (4, version(7), true)];
+        assert_eq!(counted(&apart, all(false)), (vec![4], vec![1]));
+    }
+
+    #[test]
+    fn no_two_copies_that_may_be_behind_are_alike() {
+        let at = |place, number| (place, version(number), false);
+        let held = [at(1, 7), at(2, 3), at(3, 7)];
+        let all = Copies::All { last_resort: true };
+        assert_eq!(counted(&held, all), (vec![1], vec![2, 3]));
+        let primary = Copies::OfPrimaryViews {
+            in_force: &[],
+            last_resort: true,
+        };
+        // There is one history: an older copy has nothing that counts.
+        assert_eq!(counted(&held, primary), (vec![1], vec![3]));
+        let resting = (vec![1, 3], vec![]);
+        assert_eq!(counted(&held, Copies::Resting), resting);
     }
 
     #[test]

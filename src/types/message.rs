@@ -365,6 +365,26 @@ pub enum UpdateEffect {
 }
 
 impl UpdateEffect {
+    /// About how much it weighs: the bytes of its keys and values.
+    pub fn bytes(&self) -> usize {
+        let state = |(key, entry): (&Blob, &Entry)| {
+            let value = entry.live.as_ref().map_or(0, |live| live.value.len());
+            key.len() + value
+        };
+        let states = |writes: &[(Blob, Entry)]| -> usize {
+            let each = writes.iter().map(|(key, entry)| state((key, entry)));
+            each.sum()
+        };
+        match self {
+            Self::Set { key, entry } => state((key, entry)),
+            Self::Finish { writes, .. } => states(writes),
+            Self::Prepare(prepared) => {
+                states(&prepared.operations.writes) + states(&prepared.otherwise.writes)
+            }
+            _ => 0,
+        }
+    }
+
     /// The keys that it concerns; none where it concerns the whole partition, or no key.
     pub fn keys(&self) -> impl Iterator<Item = &Blob> {
         let one = match self {

@@ -106,7 +106,9 @@ impl Membership {
             let reset = catalogue.reset.contains(&id);
             let stops = known.settings.stops();
             let copies = match (stops, judged.primary) {
-                (false, _) => Copies::All,
+                (false, _) => Copies::All {
+                    last_resort: last_resort || reset,
+                },
                 (true, false) => Copies::Resting,
                 (true, true) => Copies::OfPrimaryViews {
                     in_force: &in_force,

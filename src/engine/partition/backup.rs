@@ -1,6 +1,7 @@
 //! The other owners: take the stream in order without gaps, acknowledge it, and make visible what
 //! the primary committed.
 
+use super::transfer::Incoming;
 use super::{Cx, Partition};
 use crate::engine::planted::{self, Fault};
 use crate::error::Error;
@@ -11,6 +12,10 @@ use crate::types::{Member, Micros, TopologyVersion};
 /// How long an owner to be waits for the first piece before it says that it has nothing, and how
 /// often it says so.
 pub const ASK_LOAD: Micros = SECOND;
+/// How long an owner to be that has loaded in an earlier view waits to hear that this load counts,
+/// before it has itself loaded anew. The primary says so as soon as it has the view, and again until
+/// it is acknowledged.
+pub const CONFIRM_LOAD: Micros = 3 * SECOND;
 
 impl Partition {
     /// Updates of the stream. Doubled ones are skipped, a gap is reported, another stream than
@@ -61,10 +66,11 @@ impl Partition {
     }
 
     /// Whether this node is a member of the primary's stream. A source that is to load as well
-    /// still has its old copy, which it will drop: what it acknowledged on top of that would be
-    /// lost with it.
+    /// still has its old copy, and an owner to be may have a load that the primary no longer counts
+    /// on: what either acknowledged on top of that would be lost with it.
     fn is_member(&self) -> bool {
-        self.lead.is_none() && (self.is_owner() || self.incoming.is_some())
+        let heard = |state: &Incoming| state.heard_in == self.place.topology;
+        self.lead.is_none() && (self.is_owner() || self.incoming.as_ref().is_some_and(heard))
     }
 
     /// A new primary begins its stream. Its updates contain all that this owner had told it.
@@ -112,7 +118,10 @@ impl Partition {
     }
 
     pub(super) fn watch_settling(&mut self, cx: &Cx<'_>) {
-        self.settle_at = (!self.log.is_settled()).then(|| cx.resend_at());
+        let confirmed = self.incoming.as_ref();
+        let confirmed = confirmed.and_then(|state| state.confirmed_until);
+        let settled = (!self.log.is_settled()).then(|| cx.resend_at());
+        self.settle_at = [confirmed, settled].into_iter().flatten().min();
     }
 
     /// The tail does not settle: a commit may have been lost, so the last acknowledgement is
@@ -120,6 +129,11 @@ impl Partition {
     /// other views, and its copy is gone, since the primary last loaded it.
     pub(super) fn settle(&mut self, cx: &Cx<'_>) {
         self.settle_at = None;
+        let until = self.incoming.as_ref();
+        let until = until.and_then(|state| state.confirmed_until);
+        if until.is_some_and(|until| cx.now.mono >= until) {
+            self.set_aside();
+        }
         let empty = self.place.loading.contains(&self.me)
             && self.incoming.is_none()
             && self.outgoing.is_none();

@@ -175,6 +175,9 @@ impl Partition {
         if let Some(live) = entry.and_then(|entry| entry.live.as_mut()) {
             live.last_access = live.last_access.max(at);
         }
+        if let Some(kept) = &mut self.kept {
+            kept.access(key, incarnation, at);
+        }
     }
 
     /// An owner is gone, and with it perhaps one batch of touches: no life ends early by that.

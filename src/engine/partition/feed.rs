@@ -235,15 +235,22 @@ impl Partition {
         let before = self.is_watched();
         if let Some(lead) = &mut self.lead {
             if watched {
-                lead.watching.insert(from);
+                lead.watching.entry(from).or_default();
             } else {
                 lead.watching.remove(&from);
             }
         }
         if self.is_watched() != before {
             self.tell_watching(cx);
-        } else if watched && self.lead.is_some() {
-            // All know, but this one may have come late, or not have heard it.
+            return;
+        }
+        // All know, but this one may have come late, or not have heard it. It is told once for each
+        // time that it asks on its timer: two nodes that took themselves for primary would answer
+        // each other without end.
+        let lead = self.lead.as_mut();
+        let told = lead.and_then(|lead| lead.watching.get_mut(&from));
+        if let Some(next) = told.filter(|next| cx.now.mono >= **next) {
+            *next = cx.now.mono.after(SECOND / 2);
             self.send(from, Body::Watching { watched }, cx);
         }
     }
@@ -372,7 +379,7 @@ impl Partition {
     pub fn watchers_gone(&mut self, gone: impl Fn(Member) -> bool) {
         if let Some(lead) = &mut self.lead {
             lead.subscribers.retain(|node, _| !gone(*node));
-            lead.watching.retain(|node| !gone(*node));
+            lead.watching.retain(|node, _| !gone(*node));
         }
     }
 

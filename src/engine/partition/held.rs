@@ -164,6 +164,26 @@ impl Held {
         self.note(until);
     }
 
+    /// What was loaded beside this, by the same history as it went on. What is prepared here is still
+    /// asked about: its writes may not have been among what was loaded.
+    pub fn take_in(&mut self, other: Self) {
+        let states = other.states();
+        for (id, until) in states.finished {
+            if !self.prepared.contains_key(&id) {
+                self.finish(id, until);
+            }
+        }
+        for prepared in states.prepared {
+            if !self.has_finished(prepared.id) {
+                self.hold(prepared);
+            }
+        }
+        states
+            .statuses
+            .into_iter()
+            .for_each(|status| self.record(status));
+    }
+
     /// Records a decision: "committed" beats "rolled back"; of two that say the same, the later
     /// one says until when it is kept.
     pub fn record(&mut self, status: Status) {

@@ -1,6 +1,7 @@
 //! What only a primary keeps: who holds how much of its stream, and what it waits for.
 
 use super::repair::Round;
+use super::resend::Repeat;
 use super::transfer::{Incoming, Outgoing};
 use crate::types::message::Tail;
 use crate::types::{Blob, ClusterTime, EntryVersion, Member, Monotonic, TopologyVersion};
@@ -45,8 +46,10 @@ pub struct Lead {
     pub merged: BTreeSet<Member>,
     /// Nodes that serve watchers, and up to which counter they were sent events.
     pub subscribers: BTreeMap<Member, u64>,
-    /// Owners that serve watchers on their own.
-    pub watching: BTreeSet<Member>,
+    /// Owners that serve watchers on their own, and when each was last told that all know.
+    pub watching: BTreeMap<Member, Monotonic>,
+    /// What is sent again to members of the stream that are behind.
+    pub repeats: BTreeMap<Member, Repeat>,
     pub idle_asks: BTreeMap<Blob, IdleAsk>,
     /// Keys that transactions of several calls hold.
     pub locks: super::locks::Locks,
@@ -70,7 +73,8 @@ impl Lead {
             loads: BTreeMap::new(),
             merged: BTreeSet::new(),
             subscribers: BTreeMap::new(),
-            watching: BTreeSet::new(),
+            watching: BTreeMap::new(),
+            repeats: BTreeMap::new(),
             idle_asks: BTreeMap::new(),
             locks: super::locks::Locks::default(),
             grants: super::near::Grants::default(),

@@ -183,7 +183,10 @@ impl Partition {
         if let Some(lead) = &mut self.lead {
             lead.compare_at = first;
         }
-        for member in self.place.loading.clone() {
+        let lead = self.lead.as_ref();
+        let goes_on = |member: &Member| lead.is_some_and(|lead| lead.loads.contains_key(member));
+        let loading = self.place.loading.iter().copied();
+        for member in loading.filter(|one| !goes_on(one)).collect::<Vec<_>>() {
             self.begin_load(member, cx);
         }
         self.look_at_chores(cx);

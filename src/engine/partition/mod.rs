@@ -19,14 +19,18 @@ pub mod evaluate;
 mod expiry;
 mod feed;
 pub mod held;
+mod kept;
 mod lead;
 mod locks;
 mod log;
 mod merging;
 pub mod near;
+#[cfg(test)]
+mod pair_tests;
 mod primary;
 mod remembered;
 mod repair;
+mod resend;
 mod roles;
 pub mod steps;
 pub mod store;
@@ -194,8 +198,9 @@ pub struct Partition {
     renounced: bool,
     /// The copy is complete as of this topology.
     complete: Option<TopologyVersion>,
-    /// A primary view in which others own it has been acknowledged: it may be behind. Only in a
-    /// cache that stops in a minority.
+    /// It may be behind what others acknowledged: a primary view in which others own it has been
+    /// acknowledged (in a cache that stops in a minority), the primary has not said yet whether it
+    /// still counts on this load, or it lay aside.
     retired: bool,
     /// Who proposes the next view was told of the copy, and counts on it.
     told: bool,
@@ -211,6 +216,8 @@ pub struct Partition {
     store: Store,
     log: Log,
     lead: Option<Box<lead::Lead>>,
+    /// A complete copy that lies aside while another one is loaded.
+    kept: Option<Box<kept::Kept>>,
     incoming: Option<transfer::Incoming>,
     outgoing: Option<Box<transfer::Outgoing>>,
     parked: VecDeque<Parked>,
@@ -264,6 +271,7 @@ impl Partition {
             parted: BTreeMap::new(),
             log: Log::default(),
             lead: None,
+            kept: None,
             incoming: None,
             outgoing: None,
             parked: VecDeque::new(),
@@ -334,7 +342,7 @@ impl Partition {
 
     /// Whether the copy may be behind what others acknowledged.
     pub fn retired(&self) -> bool {
-        self.retired
+        self.retired || (self.complete.is_none() && self.kept.is_some())
     }
 
     /// Carries an operation out, parks it, or says who must.
@@ -620,7 +628,8 @@ impl Partition {
 
     /// What all states of keys take in memory.
     pub fn entry_bytes(&self) -> u64 {
-        self.store.bytes()
+        let kept = self.kept.as_ref().map_or(0, |kept| kept.store.bytes());
+        self.store.bytes() + kept
     }
 
     /// (live and dead entries, tombstones, updates that wait for owners).
@@ -666,6 +675,10 @@ impl Partition {
         if self.lead.is_some() {
             assert!(self.is_primary(), "leads without being primary");
         }
+        assert!(
+            self.kept.is_none() || self.complete.is_none(),
+            "a copy lies aside beside one that is complete"
+        );
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Ask, Asker, Caller, Cx, Partition, Submitted};
 use crate::engine::planted::{self, Fault};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::message::{
-    Body, Event, EventKind, Replicate, RequestRecord, Reset, Update, UpdateEffect, WatchPosition,
+    Body, Event, EventKind, Replicate, RequestRecord, Update, UpdateEffect, WatchPosition,
 };
 use crate::types::ticket::{TicketOperation, TicketsOperation, note};
 use crate::types::{
@@ -14,8 +14,6 @@ use crate::types::{
     Reply, RequestId, TopologyVersion,
 };
 
-/// The most updates in one message that repeats them.
-const RESEND_MAX: usize = 256;
 /// The most entries that one scan page returns, whatever was asked.
 pub const SCAN_MAX: u32 = 4096;
 
@@ -715,25 +713,36 @@ impl Partition {
         if !lead.waits(end) {
             lead.resend_at = None;
         }
-        if begins && acked < end {
-            self.repeat_updates(from, acked, cx);
+        let repeat = lead.repeats.get_mut(&from);
+        let goes_on = repeat.is_some_and(|repeat| repeat.goes_on(acked));
+        if (begins || goes_on) && acked < end {
+            let upto = self.repeat_updates(from, acked, cx);
+            let lead = self.lead.as_mut();
+            if let Some(repeat) = lead.and_then(|lead| lead.repeats.get_mut(&from)) {
+                repeat.upto = upto;
+            }
         } else if repeated && acked >= self.log.committed.counter {
             self.send(from, self.committed(), cx);
         }
         self.advance(cx);
     }
 
-    /// A member of the stream misses updates; one that names no stream has nothing at all.
+    /// A member of the stream misses updates; one that names no stream has nothing at all. Each of
+    /// the updates behind a gap says so: it is answered once until the timer turns.
     pub(super) fn on_gap(&mut self, from: Member, stream: TopologyVersion, have: u64, cx: &Cx<'_>) {
         if stream == TopologyVersion::default() {
             self.load_again(from, cx);
             return;
         }
-        let Some(lead) = self.lead.as_ref().filter(|lead| lead.stream == stream) else {
+        let committed = self.log.committed.counter;
+        let Some(lead) = self.lead.as_mut().filter(|lead| lead.stream == stream) else {
             return;
         };
-        if lead.joined.contains(&from) && have >= self.log.committed.counter {
-            self.repeat_updates(from, have, cx);
+        if lead.joined.contains(&from) && have >= committed {
+            let repeat = lead.repeats.entry(from).or_default();
+            if repeat.is_new_gap(have) {
+                self.repeat_updates(from, have, cx);
+            }
         }
     }
 
@@ -749,31 +758,5 @@ impl Partition {
         if !under_way && place.loading.contains(&to) && !place.sources.contains(&to) {
             self.begin_load(to, cx);
         }
-    }
-
-    pub(super) fn repeat_updates(&self, to: Member, behind: u64, cx: &Cx<'_>) {
-        let updates = self.log.behind_counter(behind, RESEND_MAX);
-        let (stream, committed) = (self.log.stream, self.log.committed.counter);
-        self.send(
-            to,
-            Body::Replicate(Replicate {
-                stream,
-                committed,
-                updates,
-            }),
-            cx,
-        );
-    }
-
-    /// Begins the stream anew for a member.
-    pub(super) fn send_reset(&self, to: Member, cx: &Cx<'_>) {
-        let reset = Reset {
-            stream: self.log.stream,
-            committed: self.log.committed.counter,
-            updates: self
-                .log
-                .behind_counter(self.log.committed.counter, usize::MAX),
-        };
-        self.send(to, Body::Reset(reset), cx);
     }
 }

@@ -23,7 +23,8 @@ impl Partition {
     /// that: until a view is installed the copy stays, also where its history has been merged.
     pub fn tell(&mut self) -> Option<TopologyVersion> {
         self.told = true;
-        self.complete
+        let kept = self.kept.as_ref().map(|kept| kept.complete);
+        self.complete.or(kept)
     }
 
     /// A view was installed.
@@ -32,25 +33,21 @@ impl Partition {
         (self.renounced, self.told) = (false, false);
         self.copies.clear();
         self.give_up_verify("the view changed", cx);
+        let counts = self.is_owner() || self.place.sources.contains(&self.me);
+        if counts || self.place.resting {
+            self.bring_back(self.is_owner());
+        }
         if self.place.apart {
             // What was agreed on there says nothing about what was ever known here.
             self.agreed = EntryVersion::default();
             self.parted.clear();
             self.joined = self.place.topology;
+            self.kept.iter_mut().for_each(|kept| kept.part(self.joined));
         }
         self.note_parting(&old);
-        if self.place.shift != 0 {
-            self.store.shift(self.place.shift);
-            self.log.shift(self.place.shift);
-            if let Some(held) = &mut self.held {
-                held.shift(self.place.shift);
-            }
-            if let Some(lead) = &mut self.lead {
-                lead.grants.shift(self.place.shift);
-                lead.locks.shift(self.place.shift);
-            }
-            self.expiry.reset();
-            self.note_all_expiries();
+        self.shift(self.place.shift);
+        if let Some((kept, at)) = self.kept.as_mut().zip(self.place.cleared_at) {
+            kept.clear(at);
         }
         if let Some(at) = self.place.cleared_at
             && self.store.cleared_at.is_none_or(|mine| mine < at)
@@ -79,12 +76,36 @@ impl Partition {
             {
                 // It may be behind, and be the best that is left: that shows when the others return.
                 self.incoming = None;
+            } else if self.lacks_owners() {
+                self.set_aside();
             } else {
                 self.forget();
+                self.kept = None;
             }
         }
         self.feed_on_view(cx);
         self.unpark(cx);
+    }
+
+    /// Cluster time moves by so much: what is stored moves with it.
+    fn shift(&mut self, by: i64) {
+        if by == 0 {
+            return;
+        }
+        self.store.shift(by);
+        self.log.shift(by);
+        if let Some(held) = &mut self.held {
+            held.shift(by);
+        }
+        if let Some(kept) = &mut self.kept {
+            kept.shift(by);
+        }
+        if let Some(lead) = &mut self.lead {
+            lead.grants.shift(by);
+            lead.locks.shift(by);
+        }
+        self.expiry.reset();
+        self.note_all_expiries();
     }
 
     /// The view is not primary: whatever is here stays as it is, complete as of the last primary one.
@@ -145,8 +166,13 @@ impl Partition {
         let stays = |member: &Member| place.owners.contains(member) || loads(member);
         lead.acked.retain(|member, _| stays(member));
         lead.joined.retain(stays);
-        lead.watching.retain(|member| place.owners.contains(member));
+        lead.watching
+            .retain(|member, _| place.owners.contains(member));
+        lead.repeats.retain(|member, _| stays(member));
         lead.loads.retain(|member, _| loads(member));
+        lead.loads
+            .values_mut()
+            .for_each(super::transfer::Outgoing::confirm);
         lead.idle_asks.clear();
         lead.rounds.clear();
         // Who comes back as a source later has another history to tell.
@@ -175,17 +201,25 @@ impl Partition {
     }
 
     /// A member that loads keeps what it has only while the same primary goes on. What it has
-    /// completely it tells again: its report came too late for this view.
+    /// completely did not count in this view: its report came too late, or it was left out of views
+    /// in between, and of writes. The primary knows which: it repeats the last piece of a load whose
+    /// receiver it has sent every update since, and begins another load otherwise.
     fn become_loading(&mut self, old: &Place, cx: &Cx<'_>) {
         let same_primary = old.owners.first() == self.place.owners.first();
-        let goes_on = same_primary && old.loading.contains(&self.me) && self.incoming.is_some();
-        if !goes_on {
-            self.forget();
-            self.settle_at = Some(cx.now.mono.after(super::backup::ASK_LOAD));
-        } else if self.complete.is_some() {
-            self.complete = Some(self.place.topology);
-            self.retired = false;
-            self.reports.push(Report::Loaded);
+        let loads = same_primary && old.loading.contains(&self.me);
+        let loaded = self.complete.is_some();
+        match self.incoming.as_mut().filter(|_| loads) {
+            None => {
+                self.set_aside();
+                self.settle_at = Some(cx.now.mono.after(super::backup::ASK_LOAD));
+            }
+            Some(state) if loaded => {
+                let until = cx.now.mono.after(super::backup::CONFIRM_LOAD);
+                state.confirmed_until = Some(until);
+                self.retired = true;
+                self.watch_settling(cx);
+            }
+            Some(_) => {}
         }
     }
 
@@ -206,6 +240,7 @@ impl Partition {
             self.answer(asker, Err(error), cx);
         }
         self.forget();
+        self.kept = None;
     }
 
     /// The node that asked is gone, and nobody is left to answer.

@@ -10,7 +10,7 @@ use crate::engine::tally::UnderWay;
 use crate::types::message::{
     Body, Chunk, RequestRecord, TransferHeader, TransferKind, WatchPosition,
 };
-use crate::types::{Blob, EntryVersion, Member, Monotonic, RequestId};
+use crate::types::{Blob, EntryVersion, Member, Monotonic, RequestId, TopologyVersion};
 use std::collections::{BTreeSet, VecDeque};
 
 /// Pieces under way at once.
@@ -44,6 +44,11 @@ pub struct Incoming {
     /// Load: lives that ended by time meanwhile; a late piece must not bring them back.
     /// Each with whether it leaves a tombstone.
     pub expired: Vec<(Blob, EntryVersion, bool)>,
+    /// Load: the view in which a piece of it came last.
+    pub heard_in: TopologyVersion,
+    /// Load: it ended in an earlier view, and the primary has not said yet that it counts in this
+    /// one; it is waited for until then.
+    pub confirmed_until: Option<Monotonic>,
 }
 
 /// The sending side.
@@ -68,6 +73,23 @@ impl Outgoing {
     /// Whether it was begun in this view and is not finished.
     pub fn goes_on(&self, topology: u64) -> bool {
         self.session == topology && !self.is_finished()
+    }
+
+    /// The view changed, and the receiver is as far as it was: it is told so, until it says that it
+    /// has heard it, by a last piece without contents. Doubled ones change nothing.
+    pub fn confirm(&mut self) {
+        if self.is_finished() && self.next > 0 {
+            let piece = Chunk {
+                kind: self.kind,
+                session: self.session,
+                seq: self.next - 1,
+                last: true,
+                header: None,
+                entries: Vec::new(),
+                requests: Vec::new(),
+            };
+            self.under_way.push_back((piece, 0));
+        }
     }
 
     /// Whether everything has been acknowledged.
@@ -156,7 +178,7 @@ impl Partition {
     }
 
     /// Sends again what is not acknowledged, where that is due, and goes on.
-    fn repeat(&self, outgoing: &mut Outgoing, at_once: bool, cx: &Cx<'_>) {
+    pub(super) fn repeat(&self, outgoing: &mut Outgoing, at_once: bool, cx: &Cx<'_>) {
         if at_once || cx.now.mono >= outgoing.repeat_at {
             outgoing.repeat_at = cx.now.mono.after(REPEAT_AFTER * cx.resend);
             for (chunk, _) in &outgoing.under_way {
@@ -228,9 +250,8 @@ impl Partition {
                 .as_ref()
                 .is_none_or(|own| own.session != session);
         if begins && let Some(header) = &chunk.header {
-            self.store.reset();
+            self.set_aside();
             self.feed.forget(header.position);
-            self.complete = None;
             self.log = super::Log::behind(header.stream, header.position);
             self.store.raise_floor(header.floor);
             self.store.see(header.seen);
@@ -254,6 +275,7 @@ impl Partition {
         if seq > state.next {
             return;
         }
+        state.heard_in = self.place.topology;
         if seq == state.next {
             state.next += 1;
             state.last = chunk.last.then_some(seq).or(state.last);
@@ -269,6 +291,9 @@ impl Partition {
             if chunk.last {
                 self.finish_load();
             }
+        } else if chunk.last && state.confirmed_until.take().is_some() {
+            self.count_load();
+            self.watch_settling(cx);
         }
         self.send(from, Body::ChunkAck { kind, session, seq }, cx);
     }
@@ -286,6 +311,12 @@ impl Partition {
         if self.store.tickets.ended_count() > 0 {
             self.expiry.note_floor();
         }
+        self.kept = None;
+        self.count_load();
+    }
+
+    /// The copy has all that the primary has in this view, but for what still comes.
+    fn count_load(&mut self) {
         self.complete = Some(self.place.topology);
         // A view in which others own it may have come to be acknowledged since the load began.
         self.retired = self.settings.stops() && self.renounced;
@@ -322,8 +353,8 @@ impl Partition {
                 }
             }
             TransferKind::Merge if outgoing.is_finished() && !self.told => {
-                // The primary and all owners hold it now: this copy has served its purpose.
-                self.forget();
+                // The primary and all owners hold it now.
+                self.set_aside();
             }
             TransferKind::Merge => self.outgoing = Some(Box::new(outgoing)),
         }
@@ -342,56 +373,5 @@ impl Partition {
         self.parted.clear();
         self.settle_at = None;
         self.held = None;
-    }
-
-    /// Sends again what was not acknowledged in time.
-    pub(super) fn resend(&mut self, cx: &Cx<'_>) {
-        let due = |at: Option<Monotonic>| at.is_some_and(|at| cx.now.mono >= at);
-        if let Some(mut outgoing) = self.outgoing.take() {
-            if due(outgoing.resend_at) {
-                outgoing.resend_at = Some(cx.now.mono.after(cx.resend));
-                self.repeat(&mut outgoing, false, cx);
-            }
-            self.outgoing = Some(outgoing);
-        }
-        if self.lead.as_ref().is_some_and(|lead| due(lead.resend_at)) {
-            self.resend_as_primary(false, cx);
-        }
-    }
-
-    /// The same for all that a primary has out; also used at once after a change of view, since
-    /// what was under way then was dropped.
-    pub(super) fn resend_as_primary(&mut self, at_once: bool, cx: &Cx<'_>) {
-        let end = self.log.applied;
-        let Some(lead) = &mut self.lead else { return };
-        lead.resend_at = lead.waits(end).then(|| cx.now.mono.after(cx.resend));
-        let mut loads = std::mem::take(&mut lead.loads);
-        for load in loads.values_mut() {
-            self.repeat(load, at_once, cx);
-        }
-        let Some(lead) = &mut self.lead else { return };
-        lead.loads = loads;
-        let Some(lead) = &self.lead else { return };
-        if let super::lead::Phase::Asking { missing, .. } = &lead.phase {
-            for owner in missing {
-                self.send(*owner, Body::AskTail, cx);
-            }
-        }
-        for (member, acked) in &lead.acked {
-            if !lead.joined.contains(member) {
-                self.send_reset(*member, cx);
-            } else if *acked < end {
-                self.repeat_updates(*member, *acked, cx);
-            }
-        }
-        for (key, ask) in &lead.idle_asks {
-            for owner in &ask.missing {
-                let body = Body::AskIdle {
-                    key: key.clone(),
-                    incarnation: ask.incarnation,
-                };
-                self.send(*owner, body, cx);
-            }
-        }
     }
 }

@@ -52,6 +52,10 @@ impl Installed {
 pub struct Held {
     pub complete: TopologyVersion,
     pub retired: bool,
+    /// It lies aside: others own the partition now, and not all of them are complete.
+    pub kept: bool,
+    /// It was loaded, and does not own the partition yet: the view in which that load began.
+    pub load: Option<TopologyVersion>,
     pub writes: Writes,
 }
 
@@ -72,6 +76,8 @@ pub struct Server {
     /// As primary of its view: all owners have told what they have.
     pub took_over: bool,
     pub merged: BTreeSet<Member>,
+    /// As primary: owners to be that it has loaded, and has sent every write since.
+    pub loads: BTreeMap<Member, TopologyVersion>,
     /// Its own proposal, and who has prepared that.
     pub proposal: Option<(Rc<Installed>, Set)>,
 }
@@ -84,7 +90,11 @@ pub type ServerKey = (
         Option<Rc<Installed>>,
     ),
     (Primaries, Option<Held>, (bool, bool, bool), Writes),
-    (BTreeSet<Member>, Option<(Rc<Installed>, Set)>),
+    (
+        BTreeSet<Member>,
+        BTreeMap<Member, TopologyVersion>,
+        Option<(Rc<Installed>, Set)>,
+    ),
 );
 
 #[derive(Clone)]
@@ -123,9 +133,15 @@ pub fn has(set: Set, place: usize) -> bool {
 }
 
 /// As `engine::membership::building` counts who is out and may return with data.
-pub fn departed(own: &Installed, answers: &[&Server]) -> BTreeSet<Member> {
+pub fn departed(proposer: &Server, answers: &[&Server]) -> BTreeSet<Member> {
     let told = answers.iter().flat_map(|answer| &answer.view.departed);
-    let mut out: BTreeSet<Member> = told.chain(&own.servers).copied().collect();
+    let own = &proposer.view;
+    let knows = |view: &Installed| {
+        *view != **own && (view.version > own.version || !view.servers.contains(&proposer.me))
+    };
+    let others = answers.iter().filter(|answer| knows(&answer.view));
+    let others = others.flat_map(|answer| &answer.view.servers);
+    let mut out: BTreeSet<Member> = told.chain(&own.servers).chain(others).copied().collect();
     out.retain(|member| {
         let back = |answer: &&Server| {
             answer.me.id == member.id && answer.me.incarnation >= member.incarnation
@@ -150,7 +166,12 @@ impl State {
                 (server.renounced, server.told, server.took_over),
                 server.vouched,
             );
-            (view, copy, (server.merged.clone(), server.proposal.clone()))
+            let lead = (
+                server.merged.clone(),
+                server.loads.clone(),
+                server.proposal.clone(),
+            );
+            (view, copy, lead)
         });
         let counts = [
             u32::from(self.acknowledged),
@@ -199,12 +220,41 @@ impl State {
             vouched: 0,
             took_over: false,
             merged: BTreeSet::new(),
+            loads: BTreeMap::new(),
             proposal: None,
         };
         let owners = state.servers.iter();
         let vouched = owners.fold(0, |all, server| all | server.vouched);
         state.excused |= state.acknowledged & !vouched;
         state
+    }
+
+    /// Whether a server has loaded from a primary and got every write since.
+    pub fn follows(&self, server: &Server, primary: &Server) -> bool {
+        let load = server.copy.as_ref().filter(|copy| !copy.kept);
+        let load = load.and_then(|copy| copy.load);
+        load.is_some() && load.as_ref() == primary.loads.get(&server.me)
+    }
+
+    /// The primary says that a load of an earlier view counts in this one.
+    pub fn confirmed(&self, place: usize, other: usize, retires: bool) -> Option<Self> {
+        let (primary, server) = (&self.servers[place], &self.servers[other]);
+        let view = &primary.view;
+        let fits = view.leads(primary.me)
+            && primary.took_over
+            && server.view == *view
+            && view.loading.contains(&server.me)
+            && self.follows(server, primary)
+            && server.copy.as_ref()?.complete != view.version;
+        if !fits {
+            return None;
+        }
+        let mut state = self.clone();
+        let server = &mut state.servers[other];
+        let retired = retires && server.renounced;
+        let copy = server.copy.as_mut()?;
+        (copy.complete, copy.retired) = (view.version, retired);
+        Some(state)
     }
 
     /// All owners have told the primary what they have.

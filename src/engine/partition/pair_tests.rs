@@ -1,0 +1,374 @@
+//! A primary and another node, one message after the other: what a copy counts for while another one
+//! is loaded in its place, which load counts in a later view, and how long a subscription does.
+
+use super::near::NearBytes;
+use super::{Cx, Partition, Place, Report};
+use crate::engine::shell::{Notice, Shell};
+use crate::engine::tally::{Pace, Tally};
+use crate::error::Result;
+use crate::types::message::{Body, Chunk, Event, Message, UpdateEffect, WatchPosition};
+use crate::types::time::{MILLISECOND, SECOND};
+use crate::types::{
+    Blob, CacheId, CacheSettings, ClusterTime, Entry, EntryVersion, Live, Member, Micros,
+    Monotonic, NodeId, NodeInfo, Now, Reply, TopologyVersion, WriteSynchronizationMode,
+};
+use parking_lot::Mutex;
+use std::sync::Arc;
+
+/// Takes what is sent.
+#[derive(Default)]
+struct Wire(Mutex<Vec<Body>>);
+
+impl Shell for Wire {
+    fn send(&self, _to: Member, message: Message) {
+        if let Message::Data(data) = message {
+            self.0.lock().push(data.body);
+        }
+    }
+    fn send_along(&self, to: Member, message: Message) {
+        self.send(to, message);
+    }
+    fn has_room(&self, _to: Member) -> bool {
+        true
+    }
+    fn knows(&self, _peer: Member, _since: u32) -> bool {
+        true
+    }
+    fn complete(&self, _token: u64, _result: Result<Reply>) {}
+    fn view_changed(&self, _token: u64, _result: Result<()>) {}
+    fn dial(&self, _peer: &NodeInfo) {}
+    fn events(&self, _: CacheId, _: u32, _: u64, _: WatchPosition, _: &[Event]) {}
+    fn watch_lost(&self, _: CacheId, _: u32) {}
+    fn notice(&self, _: Notice) {}
+}
+
+struct Node {
+    me: Member,
+    partition: Partition,
+    wire: Wire,
+    pace: Pace,
+    tally: Tally,
+    now: Micros,
+}
+
+const PRIMARY: Member = member(1);
+const LOADER: Member = member(2);
+
+const fn member(id: u64) -> Member {
+    Member {
+        id: NodeId(id),
+        incarnation: crate::types::Incarnation(1),
+    }
+}
+
+fn version(number: u64) -> TopologyVersion {
+    TopologyVersion {
+        number,
+        coordinator: PRIMARY,
+    }
+}
+
+impl Node {
+    fn new(me: Member) -> Self {
+        let settings = CacheSettings {
+            write_synchronization: WriteSynchronizationMode::FullSync,
+            ..CacheSettings::named("loads")
+        };
+        let settings = Arc::new(settings);
+        Self {
+            me,
+            partition: Partition::new(CacheId(1), 0, settings, me, NearBytes::default()),
+            wire: Wire::default(),
+            pace: Pace::default(),
+            tally: Tally::default(),
+            now: SECOND,
+        }
+    }
+
+    fn with<T>(&mut self, act: impl FnOnce(&mut Partition, &Cx<'_>) -> T) -> T {
+        let cx = Cx {
+            now: Now {
+                mono: Monotonic(self.now),
+                cluster: ClusterTime(self.now),
+            },
+            serving: true,
+            serving_primary: true,
+            leaving: false,
+            shell: &self.wire,
+            departed: None,
+            transactions: true,
+            resend: 100 * MILLISECOND,
+            network_timeout: SECOND,
+            clock_error_max: 0,
+            compare_interval: None,
+            pace: &self.pace,
+            tally: &self.tally,
+        };
+        let done = act(&mut self.partition, &cx);
+        self.partition.check_invariants();
+        done
+    }
+
+    fn view(&mut self, number: u64, owners: &[Member], loading: &[Member]) {
+        let place = Place {
+            topology: version(number),
+            owners: owners.to_vec(),
+            loading: loading.to_vec(),
+            ..Place::default()
+        };
+        self.with(|partition, cx| partition.on_view(place, cx));
+    }
+
+    /// A write; without a value: the remove of what an earlier one created.
+    fn write(&mut self, key: &str, incarnation: Option<EntryVersion>) -> EntryVersion {
+        let version = self.partition.next_version();
+        let now = ClusterTime(self.now);
+        let entry = Entry {
+            incarnation: incarnation.unwrap_or(version),
+            version,
+            created_at: now,
+            removed_by_key: incarnation.is_some(),
+            live: incarnation.is_none().then(|| Live {
+                value: Blob::from(key),
+                flags: 0,
+                value_version: 1,
+                expires_at: None,
+                time_to_idle: None,
+                last_access: now,
+            }),
+        };
+        let key = Blob::from(key);
+        let effect = UpdateEffect::Set { key, entry };
+        self.with(|partition, cx| partition.append(effect, None, cx));
+        version
+    }
+
+    fn sent(&mut self) -> Vec<Body> {
+        std::mem::take(&mut *self.wire.0.lock())
+    }
+
+    fn hear(&mut self, from: Member, body: Body) {
+        self.with(|partition, cx| partition.on_message(from, body, cx));
+    }
+
+    /// The keys that live and those that are remembered as removed.
+    fn keys(&self) -> (Vec<String>, Vec<String>) {
+        let name = |key: &Blob| String::from_utf8_lossy(key).into_owned();
+        let contents = self.partition.contents();
+        let of = |lives: bool| {
+            let some = contents.iter();
+            let some = some.filter(|(_, entry)| entry.live.is_some() == lives);
+            some.map(|(key, _)| name(key)).collect()
+        };
+        (of(true), of(false))
+    }
+
+    /// What a proposer is told: as of when the copy is complete, and whether it may be behind.
+    fn told(&mut self) -> Option<(u64, bool)> {
+        let complete = self.partition.tell()?;
+        Some((complete.number, self.partition.retired()))
+    }
+
+    fn reports(&mut self) -> Vec<Report> {
+        self.partition.take_reports()
+    }
+}
+
+/// Delivers all that either sends, until both are silent.
+fn talk(primary: &mut Node, loader: &mut Node) {
+    loop {
+        let (asked, answered) = (primary.sent(), loader.sent());
+        if asked.is_empty() && answered.is_empty() {
+            return;
+        }
+        asked
+            .into_iter()
+            .for_each(|body| loader.hear(PRIMARY, body));
+        let from = loader.me;
+        answered
+            .into_iter()
+            .for_each(|body| primary.hear(from, body));
+    }
+}
+
+/// A primary with a copy, and an owner to be that has loaded it in view 2.
+fn loaded() -> (Node, Node) {
+    let (mut primary, mut loader) = (Node::new(PRIMARY), Node::new(LOADER));
+    primary.view(1, &[PRIMARY], &[]);
+    primary.write("a", None);
+    for node in [&mut primary, &mut loader] {
+        node.view(2, &[PRIMARY], &[LOADER]);
+    }
+    talk(&mut primary, &mut loader);
+    assert_eq!(loader.told(), Some((2, false)));
+    assert_eq!(loader.reports(), [Report::Loaded]);
+    (primary, loader)
+}
+
+#[test]
+fn a_copy_lies_aside_until_another_one_is_loaded() {
+    let (mut primary, mut loader) = (Node::new(PRIMARY), Node::new(LOADER));
+    loader.view(1, &[LOADER], &[]);
+    loader.write("mine", None);
+    primary.view(2, &[PRIMARY], &[]);
+    primary.write("theirs", None);
+    for node in [&mut primary, &mut loader] {
+        node.view(3, &[PRIMARY], &[LOADER]);
+    }
+    assert_eq!(loader.told(), Some((1, true)));
+    assert!(loader.partition.entry_bytes() > 0);
+    talk(&mut primary, &mut loader);
+    assert_eq!(loader.told(), Some((3, false)));
+    assert_eq!(loader.keys().0, ["theirs"]);
+    let bytes = loader.partition.entry_bytes();
+    assert_eq!(bytes, primary.partition.entry_bytes(), "one copy is left");
+}
+
+#[test]
+fn a_copy_is_brought_back_with_what_was_loaded_since() {
+    let (mut primary, mut loader) = (Node::new(PRIMARY), Node::new(LOADER));
+    loader.view(1, &[LOADER], &[]);
+    let life = loader.write("removed", None);
+    loader.write("only here", None);
+    primary.view(2, &[PRIMARY], &[]);
+    primary.write("new", None);
+    primary.write("removed", Some(life));
+    for node in [&mut primary, &mut loader] {
+        node.view(3, &[PRIMARY], &[LOADER]);
+    }
+    // The load does not come to its end.
+    for body in primary.sent() {
+        if let Body::Chunk(chunk) = body {
+            let chunk = Chunk {
+                last: false,
+                ..chunk
+            };
+            loader.hear(PRIMARY, Body::Chunk(chunk));
+        }
+    }
+    assert_eq!(loader.told(), Some((1, true)));
+    // Nor does the next one begin.
+    loader.view(4, &[member(3)], &[LOADER]);
+    assert_eq!(loader.told(), Some((1, true)));
+    loader.view(5, &[LOADER], &[]);
+    let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+    let (live, dead): (Vec<String>, Vec<String>) =
+        (names(&["new", "only here"]), names(&["removed"]));
+    assert_eq!(loader.keys(), (live, dead));
+    assert_eq!(loader.told(), Some((5, false)));
+    // It goes on as any primary does.
+    loader.write("later", None);
+    assert_eq!(loader.keys().0, ["later", "new", "only here"]);
+}
+
+#[test]
+fn a_copy_goes_when_the_partition_has_all_its_owners() {
+    let mut loader = Node::new(LOADER);
+    loader.view(1, &[LOADER], &[]);
+    loader.write("mine", None);
+    loader.view(2, &[PRIMARY], &[member(3)]);
+    assert_eq!(loader.told(), Some((1, true)));
+    loader.view(3, &[PRIMARY, member(3)], &[]);
+    assert_eq!(loader.told(), None);
+    assert_eq!(loader.partition.entry_bytes(), 0);
+}
+
+#[test]
+fn a_load_counts_in_a_later_view_once_the_primary_says_so() {
+    let (mut primary, mut loader) = loaded();
+    loader.view(3, &[PRIMARY], &[LOADER]);
+    assert_eq!(loader.told(), Some((2, true)));
+    primary.view(3, &[PRIMARY], &[LOADER]);
+    // The first word is lost, and said again.
+    primary.sent();
+    assert!(loader.reports().is_empty());
+    primary.now += SECOND;
+    primary.with(|partition, cx| partition.on_timeout(cx));
+    primary.write("b", None);
+    talk(&mut primary, &mut loader);
+    assert_eq!(loader.told(), Some((3, false)));
+    assert_eq!(loader.reports(), [Report::Loaded]);
+    assert_eq!(loader.keys().0, ["a", "b"]);
+}
+
+#[test]
+fn a_load_does_not_count_where_its_receiver_was_left_out_in_between() {
+    let (mut primary, mut loader) = loaded();
+    primary.view(3, &[PRIMARY], &[]);
+    primary.write("missed", None);
+    for node in [&mut primary, &mut loader] {
+        node.view(4, &[PRIMARY], &[LOADER]);
+    }
+    assert_eq!(loader.told(), Some((2, true)));
+    talk(&mut primary, &mut loader);
+    assert_eq!(loader.told(), Some((4, false)));
+    assert_eq!(loader.keys().0, ["a", "missed"]);
+}
+
+#[test]
+fn what_comes_behind_a_load_that_no_longer_counts_is_not_acknowledged() {
+    let (mut primary, mut loader) = loaded();
+    primary.view(3, &[PRIMARY], &[]);
+    for node in [&mut primary, &mut loader] {
+        node.view(4, &[PRIMARY], &[LOADER]);
+    }
+    // The first piece of the other load is lost, and not what comes behind it.
+    primary.sent();
+    primary.write("later", None);
+    for body in primary.sent() {
+        loader.hear(PRIMARY, body);
+    }
+    assert!(loader.sent().is_empty());
+    primary.now += 2 * SECOND;
+    primary.with(|partition, cx| partition.on_timeout(cx));
+    talk(&mut primary, &mut loader);
+    assert_eq!(loader.told(), Some((4, false)));
+    primary.write("last", None);
+    talk(&mut primary, &mut loader);
+    assert_eq!(loader.keys().0, ["a", "last", "later"]);
+}
+
+#[test]
+fn a_subscription_ends_where_its_node_is_out() {
+    let (mut primary, _) = loaded();
+    let watcher = member(9);
+    let told = |primary: &mut Node, after| {
+        primary.hear(watcher, Body::Subscribe { after });
+        let sent = primary.sent();
+        sent.into_iter().find_map(|body| match body {
+            Body::Events { upto, .. } => Some(upto),
+            _ => None,
+        })
+    };
+    let upto = told(&mut primary, None);
+    assert!(upto.is_some());
+    primary.view(3, &[PRIMARY], &[]);
+    primary.with(|partition, _| partition.watchers_gone(|node| node == watcher));
+    primary.sent();
+    primary.write("b", None);
+    assert!(primary.sent().is_empty(), "it may be elsewhere by now");
+    let next = told(&mut primary, upto);
+    assert_eq!(
+        next.map(|next| next.counter),
+        upto.map(|upto| upto.counter + 1)
+    );
+    // It watched another history up to the same counter.
+    let elsewhere = next.map(|next| WatchPosition {
+        topology: version(9),
+        ..next
+    });
+    assert_eq!(told(&mut primary, elsewhere), None);
+}
+
+#[test]
+fn a_load_is_begun_anew_where_the_primary_says_nothing_of_it() {
+    let (mut primary, mut loader) = loaded();
+    for node in [&mut primary, &mut loader] {
+        node.view(3, &[PRIMARY], &[LOADER]);
+    }
+    primary.sent();
+    loader.now += super::backup::CONFIRM_LOAD;
+    loader.with(|partition, cx| partition.on_timeout(cx));
+    assert_eq!(loader.told(), Some((2, true)));
+    assert_eq!(loader.sent().len(), 1, "it asks");
+}
