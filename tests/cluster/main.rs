@@ -43,4 +43,5 @@ mod ticket_commands;
 mod tickets;
 mod tls_files;
 mod transaction_client;
+mod transaction_commands;
 mod versions;
