@@ -182,7 +182,8 @@ async fn measure_calls(
             .cluster
             .push(one(plan, cluster, format!("{of}, cluster")).await?);
     }
-    Ok(Kept::Calls(Report::of(plan, cluster.about(), rounds)))
+    let report = Report::of(plan, cluster.about(), rounds);
+    Ok(Kept::Calls(Box::new(report)))
 }
 
 async fn one_round(

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 #[serde(untagged)]
 pub enum Kept {
     /// Of calls on one key.
-    Calls(Report),
+    Calls(Box<Report>),
     /// Of transactions.
     Transactions(transactions::Report),
 }
@@ -32,7 +32,8 @@ impl Kept {
         if document.get("transactions").is_some() {
             return serde_json::from_value(document).map(Self::Transactions);
         }
-        serde_json::from_value(document).map(Self::Calls)
+        let report = serde_json::from_value(document)?;
+        Ok(Self::Calls(Box::new(report)))
     }
 
     /// Its figures, by name.

@@ -388,13 +388,12 @@ mod tests {
 
     #[test]
     fn conflicts_are_a_share_of_runs() {
+        let mut measured = Measured::default();
+        measured.answered = 70;
+        measured.errors = [("READ_CHANGED".to_owned(), 5)].into();
         let mut one = AtHotKeys {
             hot_keys: 1,
-            measured: Measured {
-                answered: 70,
-                errors: [("READ_CHANGED".to_owned(), 5)].into(),
-                ..Measured::default()
-            },
+            measured,
             runs: 100,
             conflicts: 30,
         };
