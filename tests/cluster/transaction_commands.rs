@@ -60,7 +60,7 @@ async fn what_is_open_is_listed_and_ended() {
         client.transaction(options, closure).await
     });
     begins.await.expect("it has begun");
-    for word in ["nightly", "PESSIMISTIC, REPEATABLE_READ", "10m"] {
+    for word in ["nightly", "PESSIMISTIC, REPEATABLE_READ"] {
         console.expect(&["transactions"], 0, word);
     }
     let listed = console.json(&["transactions"], 0);
@@ -69,6 +69,7 @@ async fn what_is_open_is_listed_and_ended() {
     };
     assert_eq!(only["label"], "nightly");
     assert_eq!(only["keys"], 2);
+    assert!(only["timeout-seconds"].as_f64() > Some(60.0), "{only}");
     let (id, node) = (&only["transaction"], &only["node"]);
     let (id, node) = (id.as_str().expect("an id"), node.as_str().expect("a name"));
     let other = match node {
