@@ -252,6 +252,16 @@
 //! what is written too, as others do, finds lost updates and not read skew. Rejected: that, and several
 //! versions of each value.
 //!
+//! **When does the client run a transaction again?** Where nothing of it was done: on a conflict, and
+//! where the node that kept it is gone before the commit was asked for. A commit without an answer is
+//! asked for again at that node, which remembers its end; where it cannot be learned, it is "unknown".
+//! A call within is sent twice only where the node said that it was not carried out: a second increment
+//! would count. Rejected: request ids for such calls, a memory for what nobody may ever see; and
+//! to hand conflicts to the user, who would write the same loop.
+//!
+//! **Where does a transaction of the client begin?** With its first call, at an owner of the key of
+//! that. Rejected: at the node that the client happens to be connected to, one for all transactions.
+//!
 //! **How does a server hand over?** The view names it as draining: placement then gives it nothing,
 //! the owners to be load as at any change of nodes, and it leaves once no table names it. So a drain
 //! outlives the loss of a coordinator and is undone by a restart, which is a new life. Where no

@@ -34,6 +34,7 @@ mod stats;
 mod ticket;
 mod topology;
 mod touch;
+mod transactions;
 mod verify;
 mod watch;
 
@@ -80,6 +81,7 @@ enum Command {
     BenchFloor(bench::floor::Arguments),
     Partitions(partitions::Arguments),
     Stats(stats::Arguments),
+    Transactions(transactions::Arguments),
     Verify(verify::Arguments),
     SafeToStop(safe_to_stop::Arguments),
     Drain(drain::Arguments),
@@ -129,6 +131,7 @@ fn carry_out(command: Command) -> Outcome {
         Command::BenchFloor(arguments) => bench::floor::run(&arguments),
         Command::Partitions(arguments) => wait_for(partitions::run(arguments)),
         Command::Stats(arguments) => wait_for(stats::run(arguments)),
+        Command::Transactions(arguments) => wait_for(transactions::run(arguments)),
         Command::Verify(arguments) => wait_for(verify::run(arguments)),
         Command::SafeToStop(arguments) => wait_for(safe_to_stop::run(arguments)),
         Command::Drain(arguments) => wait_for(drain::run(arguments)),

@@ -178,7 +178,7 @@ impl Client {
 }
 
 /// A call on many keys.
-trait Batch: Keyed + Send + Sync + 'static {
+pub(super) trait Batch: Keyed + Send + Sync + 'static {
     /// What it says of one key.
     type Key: Send + Sync;
     /// What all of them are answered with.
@@ -388,7 +388,7 @@ fn nothing_said() -> Error {
 }
 
 /// An answer for each key, or it is none.
-fn complete<T>(answers: Vec<Result<T>>, keys: usize) -> Result<Vec<Result<T>>> {
+pub(super) fn complete<T>(answers: Vec<Result<T>>, keys: usize) -> Result<Vec<Result<T>>> {
     if answers.len() == keys {
         return Ok(answers);
     }

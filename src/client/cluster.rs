@@ -5,7 +5,8 @@ use super::{Client, cluster_service, request_id};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::proto::{
     CacheDescription, CacheSettings, CreateCacheRequest, DescribeCacheRequest, DrainRequest,
-    DropCacheRequest, ForcePrimaryRequest, ForgetNodeRequest, ListCachesRequest, NodeStatsRequest,
+    DropCacheRequest, EndTransactionRequest, ForcePrimaryRequest, ForgetNodeRequest,
+    ListCachesRequest, ListTransactionsRequest, ListTransactionsResponse, NodeStatsRequest,
     NodeStatsResponse, PartitionTableRequest, PartitionTableResponse, ResetLostPartitionsRequest,
     SafeToStopRequest, SafeToStopResponse, TopologyRequest, TopologyResponse, VerifyRequest,
     VerifyResponse,
@@ -192,6 +193,70 @@ impl Client {
         };
         let send = async |channel, message| cluster_service(channel).node_stats(message).await;
         self.call(Effect::Read, request, send).await
+    }
+
+    /// The transactions of several calls that a node, by its name, keeps and that have not ended,
+    /// the oldest first. Empty: the node that answers. `limit` 0: 1,000, which is also the most.
+    ///
+    /// # Errors
+    ///
+    /// As any call; NOT_FOUND where the view has no such node.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// let open = client.list_transactions("node-1", 0).await?;
+    /// for one in &open.transactions {
+    ///     println!("{} ({}) knows {} keys", one.transaction, one.label, one.keys);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn list_transactions(
+        &self,
+        node: &str,
+        limit: u32,
+    ) -> Result<ListTransactionsResponse> {
+        let request = ListTransactionsRequest {
+            node: node.to_owned(),
+            limit,
+        };
+        let send = async |channel, message| {
+            let mut service = cluster_service(channel);
+            service.list_transactions(message).await
+        };
+        self.call(Effect::Read, request, send).await
+    }
+
+    /// Rolls a transaction back, whichever node keeps it. One that has been rolled back is a
+    /// success.
+    ///
+    /// # Errors
+    ///
+    /// As any call; NOT_FOUND (`NO_TRANSACTION`) where no node knows it, `FailedPrecondition` where
+    /// it is being committed (`TRANSACTION_BUSY`), or has been (`TRANSACTION_COMMITTED`).
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+    /// // What has been open for longer than a minute.
+    /// for one in client.list_transactions("node-1", 0).await?.transactions {
+    ///     if one.age.is_some_and(|age| age.seconds >= 60) {
+    ///         client.end_transaction(&one.transaction).await?;
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub async fn end_transaction(&self, transaction: &str) -> Result<()> {
+        let request = EndTransactionRequest {
+            transaction: transaction.to_owned(),
+        };
+        let send = async |channel, message| cluster_service(channel).end_transaction(message).await;
+        self.call(Effect::Write, request, send).await?;
+        Ok(())
     }
 
     /// Whether a node, by its name, may stop without loss. Empty: the node that answers.

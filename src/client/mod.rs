@@ -14,6 +14,7 @@
 //! | `scan.rs`, `watch.rs`, `topology.rs` | streams |
 //! | `listing.rs`, `watcher.rs`, `stream.rs` | how they go on when they are lost |
 //! | `tickets/` | the ticket registry: its calls, errors, lists and events |
+//! | `transactions/` | several keys together: a closure that is run again on conflict, and `Execute` |
 //!
 //! # Example
 //!
@@ -55,6 +56,7 @@ mod scan;
 mod stream;
 mod tickets;
 mod topology;
+mod transactions;
 mod watch;
 mod watcher;
 
@@ -63,6 +65,7 @@ pub use request_id::{random_bytes, request_id};
 pub use scan::Scan;
 pub use tickets::{TicketError, TicketList, TicketWatch, Tickets};
 pub use topology::TopologyWatch;
+pub use transactions::{Concurrency, Isolation, Transaction, TransactionOptions};
 pub use watch::Watch;
 
 use crate::config::AddressList;
@@ -72,6 +75,7 @@ use nodes::Connections;
 use proto::cache_service_client::CacheServiceClient;
 use proto::cluster_service_client::ClusterServiceClient;
 use proto::ticket_service_client::TicketServiceClient;
+use proto::transaction_service_client::TransactionServiceClient;
 use std::sync::Arc;
 use tonic::transport::Channel;
 
@@ -166,6 +170,12 @@ fn cache_service(channel: Channel) -> CacheServiceClient<Channel> {
 
 fn ticket_service(channel: Channel) -> TicketServiceClient<Channel> {
     TicketServiceClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+fn transaction_service(channel: Channel) -> TransactionServiceClient<Channel> {
+    TransactionServiceClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }

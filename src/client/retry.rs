@@ -54,22 +54,50 @@ impl Client {
     where
         Req: Keyed,
     {
+        let (reply, _) = self.call_and_stay(effect, request, send).await?;
+        Ok(reply)
+    }
+
+    /// The same, with the connection to the node that answered, for calls that only it can answer.
+    pub(super) async fn call_and_stay<Req, Rep>(
+        &self,
+        effect: Effect,
+        request: Req,
+        send: impl AsyncFn(Channel, Request<Req>) -> Result<Response<Rep>, Status>,
+    ) -> Result<(Rep, Arc<Connection>)>
+    where
+        Req: Keyed,
+    {
         let mut attempts = Attempts::new(effect, self.connections.options);
         loop {
             let error = match self.begin(&mut attempts, &request).await {
                 Ok(connection) => {
                     let limit = attempts.limit();
-                    let _under_way = connection.begin();
-                    let sent = unary(&connection, &request, limit, effect, &send);
-                    match attempts.within(limit, sent).await {
-                        Ok(reply) => return Ok(reply),
-                        Err(failed) => self.note(&connection, failed),
+                    let sent = self.attempt(&connection, effect, &request, limit, &send);
+                    match sent.await {
+                        Ok(reply) => return Ok((reply, connection)),
+                        Err(error) => error,
                     }
                 }
                 Err(error) => error,
             };
             self.pause(&mut attempts, error).await?;
         }
+    }
+
+    /// One attempt by a call of its own, at one connection; it is not repeated.
+    pub(super) async fn attempt<Req: Clone, Rep>(
+        &self,
+        connection: &Arc<Connection>,
+        effect: Effect,
+        request: &Req,
+        limit: Duration,
+        send: &impl AsyncFn(Channel, Request<Req>) -> Result<Response<Rep>, Status>,
+    ) -> Result<Rep> {
+        let _under_way = connection.begin();
+        let sent = unary(connection, request, limit, effect, send);
+        let ended = within(limit, sent).await;
+        ended.map_err(|failed| self.note(connection, failed))
     }
 
     /// Makes a call on one key: by itself, or on the stream that callers share.
@@ -101,7 +129,7 @@ impl Client {
                         }
                         None => {
                             let sent = unary(&connection, &request, limit, effect, &send);
-                            attempts.within(limit, sent).await
+                            within(limit, sent).await
                         }
                     };
                     match ended {
@@ -214,6 +242,23 @@ async fn unary<Req: Clone, Rep>(
     }
 }
 
+/// The end of an attempt, `limit` from now at the latest.
+async fn within<Rep>(
+    limit: Duration,
+    sent: impl Future<Output = Result<Rep, Failed>>,
+) -> Result<Rep, Failed> {
+    match tokio::time::timeout(limit, sent).await {
+        Ok(ended) => ended,
+        Err(_) => Err(Failed {
+            error: Error::new(
+                ErrorKind::DeadlineExceeded,
+                format!("no answer within {limit:?}"),
+            ),
+            broken: true,
+        }),
+    }
+}
+
 /// What a failed attempt means, and whether its connection broke.
 fn failed(status: &Status, effect: Effect) -> Failed {
     // A status with a source was not sent by a node: the connection failed.
@@ -276,24 +321,6 @@ impl Attempts {
         let left = self.deadline.saturating_duration_since(Instant::now());
         left.min(self.options.attempt_timeout)
             .max(Duration::from_millis(1))
-    }
-
-    /// The end of an attempt, `limit` from now at the latest.
-    async fn within<Rep>(
-        &self,
-        limit: Duration,
-        sent: impl Future<Output = Result<Rep, Failed>>,
-    ) -> Result<Rep, Failed> {
-        match tokio::time::timeout(limit, sent).await {
-            Ok(ended) => ended,
-            Err(_) => Err(Failed {
-                error: Error::new(
-                    ErrorKind::DeadlineExceeded,
-                    format!("no answer within {limit:?}"),
-                ),
-                broken: true,
-            }),
-        }
     }
 
     fn after(&mut self, error: Error) -> Next {

@@ -41,6 +41,13 @@ fn a_cluster_and_the_floor_are_measured_in_turns_and_compared() {
     assert_eq!(report["cluster"]["errors"], serde_json::json!({}));
     assert!(report["of_the_floor"]["throughput"].is_number());
 
+    let compared = compared_with_itself(&text);
+    assert_eq!(compared["same_load"], true);
+    assert_eq!(compared["figures"]["calls/s"]["ratio"], 1.0);
+}
+
+/// A report as both sides of a comparison.
+fn compared_with_itself(text: &str) -> Value {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("report.json");
     std::fs::write(&file, text).expect("it can be written");
@@ -50,9 +57,55 @@ fn a_cluster_and_the_floor_are_measured_in_turns_and_compared() {
         LIMIT,
     );
     assert_eq!(ended.code, Some(0), "{}", ended.errors);
-    let compared: Value = serde_json::from_str(&ended.output).expect("a JSON document");
-    assert_eq!(compared["same_load"], true);
-    assert_eq!(compared["figures"]["calls/s"]["ratio"], 1.0);
+    serde_json::from_str(&ended.output).expect("a JSON document")
+}
+
+#[test]
+fn calls_in_caches_of_both_kinds_are_measured_in_turns() {
+    let (text, report) = report(&["--transactional", "--rounds", "2", "--reads", "50"]);
+    for side in ["cluster", "transactional"] {
+        let rounds = report["rounds"][side].as_array().expect("rounds");
+        assert_eq!(rounds.len(), 2);
+        assert!(report[side]["writes"]["p50"].as_u64() > Some(0), "{side}");
+        assert_eq!(report[side]["errors"], serde_json::json!({}), "{side}");
+    }
+    assert!(report["transactional_by_atomic"]["throughput"].is_number());
+    let compared = compared_with_itself(&text);
+    assert_eq!(compared["figures"]["TRANSACTIONAL: calls/s"]["ratio"], 1.0);
+}
+
+#[test]
+fn transactions_are_measured_by_hot_keys() {
+    let arguments = [
+        "bench",
+        "--transactions",
+        "--hot-keys",
+        "1,20",
+        "--duration",
+        "1s",
+        "--callers",
+        "4",
+        "--output",
+        "json",
+    ];
+    let ended = embergrid(&arguments, LIMIT);
+    assert_eq!(ended.code, Some(0), "{}", ended.errors);
+    let report: Value = serde_json::from_str(&ended.output).expect("a JSON document");
+    let by_keys = report["transactions"].as_array().expect("a list");
+    let hot_keys: Vec<&Value> = by_keys.iter().map(|one| &one["hot_keys"]).collect();
+    assert_eq!(hot_keys, [1, 20]);
+    for one in by_keys {
+        let number = |value: &Value| value.as_u64().expect("a number");
+        let committed = number(&one["measured"]["answered"]);
+        assert!(committed > 0, "{one}");
+        assert_eq!(one["measured"]["errors"], serde_json::json!({}));
+        // Whoever did not commit had a conflict.
+        let (runs, conflicts) = (number(&one["runs"]), number(&one["conflicts"]));
+        assert_eq!(runs, committed + conflicts, "{one}");
+    }
+    let compared = compared_with_itself(&ended.output);
+    let figures = &compared["figures"];
+    assert_eq!(figures["20 hot keys: transactions/s"]["ratio"], 1.0);
 }
 
 #[test]
@@ -75,6 +128,8 @@ fn what_cannot_be_measured_is_said() {
     let ended = embergrid(&["bench", "--keys", "0", "--callers", "0"], LIMIT);
     assert_eq!(ended.code, Some(2));
     assert!(ended.errors.contains("--keys") && ended.errors.contains("--callers"));
+    let ended = embergrid(&["bench", "--hot-keys", "5"], LIMIT);
+    assert_eq!(ended.code, Some(2), "{}", ended.errors);
     let ended = embergrid(&["bench", "--compare", "/nowhere/a", "/nowhere/b"], LIMIT);
     assert_eq!(ended.code, Some(2));
     assert!(ended.errors.contains("/nowhere/a"), "{}", ended.errors);

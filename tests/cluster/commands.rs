@@ -63,6 +63,9 @@ fn wrong_usage_is_two() {
         &["logout", ""],
         &["partitions", "a", "b"],
         &["stats", "--nonsense"],
+        &["transactions", "--limit", "0"],
+        &["transactions", "end"],
+        &["transactions", "end", ""],
         &["completions", "tcsh"],
         &["certs", "node"],
         &["node", "--local-port", "many"],
@@ -107,6 +110,8 @@ fn help_is_given_with_an_example() {
         "topology",
         "partitions",
         "stats",
+        "transactions",
+        "transactions end",
         "bench",
         "certs authority",
         "certs node",
@@ -129,7 +134,9 @@ fn shells_get_their_completions() {
         let ended = embergrid(&["completions", shell], LIMIT);
         assert_eq!(ended.code, Some(0), "{ended:?}");
         assert!(ended.output.contains("embergrid"), "{shell}: {ended:?}");
-        assert!(ended.output.contains("partitions"), "{shell}: {ended:?}");
+        for command in ["partitions", "transactions"] {
+            assert!(ended.output.contains(command), "{shell}: {ended:?}");
+        }
     }
 }
 
@@ -226,6 +233,8 @@ fn a_cluster_out_of_reach_is_three() {
         &["cache", "clear", "c"],
         &["partitions"],
         &["stats"],
+        &["transactions"],
+        &["transactions", "end", "1-1-1-1"],
     ] {
         let ended = embergrid(&with_flags(arguments, &flags), LIMIT);
         assert_eq!(ended.code, Some(3), "{ended:?}");

@@ -1,25 +1,39 @@
 //! Two reports side by side.
 
-use super::report::{FIGURES, Report, shown};
+use super::report::{Kept, shown};
 use crate::cli::outcome::{Answer, Failure, Outcome};
 use crate::cli::output::{self, Output};
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::path::Path;
+
+/// A figure by name, before and after.
+type Pair = (String, f64, f64);
 
 /// Prints what changed from one report to the other.
 pub fn run(before: &Path, after: &Path, form: Output) -> Outcome {
     let (before, after) = (read(before)?, read(after)?);
-    let pairs: Vec<(&str, f64, f64)> = FIGURES
-        .iter()
-        .filter_map(|(name, of)| Some((*name, of(&before.cluster)?, of(&after.cluster)?)))
+    let of_after: BTreeMap<String, f64> = after.figures().into_iter().collect();
+    let with_after = |(name, before)| {
+        let after = *of_after.get(&name)?;
+        Some((name, before, after))
+    };
+    let pairs: Vec<Pair> = before
+        .figures()
+        .into_iter()
+        .filter_map(with_after)
         .collect();
+    if pairs.is_empty() {
+        let text = "the two reports have no figure in common: one is of transactions, one of calls";
+        return Err(Failure::usage(text));
+    }
     match form {
         Output::Json => output::json(&as_json(&pairs, &before, &after)),
         Output::Table => {
             let mut table = output::table(&["", "before", "after", "after / before"]);
             for (name, before, after) in &pairs {
                 let ratio = ratio(*before, *after).map_or("–".to_owned(), |r| format!("{r:.2}"));
-                table.add_row([(*name).to_owned(), shown(*before), shown(*after), ratio]);
+                table.add_row([name.clone(), shown(*before), shown(*after), ratio]);
             }
             output::line(table);
             if differ(&before, &after) {
@@ -30,10 +44,10 @@ pub fn run(before: &Path, after: &Path, form: Output) -> Outcome {
     Ok(Answer::Yes)
 }
 
-fn read(path: &Path) -> Result<Report, Failure> {
+fn read(path: &Path) -> Result<Kept, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::usage(format!("{}: {error}", path.display())))?;
-    serde_json::from_str(&text).map_err(|error| {
+    Kept::parse(&text).map_err(|error| {
         Failure::usage(format!(
             "{}: not a report of `bench --output json`: {error}",
             path.display()
@@ -45,12 +59,11 @@ fn ratio(before: f64, after: f64) -> Option<f64> {
     (before > 0.0).then(|| after / before)
 }
 
-fn differ(before: &Report, after: &Report) -> bool {
-    let of = |report: &Report| serde_json::to_value(&report.plan).unwrap_or_default();
-    of(before) != of(after)
+fn differ(before: &Kept, after: &Kept) -> bool {
+    before.load() != after.load()
 }
 
-fn as_json(pairs: &[(&str, f64, f64)], before: &Report, after: &Report) -> Value {
+fn as_json(pairs: &[Pair], before: &Kept, after: &Kept) -> Value {
     let figures: Map<String, Value> = pairs
         .iter()
         .map(|(name, before, after)| {
@@ -59,7 +72,7 @@ fn as_json(pairs: &[(&str, f64, f64)], before: &Report, after: &Report) -> Value
                 "after": after,
                 "ratio": ratio(*before, *after),
             });
-            ((*name).to_owned(), figure)
+            (name.clone(), figure)
         })
         .collect();
     json!({ "same_load": !differ(before, after), "figures": figures })

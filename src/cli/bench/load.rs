@@ -57,7 +57,8 @@ impl Progress {
         )
     }
 
-    fn note(&self, failed: bool) {
+    /// One more call has ended.
+    pub fn note(&self, failed: bool) {
         let (calls, errors) = &*self.0;
         calls.fetch_add(1, Ordering::Relaxed);
         errors.fetch_add(u64::from(failed), Ordering::Relaxed);

@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `plan.rs` | what is asked for: the mix, the sizes, the callers |
 //! | `load.rs` | callers at work, in a closed or an open loop |
+//! | `transactions.rs` | callers that move amounts from key to key, and what came of it |
 //! | `place.rs` | the cluster that is driven, and the floor |
 //! | `floor.rs` | the echo that the floor is: a process of its own |
 //! | `embedded.rs` | a node inside this process |
@@ -18,17 +19,19 @@ mod load;
 mod place;
 mod plan;
 mod report;
+mod transactions;
 mod usage;
 
 use super::connection::Connection;
 use super::outcome::{Answer, Failure, Outcome};
 use super::output::{self, Output};
+use crate::client::messages::AtomicityMode;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use load::Load;
+use load::{Counted, Load, Progress};
 use place::Place;
 use plan::Plan;
-use report::{Against, Measured, Report};
+use report::{Kept, Measured, Report, Rounds};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -44,8 +47,14 @@ const LIVE_INTERVAL: Duration = Duration::from_millis(250);
                   (--rate) a call that waits for its turn is counted from then on, so that a slow \
                   cluster cannot hide behind a load that slows down with it. The pace has a \
                   resolution of a millisecond.\n\n\
+                  A transaction (--transactions) reads two keys, writes both, and moves an amount from \
+                  one to the other; at the end it is checked that none was made or lost. Both are \
+                  drawn from --hot-keys; of a single hot key the other one is the caller's own. Its \
+                  time is that of all its runs.\n\n\
                   Examples:\n  embergrid bench --reads 80 --callers 32 --duration 10s\n  \
                   embergrid bench --floor --reads 100 --rounds 11\n  \
+                  embergrid bench --transactional --rounds 11\n  \
+                  embergrid bench --transactions --nodes 3 --hot-keys 1,10,1000 --duration 30s\n  \
                   embergrid bench --rate 5000 --address 10.0.0.1:47500 --key client.key.pem \
                   --trust authority.pem\n  \
                   embergrid bench --compare before.json after.json"
@@ -59,7 +68,20 @@ pub struct Arguments {
     /// Measure the bare echo of the same messages over the same stack as well, in turns
     #[arg(long)]
     floor: bool,
-    /// How often to measure; with --floor, in turns. The median counts
+    /// Measure the same calls in a TRANSACTIONAL cache as well, in turns
+    #[arg(long, conflicts_with_all = ["embedded", "transactions"])]
+    transactional: bool,
+    /// Measure transactions of two keys instead of calls on one: --duration is shared among the
+    /// numbers of hot keys
+    #[arg(long, conflicts_with_all = ["floor", "embedded", "rate", "pipelining", "reads", "keys"])]
+    transactions: bool,
+    /// How many keys all transactions share; several numbers are measured in turns
+    #[arg(long, value_name = "COUNT", value_delimiter = ',', default_values_t = [1, 10, 1_000], requires = "transactions", value_parser = clap::value_parser!(u64).range(1..=100_000))]
+    hot_keys: Vec<u64>,
+    /// Have transactions look for conflicts at commit, instead of taking locks as they go
+    #[arg(long, requires = "transactions")]
+    optimistic: bool,
+    /// How often to measure each; in turns. The median counts
     #[arg(long, value_name = "COUNT", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: u32,
     /// A node inside this process, asked by as many threads as there are callers
@@ -107,38 +129,72 @@ async fn measure(arguments: &Arguments) -> Outcome {
         true => Some(Place::floor(plan).await?),
         false => None,
     };
-    cluster.prepare(plan).await?;
-    cluster.fill(plan, &live).await?;
-    let round_time = plan.duration / arguments.rounds;
-    let (mut of_cluster, mut of_floor) = (Vec::new(), Vec::new());
-    for round in 1..=arguments.rounds {
-        let of = format!("round {round} of {}", arguments.rounds);
-        if let Some(floor) = &floor {
-            let load = Load::new(plan, round_time);
-            of_floor.push(one_round(load, floor, &live, &format!("{of}, floor")).await?);
-        }
-        let load = Load::new(plan, round_time);
-        of_cluster.push(one_round(load, &cluster, &live, &format!("{of}, cluster")).await?);
-    }
+    let report = match arguments.transactions {
+        true => transactions::measure(arguments, &cluster, &live).await?,
+        false => measure_calls(arguments, &cluster, floor.as_ref(), &live).await?,
+    };
     live.finish_and_clear();
-    let report = Report::of(plan, cluster.about(), of_cluster, of_floor);
     match arguments.connection.output {
         Output::Json => output::json(&report::as_json(&report)?),
-        Output::Table => report::print(&report),
+        Output::Table => report.print(),
     }
     Ok(Answer::Yes)
 }
 
+/// Calls on one key: in turns where there is something to compare them with.
+async fn measure_calls(
+    arguments: &Arguments,
+    cluster: &Place,
+    floor: Option<&Place>,
+    live: &ProgressBar,
+) -> Result<Kept, Failure> {
+    let plan = &arguments.plan;
+    cluster.prepare(plan, AtomicityMode::Atomic).await?;
+    cluster.fill(plan, live).await?;
+    let transactional = match arguments.transactional {
+        true => {
+            let plan = plan.transactional();
+            cluster.prepare(&plan, AtomicityMode::Transactional).await?;
+            cluster.fill(&plan, live).await?;
+            Some(plan)
+        }
+        false => None,
+    };
+    let round_time = plan.duration / arguments.rounds;
+    let one = async |plan: &Plan, place: &Place, what: String| {
+        let load = Load::new(plan, round_time);
+        let progress = load.progress();
+        one_round(place, live, &what, &progress, load.run(place.client())).await
+    };
+    let mut rounds = Rounds::default();
+    for round in 1..=arguments.rounds {
+        let of = format!("round {round} of {}", arguments.rounds);
+        if let Some(floor) = floor {
+            rounds
+                .floor
+                .push(one(plan, floor, format!("{of}, floor")).await?);
+        }
+        if let Some(plan) = &transactional {
+            let what = format!("{of}, TRANSACTIONAL");
+            rounds.transactional.push(one(plan, cluster, what).await?);
+        }
+        rounds
+            .cluster
+            .push(one(plan, cluster, format!("{of}, cluster")).await?);
+    }
+    let report = Report::of(plan, cluster.about(), rounds);
+    Ok(Kept::Calls(Box::new(report)))
+}
+
 async fn one_round(
-    load: Load,
     place: &Place,
     live: &ProgressBar,
     what: &str,
+    watched: &Progress,
+    work: impl Future<Output = Result<Counted, Failure>>,
 ) -> Result<Measured, Failure> {
-    let watched = load.progress();
     let begin = std::time::Instant::now();
     let before = place.usage();
-    let work = load.run(place.client());
     tokio::pin!(work);
     let mut tick = tokio::time::interval(LIVE_INTERVAL);
     let counted = loop {
@@ -162,28 +218,4 @@ fn live_line() -> ProgressBar {
     }
     line.enable_steady_tick(LIVE_INTERVAL);
     line
-}
-
-/// How the cluster compares with the floor, by round.
-fn against(floor: &[Measured], cluster: &[Measured]) -> Option<Against> {
-    if floor.is_empty() {
-        return None;
-    }
-    let ratios = |of: fn(&Measured) -> Option<f64>, more_is_better: bool| -> Vec<f64> {
-        let pairs = floor.iter().zip(cluster);
-        let found = pairs.filter_map(|(floor, cluster)| {
-            let (floor, cluster) = (of(floor)?, of(cluster)?);
-            let (small, large) = if more_is_better {
-                (cluster, floor)
-            } else {
-                (floor, cluster)
-            };
-            (large > 0.0).then_some(small / large)
-        });
-        found.collect()
-    };
-    Some(Against {
-        server_processor_time: report::median(ratios(|round| round.server_micros_per_call, false)),
-        throughput: report::median(ratios(|round| Some(round.calls_per_second), true)),
-    })
 }

@@ -121,8 +121,8 @@ impl Place {
         }
     }
 
-    /// Creates the cache where there is none.
-    pub async fn prepare(&self, plan: &Plan) -> Result<(), Failure> {
+    /// Creates the plan's cache where there is none.
+    pub async fn prepare(&self, plan: &Plan, atomicity: AtomicityMode) -> Result<(), Failure> {
         let mode = match plan.partitioned {
             Some(_) => CacheMode::Partitioned,
             None => CacheMode::Replicated,
@@ -131,7 +131,7 @@ impl Place {
             name: plan.cache.clone(),
             mode: mode.into(),
             backups: plan.partitioned,
-            atomicity_mode: AtomicityMode::Atomic.into(),
+            atomicity_mode: atomicity.into(),
             entry_bytes_max: plan.value_size.max(1 << 20) as u64,
             ..CacheSettings::default()
         };

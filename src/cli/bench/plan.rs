@@ -18,7 +18,8 @@ const KEY_BYTES_MAX: usize = 65_535;
 #[derive(Clone, Debug, Args, Serialize, Deserialize)]
 #[command(next_help_heading = "Load")]
 pub struct Plan {
-    /// Cache that is used; created (REPLICATED unless --partitioned) where there is none
+    /// Cache that is used; created (ATOMIC, REPLICATED unless --partitioned) where there is none.
+    /// For transactions there is one beside it, of the same name with -transactional behind it
     #[arg(long, default_value = "bench")]
     pub cache: String,
     /// Create the cache as PARTITIONED with so many backups
@@ -98,6 +99,14 @@ impl Plan {
             return Ok(());
         }
         Err(Failure::usage(broken.join("; ")))
+    }
+
+    /// The same load in the TRANSACTIONAL cache.
+    pub fn transactional(&self) -> Self {
+        Self {
+            cache: format!("{}-transactional", self.cache),
+            ..self.clone()
+        }
     }
 
     /// The client's side of the plan.

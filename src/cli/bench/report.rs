@@ -3,6 +3,7 @@
 use super::load::{Counted, Kind};
 use super::place::Usages;
 use super::plan::Plan;
+use super::transactions;
 use crate::cli::outcome::Failure;
 use crate::cli::output;
 use hdrhistogram::Histogram;
@@ -10,7 +11,58 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
-/// A report, as it is kept in JSON and compared.
+/// A report of either kind, as it is kept in JSON and compared.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Kept {
+    /// Of calls on one key.
+    Calls(Box<Report>),
+    /// Of transactions.
+    Transactions(transactions::Report),
+}
+
+impl Kept {
+    /// From JSON.
+    ///
+    /// # Errors
+    ///
+    /// What it lacks.
+    pub fn parse(text: &str) -> serde_json::Result<Self> {
+        let document: Value = serde_json::from_str(text)?;
+        if document.get("transactions").is_some() {
+            return serde_json::from_value(document).map(Self::Transactions);
+        }
+        let report = serde_json::from_value(document)?;
+        Ok(Self::Calls(Box::new(report)))
+    }
+
+    /// Its figures, by name.
+    pub fn figures(&self) -> Vec<(String, f64)> {
+        match self {
+            Self::Calls(report) => report.figures(),
+            Self::Transactions(report) => report.figures(),
+        }
+    }
+
+    /// What was asked for.
+    pub fn load(&self) -> Value {
+        let load = match self {
+            Self::Calls(report) => serde_json::to_value(&report.plan),
+            Self::Transactions(report) => serde_json::to_value((&report.plan, report.optimistic)),
+        };
+        load.unwrap_or_default()
+    }
+
+    /// For people.
+    pub fn print(&self) {
+        match self {
+            Self::Calls(report) => print(report),
+            Self::Transactions(report) => report.print(),
+        }
+    }
+}
+
+/// A report of calls on one key.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Report {
     /// The version of the program.
@@ -25,6 +77,12 @@ pub struct Report {
     pub floor: Option<Measured>,
     /// The cluster as a share of the floor: the median of the rounds.
     pub of_the_floor: Option<Against>,
+    /// The same calls in a TRANSACTIONAL cache, over all rounds.
+    #[serde(default)]
+    pub transactional: Option<Measured>,
+    /// TRANSACTIONAL over ATOMIC: the median of the rounds.
+    #[serde(default)]
+    pub transactional_by_atomic: Option<Against>,
     /// Every round.
     pub rounds: Rounds,
 }
@@ -45,15 +103,55 @@ pub struct Rounds {
     pub cluster: Vec<Measured>,
     /// Of the floor.
     pub floor: Vec<Measured>,
+    /// In the TRANSACTIONAL cache.
+    #[serde(default)]
+    pub transactional: Vec<Measured>,
 }
 
-/// 1 is as good as the floor, less is worse.
+/// How two sides compare: medians over pairs of rounds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Against {
-    /// The floor's processor time of the server for a call, over the cluster's.
+    /// By processor time of the server for a call. Of the floor: the floor's over the cluster's, so
+    /// that 1 is as good as the floor and less is worse. By ATOMIC: the cost over that in ATOMIC.
     pub server_processor_time: Option<f64>,
-    /// The cluster's calls a second over the floor's.
+    /// By calls a second: the cluster's over the floor's; TRANSACTIONAL over ATOMIC.
     pub throughput: Option<f64>,
+}
+
+impl Against {
+    fn of_the_floor(rounds: &Rounds) -> Option<Self> {
+        let Rounds { cluster, floor, .. } = rounds;
+        (!floor.is_empty()).then(|| Self {
+            server_processor_time: median_ratio(floor, cluster, |m| m.server_micros_per_call),
+            throughput: median_ratio(cluster, floor, |m| Some(m.calls_per_second)),
+        })
+    }
+
+    fn by_atomic(rounds: &Rounds) -> Option<Self> {
+        let Rounds {
+            cluster,
+            transactional,
+            ..
+        } = rounds;
+        let ratio = |of| median_ratio(transactional, cluster, of);
+        (!transactional.is_empty()).then(|| Self {
+            server_processor_time: ratio(|m| m.server_micros_per_call),
+            throughput: ratio(|m| Some(m.calls_per_second)),
+        })
+    }
+}
+
+/// The median of one side's figure over the other's, round by round.
+fn median_ratio(
+    over: &[Measured],
+    under: &[Measured],
+    of: fn(&Measured) -> Option<f64>,
+) -> Option<f64> {
+    let ratio = |(over, under): (&Measured, &Measured)| {
+        let (over, under) = (of(over)?, of(under)?);
+        (under > 0.0).then(|| over / under)
+    };
+    median(over.iter().zip(under).filter_map(ratio).collect())
 }
 
 /// One round, or several.
@@ -146,7 +244,7 @@ impl Measured {
     }
 
     /// All rounds together: latencies over all calls, rates and costs as medians.
-    fn over(rounds: &[Self]) -> Option<Self> {
+    pub fn over(rounds: &[Self]) -> Option<Self> {
         let (first, others) = rounds.split_first()?;
         let mut counted = first.counted.clone()?;
         for other in others {
@@ -172,16 +270,34 @@ impl Measured {
 
 impl Report {
     /// Of these rounds.
-    pub fn of(plan: &Plan, about: About, cluster: Vec<Measured>, floor: Vec<Measured>) -> Self {
+    pub fn of(plan: &Plan, about: About, rounds: Rounds) -> Self {
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             plan: plan.clone(),
             about,
-            cluster: Measured::over(&cluster).unwrap_or_default(),
-            floor: Measured::over(&floor),
-            of_the_floor: super::against(&floor, &cluster),
-            rounds: Rounds { cluster, floor },
+            cluster: Measured::over(&rounds.cluster).unwrap_or_default(),
+            floor: Measured::over(&rounds.floor),
+            of_the_floor: Against::of_the_floor(&rounds),
+            transactional: Measured::over(&rounds.transactional),
+            transactional_by_atomic: Against::by_atomic(&rounds),
+            rounds,
         }
+    }
+
+    fn figures(&self) -> Vec<(String, f64)> {
+        let sides = [
+            ("", Some(&self.cluster)),
+            ("TRANSACTIONAL: ", self.transactional.as_ref()),
+        ];
+        let mut all = Vec::new();
+        for (before, measured) in sides {
+            let Some(measured) = measured else { continue };
+            let figures = FIGURES.iter();
+            all.extend(
+                figures.filter_map(|(name, of)| Some((format!("{before}{name}"), of(measured)?))),
+            );
+        }
+        all
     }
 }
 
@@ -197,13 +313,12 @@ pub fn median(mut numbers: Vec<f64>) -> Option<f64> {
 }
 
 /// As a JSON document.
-pub fn as_json(report: &Report) -> Result<Value, Failure> {
+pub fn as_json(report: &Kept) -> Result<Value, Failure> {
     serde_json::to_value(report)
         .map_err(|error| Failure::failed(format!("the report as JSON: {error}")))
 }
 
-/// For people.
-pub fn print(report: &Report) {
+fn print(report: &Report) {
     output::line(format_args!(
         "{}; {} callers, {} B keys, {} B values, {} keys, {}",
         report.about.what,
@@ -216,7 +331,17 @@ pub fn print(report: &Report) {
             None => "closed loop".to_owned(),
         }
     ));
-    let mut columns = vec![("cluster", &report.cluster)];
+    let name = match &report.transactional {
+        Some(_) => "ATOMIC",
+        None => "cluster",
+    };
+    let mut columns = vec![(name, &report.cluster)];
+    columns.extend(
+        report
+            .transactional
+            .as_ref()
+            .map(|it| ("TRANSACTIONAL", it)),
+    );
     columns.extend(report.floor.as_ref().map(|floor| ("floor", floor)));
     let names = columns.iter().map(|(name, _)| *name);
     let mut table = output::table(&[""].into_iter().chain(names).collect::<Vec<_>>());
@@ -226,12 +351,21 @@ pub fn print(report: &Report) {
         table.add_row([(*name).to_owned()].into_iter().chain(figures));
     }
     output::line(table);
-    for (reason, count) in &report.cluster.errors {
+    let sides = [Some(&report.cluster), report.transactional.as_ref()];
+    for (reason, count) in sides.into_iter().flatten().flat_map(|side| &side.errors) {
         output::line(format_args!("{count} calls were not answered: {reason}"));
     }
+    let share = |share: Option<f64>| share.map_or("–".to_owned(), |share| format!("{share:.2}"));
+    if let Some(against) = &report.transactional_by_atomic {
+        output::line(format_args!(
+            "TRANSACTIONAL over ATOMIC (median of {} rounds): {} × the processor time of the server, \
+             {} × the throughput",
+            report.rounds.transactional.len(),
+            share(against.server_processor_time),
+            share(against.throughput)
+        ));
+    }
     if let Some(against) = &report.of_the_floor {
-        let share =
-            |share: Option<f64>| share.map_or("–".to_owned(), |share| format!("{share:.2}"));
         output::line(format_args!(
             "of the floor (median of {} rounds): {} by processor time of the server, {} by throughput",
             report.rounds.floor.len(),
@@ -288,6 +422,30 @@ mod tests {
         assert_eq!(median(vec![]), None);
         assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
         assert_eq!(median(vec![4.0, 1.0, 2.0, 3.0]), Some(2.5));
+    }
+
+    #[test]
+    fn sides_are_compared_round_by_round() {
+        let side = |costs: &[f64]| -> Vec<Measured> {
+            let costs = costs.iter();
+            let round = |cost: &f64| Measured {
+                server_micros_per_call: Some(*cost),
+                calls_per_second: 100.0 / cost,
+                ..Measured::default()
+            };
+            costs.map(round).collect()
+        };
+        let rounds = Rounds {
+            cluster: side(&[10.0, 20.0, 40.0]),
+            transactional: side(&[11.0, 20.0, 100.0]),
+            floor: side(&[5.0, 10.0, 10.0]),
+        };
+        let floor = Against::of_the_floor(&rounds).expect("it was measured");
+        assert_eq!(floor.server_processor_time, Some(0.5));
+        assert_eq!(floor.throughput, Some(0.5));
+        let by_atomic = Against::by_atomic(&rounds).expect("it was measured");
+        assert_eq!(by_atomic.server_processor_time, Some(1.1));
+        assert!(Against::by_atomic(&Rounds::default()).is_none());
     }
 
     #[test]
