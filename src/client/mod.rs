@@ -13,6 +13,7 @@
 //! | `batch.rs` | many keys in one call, parted by owner |
 //! | `scan.rs`, `watch.rs`, `topology.rs` | streams |
 //! | `listing.rs`, `watcher.rs`, `stream.rs` | how they go on when they are lost |
+//! | `locks.rs` | locks that have a name |
 //! | `tickets/` | the ticket registry: its calls, errors, lists and events |
 //!
 //! # Example
@@ -46,6 +47,7 @@ mod channel;
 mod cluster;
 mod follow;
 mod listing;
+mod locks;
 mod nodes;
 mod pipeline;
 mod request_id;
@@ -59,6 +61,7 @@ mod watch;
 mod watcher;
 
 pub use channel::Options;
+pub use locks::Lock;
 pub use request_id::{random_bytes, request_id};
 pub use scan::Scan;
 pub use tickets::{TicketError, TicketList, TicketWatch, Tickets};
@@ -72,6 +75,7 @@ use nodes::Connections;
 use proto::cache_service_client::CacheServiceClient;
 use proto::cluster_service_client::ClusterServiceClient;
 use proto::ticket_service_client::TicketServiceClient;
+use proto::transaction_service_client::TransactionServiceClient;
 use std::sync::Arc;
 use tonic::transport::Channel;
 
@@ -166,6 +170,12 @@ fn cache_service(channel: Channel) -> CacheServiceClient<Channel> {
 
 fn ticket_service(channel: Channel) -> TicketServiceClient<Channel> {
     TicketServiceClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}
+
+fn transaction_service(channel: Channel) -> TransactionServiceClient<Channel> {
+    TransactionServiceClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }

@@ -54,7 +54,25 @@ impl Client {
     where
         Req: Keyed,
     {
-        let mut attempts = Attempts::new(effect, self.connections.options);
+        self.call_that_waits(Duration::ZERO, effect, request, send)
+            .await
+    }
+
+    /// The same for a call that is to wait so long for something else: it may take that much longer.
+    pub(super) async fn call_that_waits<Req, Rep>(
+        &self,
+        wait: Duration,
+        effect: Effect,
+        request: Req,
+        send: impl AsyncFn(Channel, Request<Req>) -> Result<Response<Rep>, Status>,
+    ) -> Result<Rep>
+    where
+        Req: Keyed,
+    {
+        let mut options = self.connections.options;
+        options.timeout += wait;
+        options.attempt_timeout += wait;
+        let mut attempts = Attempts::new(effect, options);
         loop {
             let error = match self.begin(&mut attempts, &request).await {
                 Ok(connection) => {
