@@ -262,6 +262,20 @@
 //! **Where does a transaction of the client begin?** With its first call, at an owner of the key of
 //! that. Rejected: at the node that the client happens to be connected to, one for all transactions.
 //!
+//! **What is a named lock?** An entry with an expiry, under a key that no caller may have, in a FULL_SYNC cache: so
+//! a grant is a write, and fail-over, transfer, merge and expiry know nothing of locks. Who waits is parked
+//! like anything else that waits in a partition, at the primary alone, so the line forms anew when that is
+//! lost. Rejected: a queue that is replicated, a write for each who comes and goes, for an order that nobody is
+//! promised; the locks of transactions, which end with their initiator and are taken away by age.
+//!
+//! **What is a fencing token made of?** The version of the granting write: the number of the view above, the
+//! counter of the partition's writes below. Both only rise while one owner lives, so the token does, though
+//! the entry of the lock is long gone; and a partition that begins anew has a later view. Rejected: a number in
+//! the entry, which would have to stay for ever; cluster time, which is another one after clusters meet.
+//!
+//! **Who grants a lock early where clocks differ?** Nobody: its entry outlives the lease by `clock_error_max`, for
+//! which it can be renewed and not taken.
+//!
 //! **How does a server hand over?** The view names it as draining: placement then gives it nothing,
 //! the owners to be load as at any change of nodes, and it leaves once no table names it. So a drain
 //! outlives the loss of a coordinator and is undone by a restart, which is a new life. Where no

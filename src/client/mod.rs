@@ -13,6 +13,7 @@
 //! | `batch.rs` | many keys in one call, parted by owner |
 //! | `scan.rs`, `watch.rs`, `topology.rs` | streams |
 //! | `listing.rs`, `watcher.rs`, `stream.rs` | how they go on when they are lost |
+//! | `locks.rs` | locks that have a name |
 //! | `tickets/` | the ticket registry: its calls, errors, lists and events |
 //! | `transactions/` | several keys together: a closure that is run again on conflict, and `Execute` |
 //!
@@ -47,6 +48,7 @@ mod channel;
 mod cluster;
 mod follow;
 mod listing;
+mod locks;
 mod nodes;
 mod pipeline;
 mod request_id;
@@ -61,6 +63,7 @@ mod watch;
 mod watcher;
 
 pub use channel::Options;
+pub use locks::Lock;
 pub use request_id::{random_bytes, request_id};
 pub use scan::Scan;
 pub use tickets::{TicketError, TicketList, TicketWatch, Tickets};

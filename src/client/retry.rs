@@ -54,7 +54,26 @@ impl Client {
     where
         Req: Keyed,
     {
-        let (reply, _) = self.call_and_stay(effect, request, send).await?;
+        let options = self.connections.options;
+        let (reply, _) = self.call_with(options, effect, request, send).await?;
+        Ok(reply)
+    }
+
+    /// The same for a call that is to wait so long for something else: it may take that much longer.
+    pub(super) async fn call_that_waits<Req, Rep>(
+        &self,
+        wait: Duration,
+        effect: Effect,
+        request: Req,
+        send: impl AsyncFn(Channel, Request<Req>) -> Result<Response<Rep>, Status>,
+    ) -> Result<Rep>
+    where
+        Req: Keyed,
+    {
+        let mut options = self.connections.options;
+        options.timeout += wait;
+        options.attempt_timeout += wait;
+        let (reply, _) = self.call_with(options, effect, request, send).await?;
         Ok(reply)
     }
 
@@ -68,7 +87,21 @@ impl Client {
     where
         Req: Keyed,
     {
-        let mut attempts = Attempts::new(effect, self.connections.options);
+        let options = self.connections.options;
+        self.call_with(options, effect, request, send).await
+    }
+
+    async fn call_with<Req, Rep>(
+        &self,
+        options: Options,
+        effect: Effect,
+        request: Req,
+        send: impl AsyncFn(Channel, Request<Req>) -> Result<Response<Rep>, Status>,
+    ) -> Result<(Rep, Arc<Connection>)>
+    where
+        Req: Keyed,
+    {
+        let mut attempts = Attempts::new(effect, options);
         loop {
             let error = match self.begin(&mut attempts, &request).await {
                 Ok(connection) => {

@@ -110,6 +110,18 @@ ticket!(
     DeleteTicketRequest: |delete| Some(("", &delete.id)),
 );
 
+macro_rules! lock {
+    ($($request:ident),* $(,)?) => {$(
+        impl Keyed for pb::$request {
+            fn place(&self) -> Place<'_> {
+                Place::Key(crate::types::lock::CACHE, self.name.as_bytes())
+            }
+        }
+    )*};
+}
+
+lock!(LockRequest, RenewRequest, UnlockRequest);
+
 /// The owners of one partition, the primary first.
 type Owners = Arc<[Address]>;
 

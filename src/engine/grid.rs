@@ -206,6 +206,11 @@ impl Grid {
         mono.0 < until && mono.0 >= from
     }
 
+    /// The number of servers, where caches stop in a minority.
+    pub fn quorum_of(&self) -> Option<u32> {
+        self.options.quorum_of
+    }
+
     /// By how much this node's cluster time is known to differ from that of its peers, where that
     /// is more than `clock_error_max`; else 0.
     pub fn clock_apart(&self) -> Micros {

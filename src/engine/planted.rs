@@ -45,6 +45,10 @@ pub enum Fault {
     DecideAlone,
     /// A transaction commits whatever became of what it read.
     ForgetReads,
+    /// A lock is granted while another one's lease runs.
+    LendTwice,
+    /// The token of a lock counts from what is known of the one before.
+    CountTokens,
     /// Caches that stop in a minority open without waiting for the lease of who is left out.
     OpenAtOnce,
     /// They go on in every view.
@@ -93,6 +97,8 @@ const ALL: &[Fault] = &[
     Fault::IgnoreStrangers,
     Fault::WatchGap,
     Fault::KeepNear,
+    Fault::LendTwice,
+    Fault::CountTokens,
     Fault::OpenAtOnce,
     Fault::MinorityGoesOn,
     Fault::HalfIsEnough,

@@ -339,6 +339,41 @@ impl Handle {
             .await
     }
 
+    /// The settings of a cache, which is created with these where it is not there yet.
+    ///
+    /// # Errors
+    ///
+    /// As of creating it; `Unavailable` before the node has joined.
+    pub(super) async fn opened(
+        &self,
+        wanted: &CacheSettings,
+        deadline: Instant,
+    ) -> Result<CacheSettings> {
+        let name = wanted.name.as_str();
+        loop {
+            let view = self.view();
+            if view.version.number == 0 {
+                let context = "this node has not joined its cluster yet";
+                return Err(Error::unavailable(context));
+            }
+            if let Some(found) = view.cache_named(name) {
+                return Ok(found.settings.clone());
+            }
+            match self.create_cache(wanted.clone(), deadline).await {
+                Err(error) if error.kind == ErrorKind::AlreadyExists => {}
+                other => other?,
+            }
+            // The answer may be a moment ahead of the view.
+            let mut views = self.views();
+            let seen = views.wait_for(|view| view.cache_named(name).is_some());
+            let seen = tokio::time::timeout_at(deadline.into(), seen).await;
+            if seen.is_err() {
+                let late = format!("cache {name:?} was not seen within the deadline");
+                return Err(Error::new(ErrorKind::DeadlineExceeded, late).not_applied());
+            }
+        }
+    }
+
     /// Drops a cache with all that it holds; returns when every node knows.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ mod embedded;
 mod handle;
 mod links;
 mod listen;
+mod locks;
 mod memory;
 mod outside;
 mod pending;

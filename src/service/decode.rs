@@ -207,7 +207,7 @@ pub fn no_transaction(name: &str) -> Result<()> {
     if name.is_empty() {
         return Ok(());
     }
-    let context = "a transaction has no place in Execute or a pipeline";
+    let context = "a transaction has no place in Execute";
     Err(Error::invalid(context).because("TRANSACTION_NOT_HERE"))
 }
 

@@ -71,6 +71,7 @@ pub fn mismatch(reply: &Reply) -> Error {
         Reply::Executed { .. } => "execute",
         Reply::Step(_) => "a step of a transaction",
         Reply::Verified(_) => "verify",
+        Reply::Locked { .. } => "a lock",
         Reply::Registered { .. } => "a child of a ticket",
         Reply::Deleted { .. } => "a step of a delete",
     };

@@ -6,6 +6,7 @@ pub mod cache;
 pub mod comparing;
 pub mod entry;
 pub mod hello;
+pub mod lock;
 pub mod message;
 pub mod node;
 pub mod operation;
@@ -22,6 +23,7 @@ pub use cache::{
     WriteSynchronizationMode,
 };
 pub use entry::{Entry, Live};
+pub use lock::LockOperation;
 pub use node::{Incarnation, Member, NodeId, NodeInfo, Role};
 pub use operation::{
     Change, Condition, EntryView, Expiry, KeyOperation, Operation, Reply, Request, RequestId,

@@ -3,6 +3,7 @@
 use super::blob::Blob;
 use super::cache::CacheId;
 use super::comparing::Verified;
+use super::lock::LockOperation;
 use super::ticket::operation::ParentView;
 use super::ticket::{TicketErrand, TicketOperation, TicketsOperation};
 use super::time::{ClusterTime, Micros};
@@ -144,6 +145,11 @@ pub enum Operation {
     Verify { repair: bool },
     /// On the tickets of the partition.
     Tickets(TicketsOperation),
+    /// On a lock that has a name.
+    Lock {
+        name: Blob,
+        operation: LockOperation,
+    },
     /// On tickets of several partitions; the partition of the request means nothing.
     Errand(Box<TicketErrand>),
 }
@@ -158,7 +164,7 @@ impl Operation {
             Self::Tickets(operation) => operation.is_read(),
             Self::Errand(errand) => errand.is_read(),
             Self::Transaction { step, .. } => matches!(step, Step::Look { .. }),
-            Self::Clear => false,
+            Self::Clear | Self::Lock { .. } => false,
         }
     }
 
@@ -238,6 +244,12 @@ pub enum Reply {
     /// To one step of a transaction.
     Step(Box<StepReply>),
     Verified(Box<Verified>),
+    /// To who takes or renews a lock. Token 0: it is not held, or not under that token.
+    Locked {
+        token: u64,
+        /// When its lease ends.
+        expires_at: ClusterTime,
+    },
     /// To a child that registers.
     Registered {
         parent: ParentView,

@@ -23,7 +23,7 @@
 //! | version | what it added |
 //! |---|---|
 //! | 1 | everything else |
-//! | 2 | owners compare their copies: `Compare`, `Compared`, `Holds`, `Differs`; `Verify`; what was agreed with servers that are out, in the header of a transfer; tickets; transactions: refused while a server of the view speaks an older protocol (see [`View::protocol`](super::View::protocol)), since they are streamed |
+//! | 2 | owners compare their copies: `Compare`, `Compared`, `Holds`, `Differs`; `Verify`; what was agreed with servers that are out, in the header of a transfer; tickets; transactions and named locks: refused while a server of the view speaks an older protocol (see [`View::protocol`](super::View::protocol)), since they, and the answers of locks, are streamed |
 
 use super::message::{Body, Data, Forward, ForwardReply, Message};
 use super::operation::{KeyOperation, Operation, Reply};
@@ -51,6 +51,7 @@ impl Message {
                         | Reply::Registered { .. }
                         | Reply::Deleted { .. }
                         | Reply::Executed { .. }
+                        | Reply::Locked { .. }
                         | Reply::Step(_),
                     ),
                 ..
@@ -66,6 +67,7 @@ impl Operation {
         match self {
             Self::Verify { .. }
             | Self::Tickets(_)
+            | Self::Lock { .. }
             | Self::Transaction { .. }
             | Self::Key {
                 operation: KeyOperation::Ticket(_),

@@ -128,7 +128,7 @@ impl Clients {
             Use::Registers if settings.near_bytes_max == 0 => 6,
             Use::Registers | Use::Final => 4,
             Use::Weak => 1,
-            Use::Local | Use::Ttl | Use::Idle | Use::Tickets | Use::Bank => 0,
+            Use::Local | Use::Ttl | Use::Idle | Use::Tickets | Use::Bank | Use::Locks => 0,
         };
         Self {
             begin: Instant::now(),

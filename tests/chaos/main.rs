@@ -45,6 +45,9 @@ mod deal;
 mod history;
 #[path = "../simulation/linearizability.rs"]
 mod linearizability;
+#[path = "../simulation/loan.rs"]
+#[allow(dead_code)]
+mod loan;
 #[path = "../simulation/record.rs"]
 #[allow(dead_code)]
 mod record;

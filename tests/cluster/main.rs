@@ -23,6 +23,7 @@ mod killed_node;
 mod killed_owner;
 mod links;
 mod local;
+mod locks;
 mod lost;
 mod lost_commit;
 mod majorities;

@@ -4,15 +4,16 @@ use crate::comparing;
 use crate::random::Random;
 use crate::transactions;
 use embergrid::error::{Applied, Error, ErrorKind};
+use embergrid::types::lock::LEASE;
 use embergrid::types::ticket::operation::ParentView;
 use embergrid::types::ticket::{
     Link, TicketFilter, TicketOperation, TicketRecord, TicketsOperation,
 };
 use embergrid::types::{
     AtomicityMode, Blob, CacheId, CacheMode, CacheSettings, Change, ClusterTime, Condition, Entry,
-    EntryVersion, EntryView, Expiry, Incarnation, KeyOperation, Live, Member, NodeId, NodeInfo,
-    Operation, PartitionLoss, ReadFrom, Reply, Request, RequestId, Role, TopologyVersion,
-    WhenSplit, WriteSynchronizationMode,
+    EntryVersion, EntryView, Expiry, Incarnation, KeyOperation, Live, LockOperation, Member,
+    NodeId, NodeInfo, Operation, PartitionLoss, ReadFrom, Reply, Request, RequestId, Role,
+    TopologyVersion, WhenSplit, WriteSynchronizationMode,
 };
 use std::collections::BTreeMap;
 
@@ -320,8 +321,25 @@ fn tickets_operation(random: &mut Random) -> TicketsOperation {
     }
 }
 
+fn lock_operation(random: &mut Random) -> LockOperation {
+    let token = random.number();
+    let lease = LEASE.start() + random.number() % (LEASE.end() - LEASE.start());
+    match random.below(3) {
+        0 => LockOperation::Take {
+            lease,
+            spare: random.number(),
+        },
+        1 => LockOperation::Renew { token, lease },
+        _ => LockOperation::Release { token },
+    }
+}
+
 pub fn request(random: &mut Random) -> Request {
-    let operation = match random.below(11) {
+    let operation = match random.below(12) {
+        10 => Operation::Lock {
+            name: Blob::from(random.text(60).as_bytes()),
+            operation: lock_operation(random),
+        },
         8 | 9 => Operation::Transaction {
             id: transactions::id(random),
             step: transactions::step(random),
@@ -353,7 +371,11 @@ pub fn request(random: &mut Random) -> Request {
 
 pub fn reply(random: &mut Random) -> Reply {
     let (applied, version) = (random.coin(), random.number());
-    match random.below(13) {
+    match random.below(14) {
+        13 => Reply::Locked {
+            token: version,
+            expires_at: time(random),
+        },
         9 => Reply::Registered {
             parent: ParentView {
                 name: value(random),

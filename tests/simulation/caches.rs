@@ -22,6 +22,8 @@ pub enum Use {
     Bank,
     /// Tickets: sessions and what descends from them.
     Tickets,
+    /// Named locks, and nothing else.
+    Locks,
 }
 
 pub const TTL: Time = 3 * SECOND;
@@ -55,6 +57,16 @@ pub fn stopping(partitions: u32) -> Vec<(Use, CacheSettings)> {
     caches
         .chain(bank.map(|settings| (Use::Bank, settings)))
         .collect()
+}
+
+/// The cache that keeps named locks, as nodes make it.
+pub fn locks(partitions: u32, quorum_of: Option<u32>) -> (Use, CacheSettings) {
+    let settings = embergrid::types::lock::cache(quorum_of);
+    let settings = CacheSettings {
+        partitions,
+        ..settings
+    };
+    (Use::Locks, settings)
 }
 
 /// All caches of the settings file, in the order in which operations name them.

@@ -34,7 +34,8 @@ fn cache_of(plan: &Plan, rng: &mut Rng) -> usize {
     {
         return tickets;
     }
-    let stops = |place: &usize| plan.caches[*place].stops() && plan.uses[*place] != Use::Bank;
+    let others = |place: &usize| matches!(plan.uses[*place], Use::Bank | Use::Locks);
+    let stops = |place: &usize| plan.caches[*place].stops() && !others(place);
     let stopping: Vec<usize> = (0..plan.caches.len()).filter(stops).collect();
     let first = stopping.first().copied();
     match rng.below(24) {
@@ -251,7 +252,7 @@ impl World {
             8,
             format_args!("answers {token}: {result:?}"),
         );
-        if self.bank_completed(token, &result) {
+        if self.lock_completed(token, &result) || self.bank_completed(token, &result) {
             return;
         }
         let Some(attempt) = self.clients.attempts.remove(&token) else {
@@ -359,6 +360,7 @@ impl World {
             self.look_tickets_up();
         }
         self.write_everywhere();
+        self.take_all_locks();
         self.verify_everything(self.plan.seed % 2 == 1);
     }
 

@@ -104,6 +104,7 @@ pub fn applied(reply: &Reply) -> bool {
         | Reply::Executed { .. }
         | Reply::Step(_)
         | Reply::Verified(_)
+        | Reply::Locked { .. }
         | Reply::Registered { .. }
         | Reply::Deleted { .. } => false,
     }

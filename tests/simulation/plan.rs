@@ -40,6 +40,12 @@ pub struct Plan {
     pub end: Time,
 }
 
+/// Whether there are named locks in the run of a seed: in four of seven. (Seeds that have taught something
+/// keep the histories in which they did.)
+fn with_locks(seed: u64) -> bool {
+    matches!(seed % 7, 1 | 2 | 4 | 6)
+}
+
 /// Virtual time of a run.
 const LENGTH: Time = 60 * SECOND;
 /// Copies are byte-equal so long after the last fault.
@@ -68,6 +74,9 @@ impl Plan {
         }
         if profile == Profile::Split && quorum_of.is_some() && seed.is_multiple_of(2) {
             caches.retain(|(_, cache)| cache.stops());
+        }
+        if with_locks(seed) {
+            caches.push(caches::locks(partitions, quorum_of));
         }
         let (uses, settings) = caches.into_iter().unzip();
         let length = if profile == Profile::Start {
@@ -146,6 +155,15 @@ impl Plan {
         }
     }
 
+    /// There are named locks.
+    pub fn with_locks(&mut self) {
+        self.uses.retain(|of| *of != Use::Locks);
+        self.caches.truncate(self.uses.len());
+        let (of, cache) = caches::locks(self.caches[0].partitions, self.quorum_of);
+        self.uses.push(of);
+        self.caches.push(cache);
+    }
+
     /// Every cache goes on in a minority.
     #[cfg(debug_assertions)]
     pub fn without_stopping(&mut self) {
@@ -172,6 +190,13 @@ impl Plan {
             return stopping;
         }
         going_on
+    }
+
+    /// The cache of named locks, where there is one. None where nodes speak an older protocol, which has
+    /// no locks.
+    pub fn locks(&self) -> Option<usize> {
+        let place = self.uses.iter().position(|of| *of == Use::Locks);
+        place.filter(|_| !self.two_versions)
     }
 
     pub fn role(&self, node: usize) -> Role {

@@ -169,6 +169,13 @@ fn busy_crashes(seed: u64) -> Plan {
     plan
 }
 
+/// The same, with locks.
+fn crashed_locks(seed: u64) -> Plan {
+    let mut plan = crashes(seed);
+    plan.with_locks();
+    plan
+}
+
 /// Nodes stand still for longer than their lease.
 fn pauses(seed: u64) -> Plan {
     let faults = turns(&[FaultKind::Pause], 1200 * MS);
@@ -252,6 +259,8 @@ faults! {
     a_principal_that_goes_on: ForgetEnded, slow_tickets, 0, ["tickets"];
     a_ticket_past_its_time: ServeExpired, paused_tickets, 20, ["4 tickets"];
     a_ticket_whose_session_was_idle: TrustAbove, paused_tickets, 2, ["5 tickets"];
+    a_lock_that_is_lent_twice: LendTwice, crashed_locks, 0, ["26 "];
+    a_token_that_begins_anew: CountTokens, crashed_locks, 0, ["26 "];
     an_end_that_nobody_is_told: SilentEnds, slow_tickets, 0, ["17 tickets"];
 }
 

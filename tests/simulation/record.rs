@@ -5,6 +5,7 @@ use crate::clock::Time;
 use crate::deal::Deal;
 use crate::faults::FaultKind;
 use crate::history::{Call, History, Outcome};
+use crate::loan::Loan;
 use crate::session::Session;
 use crate::shell::Delivery;
 use embergrid::engine::Notice;
@@ -86,6 +87,8 @@ pub struct Record {
     pub bank: Vec<usize>,
     /// What tellers did.
     pub deals: Vec<Deal>,
+    /// What lockers did.
+    pub loans: Vec<Loan>,
     /// What writers did.
     pub sessions: Vec<Session>,
     pub lives: Vec<Life>,

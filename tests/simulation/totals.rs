@@ -15,6 +15,8 @@ pub struct Totals {
     acknowledged: u64,
     unknown: u64,
     failed: u64,
+    /// Calls on named locks, and those of them that were granted one.
+    loans: (u64, u64),
     messages: u64,
     /// Runs of nodes of two versions of the protocol, and messages that one of them did not know.
     two_versions: (u64, u64),
@@ -45,6 +47,9 @@ impl Totals {
                 Outcome::Unknown => self.unknown += 1,
             }
         }
+        let granted = record.loans.iter().filter(|loan| loan.granted().is_some());
+        self.loans.0 += record.loans.len() as u64;
+        self.loans.1 += granted.count() as u64;
         self.messages += record.messages;
         self.two_versions.0 += u64::from(record.left_out > 0);
         self.two_versions.1 += record.left_out;
@@ -91,6 +96,7 @@ fn name(call: &crate::history::Call) -> &'static str {
         Operation::Clear => "clear",
         Operation::Transaction { .. } => "step of a transaction",
         Operation::Verify { .. } => "verify",
+        Operation::Lock { .. } => "lock",
         Operation::Key { operation, .. } => match operation {
             KeyOperation::Get { .. } => "get",
             KeyOperation::Put {
@@ -141,6 +147,11 @@ impl fmt::Display for Totals {
             f,
             "acknowledged writes: {}; failed: {}; unknown: {}",
             self.acknowledged, self.failed, self.unknown
+        )?;
+        writeln!(
+            f,
+            "calls on named locks: {}; granted: {}",
+            self.loans.0, self.loans.1
         )?;
         writeln!(f, "messages: {}; events: {}", self.messages, self.events)?;
         writeln!(

@@ -62,7 +62,7 @@ impl Workload {
         }
         let (key, operation) = match wanted {
             Use::Ttl | Use::Idle => self.once(cache, rng),
-            Use::Weak | Use::Bank => self.weak(cache, rng),
+            Use::Weak | Use::Bank | Use::Locks => self.weak(cache, rng),
             Use::Final => self.final_key(rng, cache),
             Use::Tickets => unreachable!("they are asked for otherwise"),
             Use::Registers | Use::Local => {

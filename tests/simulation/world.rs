@@ -6,6 +6,7 @@ use crate::bank::Bank;
 use crate::clients::Clients;
 use crate::clock::{Clock, MS, SECOND, Time};
 use crate::faults::FaultKind;
+use crate::lockers::Lockers;
 use crate::log::{Detail, Log};
 use crate::machine::{Input, Machine, act_in_session};
 use crate::network::{Flight, Network};
@@ -64,6 +65,8 @@ pub enum Happening {
     ClientTimeout(u64),
     TellerStep(usize),
     TellerTimeout(u64),
+    LockerStep(usize),
+    LockerTimeout(u64),
     WriterStep(usize),
     WriterTimeout(u64),
     CacheStep,
@@ -96,6 +99,7 @@ pub struct World {
     pub network: Network,
     pub clients: Clients,
     pub bank: Bank,
+    pub lockers: Lockers,
     pub writers: Writers,
     pub record: Record,
     pub log: Log,
@@ -121,6 +125,7 @@ impl World {
             network: Network::new(plan.nodes, Rng::stream(seed, "network")),
             clients: Clients::new(&plan),
             bank: Bank::of(seed),
+            lockers: Lockers::of(seed),
             writers: Writers::of(seed),
             record: Record::of(&plan),
             log: Log::new(detail),
@@ -156,6 +161,7 @@ impl World {
             self.at(at, Happening::ClientStep(client));
         }
         self.open_bank();
+        self.open_locks();
         self.at(self.plan.clients_start + SECOND, Happening::CacheStep);
         self.at(self.plan.faults_end, Happening::FaultsEnd);
         self.at(self.plan.clients_end, Happening::ClientsEnd);
@@ -219,6 +225,8 @@ impl World {
             Happening::ClientTimeout(attempt) => self.client_timeout(attempt),
             Happening::TellerStep(teller) => self.teller_step(teller),
             Happening::TellerTimeout(token) => self.teller_timeout(token),
+            Happening::LockerStep(locker) => self.locker_step(locker),
+            Happening::LockerTimeout(token) => self.locker_timeout(token),
             Happening::WriterStep(writer) => self.writer_step(writer),
             Happening::WriterTimeout(token) => self.writer_timeout(token),
             Happening::CacheStep => self.cache_step(),
@@ -301,6 +309,9 @@ impl World {
         }
         for token in self.bank.node_gone(node) {
             self.after(MS, Happening::TellerTimeout(token));
+        }
+        for token in self.lockers.node_gone(node) {
+            self.after(MS, Happening::LockerTimeout(token));
         }
         for token in self.writers.node_gone(node) {
             self.after(MS, Happening::WriterTimeout(token));

@@ -87,6 +87,11 @@ impl World {
         self.place(caches[list % caches.len()], &name)
     }
 
+    /// All lists.
+    pub fn lists(&self) -> Vec<KeyPlace> {
+        (0..STRICT + LOOSE).map(|list| self.list(list)).collect()
+    }
+
     pub fn open_lists(&mut self) {
         if self.record.bank.is_empty() {
             return;

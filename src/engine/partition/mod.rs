@@ -24,6 +24,7 @@ mod lead;
 mod locks;
 mod log;
 mod merging;
+mod named;
 pub mod near;
 #[cfg(test)]
 mod pair_tests;
@@ -465,27 +466,36 @@ impl Partition {
         if self.parked.len() >= PARKED_MAX {
             return Submitted::Done(Err(Error::overloaded("too many operations wait here")));
         }
-        let bound = cx.now.mono.after(cx.network_timeout);
-        ask.deadline = ask.deadline.min(bound);
+        if !named::takes_lock(&ask.operation) {
+            let bound = cx.now.mono.after(cx.network_timeout);
+            ask.deadline = ask.deadline.min(bound);
+        }
         if cx.now.mono >= ask.deadline {
             return Submitted::Done(Err(late(&ask)));
         }
-        self.parked_until = Some(
-            self.parked_until
-                .map_or(ask.deadline, |until| until.min(ask.deadline)),
-        );
-        self.parked.push_back(Parked {
-            ask,
-            asker: caller.asker(),
-        });
+        let until = ask.deadline;
+        self.keep(ask, until, caller);
         Submitted::Pending
+    }
+
+    /// Parks an operation that is looked at again at this point at the latest.
+    fn keep(&mut self, ask: Ask, until: Monotonic, caller: &mut Caller<'_>) {
+        self.wake_parked(until);
+        let asker = caller.asker();
+        self.parked.push_back(Parked { ask, asker });
+    }
+
+    /// What is parked is looked at again at this point at the latest.
+    fn wake_parked(&mut self, at: Monotonic) {
+        self.parked_until = Some(self.parked_until.map_or(at, |until| until.min(at)));
     }
 
     /// Runs everything that is parked once more.
     pub fn unpark(&mut self, cx: &Cx<'_>) {
         self.parked_until = None;
         for Parked { ask, asker } in std::mem::take(&mut self.parked) {
-            if cx.now.mono >= ask.deadline {
+            // Who waits for a lock is told that it was not free, where that is so.
+            if cx.now.mono >= ask.deadline && !named::takes_lock(&ask.operation) {
                 self.answer(asker, Err(late(&ask)), cx);
                 continue;
             }

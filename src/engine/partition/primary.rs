@@ -89,6 +89,7 @@ impl Partition {
             }
             Operation::Transaction { .. } => self.decide_step(ask, caller, cx),
             Operation::Verify { .. } => self.begin_verify(ask, caller, cx),
+            Operation::Lock { .. } => self.decide_lock(ask, caller, cx),
             operation => {
                 let locked = matches!(operation, Operation::Scan { prefix, .. }
                     if self.is_locked_under(prefix));
@@ -693,6 +694,7 @@ impl Partition {
             | Operation::Transaction { .. }
             | Operation::Verify { .. }
             | Operation::Tickets(_)
+            | Operation::Lock { .. }
             | Operation::Errand(_) => None,
         }
     }

@@ -58,7 +58,8 @@ pub fn atomic_cache(name: &str) -> Error {
 
 /// The refusal while somebody would miss what is streamed.
 pub fn older_protocol() -> Error {
-    let context = "a server of the cluster speaks an older protocol, which has no transactions";
+    let context =
+        "a server of the cluster speaks an older protocol, which has no transactions, and no locks";
     Error::unavailable(context)
         .because(OLDER_PROTOCOL)
         .not_applied()

@@ -71,35 +71,15 @@ impl Tickets {
     pub(super) async fn cache_of(&self, kind: &str, deadline: Instant) -> Result<CacheSettings> {
         let name = self.kind(kind)?.cache.as_str();
         let wanted = default_cache(name);
-        loop {
-            let known = self.caches(kind)?.into_iter();
-            if let Some(found) = known.into_iter().find(|cache| cache.name == name) {
-                if found.removes_are_final {
-                    return Ok(found);
-                }
-                let context = format!(
-                    "cache {name:?} was not made for tickets: in it, what was removed may come \
-                     back; name another one in [tickets] kinds"
-                );
-                return Err(
-                    Error::new(ErrorKind::FailedPrecondition, context).because("NOT_FOR_TICKETS")
-                );
-            }
-            match self.handle.create_cache(wanted.clone(), deadline).await {
-                Err(error) if error.kind == ErrorKind::AlreadyExists => {}
-                other => other?,
-            }
-            // The answer may be a moment ahead of the view.
-            let mut views = self.handle.views();
-            let seen = views.wait_for(|view| view.cache_named(name).is_some());
-            if tokio::time::timeout_at(deadline.into(), seen)
-                .await
-                .is_err()
-            {
-                let late = "the cache of tickets was not seen within the deadline";
-                return Err(Error::new(ErrorKind::DeadlineExceeded, late).not_applied());
-            }
+        let found = self.handle.opened(&wanted, deadline).await?;
+        if found.removes_are_final {
+            return Ok(found);
         }
+        let context = format!(
+            "cache {name:?} was not made for tickets: in it, what was removed may come back; name \
+             another one in [tickets] kinds"
+        );
+        Err(Error::new(ErrorKind::FailedPrecondition, context).because("NOT_FOR_TICKETS"))
     }
 
     /// Sees to it that every cache of tickets exists.

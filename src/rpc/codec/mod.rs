@@ -11,6 +11,7 @@ pub mod control;
 pub mod entry;
 pub mod hello;
 pub mod limits;
+pub mod lock;
 pub mod node;
 pub mod operation;
 pub mod partition;

@@ -1,6 +1,6 @@
 //! Requests that are carried to the primary.
 
-use super::{blob, condition, limits, required, ticket, transaction, version};
+use super::{blob, condition, limits, lock, required, ticket, transaction, version};
 use crate::error::{Error, Result};
 use crate::rpc::proto::{
     self,
@@ -61,6 +61,7 @@ pub fn encode(request: &Request) -> proto::Request {
         Operation::Verify { repair } => {
             (Bytes::new(), Sent::Verify(wire::Verify { repair: *repair }))
         }
+        Operation::Lock { name, operation } => (blob::encode(name), lock::encode(operation)),
         Operation::Tickets(operation) => (Bytes::new(), ticket::encode_several(operation)),
         Operation::Errand(_) => return nothing(request),
     };
@@ -105,6 +106,12 @@ pub fn decode(sent: proto::Request) -> Result<Request> {
             Operation::Transaction { id, step }
         }
         Sent::Verify(wire::Verify { repair }) => Operation::Verify { repair },
+        asked @ (Sent::TakeLock(_) | Sent::RenewLock(_) | Sent::ReleaseLock(_)) => {
+            Operation::Lock {
+                name: lock::name(&sent.key)?,
+                operation: lock::decode(asked)?,
+            }
+        }
         other => match ticket::decode_several(other)? {
             Ok(operation) => Operation::Tickets(operation),
             Err(on_key) => Operation::Key {

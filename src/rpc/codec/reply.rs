@@ -6,7 +6,7 @@ use crate::rpc::proto::forward_reply::Result as Outcome;
 use crate::rpc::proto::{self, reply as wire, reply::Reply as Sent};
 use crate::rpc::status;
 use crate::types::message::ForwardReply;
-use crate::types::{EntryView, Reply, StepReply};
+use crate::types::{ClusterTime, EntryView, Reply, StepReply};
 
 /// The answer to a request that was carried to the primary.
 pub fn encode_forward(answer: &ForwardReply) -> proto::ForwardReply {
@@ -80,6 +80,10 @@ pub fn encode(reply: &Reply) -> proto::Reply {
             replies: replies.iter().map(encode).collect(),
         }),
         Reply::Step(step) => encode_step(step),
+        Reply::Locked { token, expires_at } => Sent::Locked(wire::Locked {
+            token: *token,
+            expires_at: expires_at.0,
+        }),
         Reply::Verified(verified) => Sent::Verified(comparing::encode_verified(verified)),
         Reply::Registered { parent } => Sent::Registered(ticket::encode_parent(parent)),
         Reply::Deleted {
@@ -188,6 +192,10 @@ pub fn decode(sent: proto::Reply) -> Result<Reply> {
         sent @ (Sent::Prepared(_) | Sent::Decided(_) | Sent::Finished(_) | Sent::Looked(_)) => {
             step(sent)?
         }
+        Sent::Locked(locked) => Reply::Locked {
+            token: locked.token,
+            expires_at: ClusterTime(locked.expires_at),
+        },
         Sent::Verified(sent) => Reply::Verified(Box::new(comparing::verified(sent)?)),
         Sent::Registered(registered) => Reply::Registered {
             parent: ticket::parent(registered)?,

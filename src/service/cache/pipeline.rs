@@ -1,19 +1,20 @@
-//! `Pipeline`: many single-key calls over one stream. Requests for one key are carried out one
-//! after the other; those for different keys go on beside each other and are answered as they
-//! end. Where too many are in flight, the next one is not read.
+//! `Pipeline`: many single-key calls over one stream. Requests for one key, and those within one
+//! transaction, are carried out one after the other; others go on beside each other and are answered
+//! as they end. Where too many are in flight, the next one is not read.
 
 use super::super::Front;
 use super::super::deadline::CallTime;
-use super::super::decode::{SingleKey, known, no_transaction};
+use super::super::decode::{SingleKey, known, transaction};
 use super::super::encode::{FromReply, modified};
 use super::super::guard::transport_error;
 use super::super::limits::{PIPELINE_IN_FLIGHT_MAX, Pass};
+use super::super::transactions::execute;
 use super::glance;
 use crate::error::{Error, ErrorKind, Result};
 use crate::node::{Begun, Handle};
 use crate::rpc::proto as pb;
 use crate::rpc::status::{from_status, to_proto, to_status};
-use crate::types::{Blob, CacheId, Operation, Reply, Request, View};
+use crate::types::{Blob, CacheId, Operation, Reply, Request, TransactionId, View};
 use futures_util::stream::FuturesUnordered;
 use pb::pipeline_request::Operation as Asked;
 use pb::pipeline_response::Result as Answer;
@@ -94,8 +95,14 @@ impl Kind {
     }
 }
 
-/// The key of an entry across caches: the same bytes under another affinity key are another entry.
-type Place = (CacheId, u32, Blob);
+/// What requests wait for each other at.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Place {
+    /// The key of an entry across caches: the same bytes under another affinity key are another entry.
+    Key(CacheId, u32, Blob),
+    /// A transaction, which takes one call at a time.
+    Within(TransactionId),
+}
 
 /// One request of the stream, ready to be carried out.
 #[derive(Debug)]
@@ -103,6 +110,7 @@ struct Item {
     id: u64,
     kind: Kind,
     request: Request,
+    within: Option<TransactionId>,
     deadline: Instant,
 }
 
@@ -113,11 +121,15 @@ struct Done {
     answer: Result<Answer>,
 }
 
-fn decode(view: &View, operation: Option<Asked>) -> Result<(Kind, Request)> {
-    fn request(view: &View, message: impl SingleKey) -> Result<Request> {
-        no_transaction(message.within().0)?;
+/// A request, and the transaction that it is part of.
+type Part = (Request, Option<TransactionId>);
+
+fn decode(view: &View, operation: Option<Asked>) -> Result<(Kind, Part)> {
+    fn request(view: &View, message: impl SingleKey) -> Result<Part> {
+        let (name, id) = message.within();
+        let within = transaction(name, id)?;
         let settings = &known(view, message.cache())?.settings;
-        message.request(settings)
+        Ok((message.request(settings)?, within))
     }
     Ok(match operation {
         None => {
@@ -230,7 +242,7 @@ impl Line {
         }
         let decoded = decode(&self.handle.look_at_view(), message.operation)
             .and_then(|decoded| time.check(now).map(|()| decoded));
-        let (kind, request) = match decoded {
+        let (kind, (request, within)) = match decoded {
             Ok(decoded) => decoded,
             Err(error) => return self.answer(id, Err(error)),
         };
@@ -238,9 +250,10 @@ impl Line {
             id,
             kind,
             request,
+            within,
             deadline: time.deadline,
         };
-        let Some(place) = place(&item.request) else {
+        let Some(place) = place(&item) else {
             let error = Error::new(ErrorKind::Internal, "a pipeline carries single keys only");
             return self.answer(id, Err(error));
         };
@@ -283,8 +296,18 @@ impl Line {
             id,
             kind,
             request,
+            within,
             deadline,
         } = item;
+        if let Some(transaction) = within {
+            let (handle, place) = (self.handle.clone(), place.clone());
+            self.in_flight.push(Box::pin(async move {
+                let reply = operate(&handle, transaction, request, deadline).await;
+                let answer = reply.and_then(|reply| kind.answer(reply));
+                Done { id, place, answer }
+            }));
+            return None;
+        }
         let waiting = match self.handle.begin(request, deadline) {
             Begun::Done(reply) => return Some(reply.and_then(|reply| kind.answer(reply))),
             Begun::Waiting(waiting) => waiting,
@@ -306,9 +329,28 @@ impl Line {
     }
 }
 
-fn place(request: &Request) -> Option<Place> {
-    match &request.operation {
-        Operation::Key { key, .. } => Some((request.cache, request.partition, key.clone())),
+fn place(item: &Item) -> Option<Place> {
+    let request = &item.request;
+    match (&request.operation, item.within) {
+        (Operation::Key { .. }, Some(transaction)) => Some(Place::Within(transaction)),
+        (Operation::Key { key, .. }, None) => {
+            Some(Place::Key(request.cache, request.partition, key.clone()))
+        }
         _ => None,
     }
+}
+
+/// Carries a request out as a part of a transaction.
+async fn operate(
+    handle: &Handle,
+    transaction: TransactionId,
+    request: Request,
+    deadline: Instant,
+) -> Result<Reply> {
+    let (place, operation) = execute::place(request);
+    let operations = operation.map(|operation| (place, operation));
+    let operations = operations.into_iter().collect();
+    let mut replies = handle.operate(transaction, operations, deadline).await?;
+    let missing = || Error::new(ErrorKind::Internal, "the answer is missing");
+    replies.pop().ok_or_else(missing)
 }

@@ -1,12 +1,12 @@
-//! `TransactionService`: `Begin`, `Commit`, `Rollback` and `Execute`. Locks with a name come later, and
-//! are refused with a word.
+//! `TransactionService`: `Begin`, `Commit`, `Rollback` and `Execute`; locks that have a name.
 
 mod begin;
+mod lock;
 
 pub(super) mod execute;
 
 use super::{Front, time_of};
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::rpc::proto as pb;
 use crate::rpc::proto::transaction_service_server::TransactionService;
 use crate::rpc::status::to_status;
@@ -25,13 +25,8 @@ impl TransactionFront {
     }
 }
 
-fn respond<T>(done: crate::error::Result<T>) -> Result<Response<T>, Status> {
+fn respond<T>(done: Result<T>) -> Result<Response<T>, Status> {
     done.map(Response::new).map_err(|error| to_status(&error))
-}
-
-fn later<T>(call: &str) -> Result<Response<T>, Status> {
-    let context = format!("{call} is not in this version");
-    Err(to_status(&Error::new(ErrorKind::Unimplemented, context)))
 }
 
 #[tonic::async_trait]
@@ -69,22 +64,25 @@ impl TransactionService for TransactionFront {
 
     async fn lock(
         &self,
-        _: Request<pb::LockRequest>,
+        request: Request<pb::LockRequest>,
     ) -> Result<Response<pb::LockResponse>, Status> {
-        later("Lock")
+        let time = time_of(&request);
+        respond(lock::take(&self.front, request.into_inner(), time).await)
     }
 
     async fn renew(
         &self,
-        _: Request<pb::RenewRequest>,
+        request: Request<pb::RenewRequest>,
     ) -> Result<Response<pb::RenewResponse>, Status> {
-        later("Renew")
+        let time = time_of(&request);
+        respond(lock::renew(&self.front, request.into_inner(), time).await)
     }
 
     async fn unlock(
         &self,
-        _: Request<pb::UnlockRequest>,
+        request: Request<pb::UnlockRequest>,
     ) -> Result<Response<pb::UnlockResponse>, Status> {
-        later("Unlock")
+        let time = time_of(&request);
+        respond(lock::release(&self.front, &request.into_inner(), time).await)
     }
 }

@@ -1,10 +1,15 @@
-//! Keys of the notes that the registry keeps beside tickets. No id may begin as they do.
+//! Keys of the notes that the registry keeps beside tickets. No id, and no key of a caller, may
+//! begin as they do.
 //!
 //! * A *link* stands in the partition of the parent and names a child: (parent, the child's cache,
 //!   child). It has the life of the child, and no value.
 //! * An *ended principal* stands in any partition: all its tickets that were created at or before
 //!   the note was are gone. The version of the write that made it is a part of the key, so that the
 //!   notes of two halves of a split stand beside each other.
+//!
+//! And of what nobody but the primary writes besides:
+//!
+//! * A *lock* stands in the partition of its name. Its value is the token of who holds it.
 
 use super::super::blob::Blob;
 use super::super::cache::CacheId;
@@ -15,6 +20,7 @@ use super::super::version::EntryVersion;
 pub const PREFIX: &[u8; 8] = b"\0\0\0ember";
 const LINK: u8 = 1;
 const PRINCIPAL: u8 = 2;
+const LOCK: u8 = 3;
 
 /// How long after its link a child may be stored at the latest. A tombstone stays longer than this
 /// (it outlives two looks at the floor), and so do young links.
@@ -90,6 +96,15 @@ pub fn ended(principal: &[u8], version: EntryVersion) -> Blob {
     Blob::from(key)
 }
 
+/// The key of a lock. Its name is bounded by [`NAME_BYTES_MAX`](crate::types::lock::NAME_BYTES_MAX).
+pub fn lock(name: &[u8]) -> Blob {
+    let mut key = Vec::with_capacity(PREFIX.len() + 1 + name.len());
+    key.extend_from_slice(PREFIX);
+    key.push(LOCK);
+    key.extend_from_slice(name);
+    Blob::from(key)
+}
+
 /// The principal that ended.
 pub fn read_ended(key: &[u8]) -> Option<&[u8]> {
     let (principal, version) = split(PRINCIPAL, key)?;
@@ -109,6 +124,8 @@ mod tests {
         assert_eq!(read.cache, CacheId(-7));
         let made = ended(b"alice", EntryVersion::default());
         assert!(is_note(&made) && !is_link(&made) && read_link(&made).is_none());
+        let held = lock(b"alice");
+        assert!(is_note(&held) && !is_link(&held) && !is_ended(&held));
         assert_eq!(read_ended(&made), Some(&b"alice"[..]));
         for cut in 0..made.len() {
             let _ = (read_link(&made[..cut]), read_ended(&made[..cut]));

@@ -1,8 +1,9 @@
 //! Pipeline: order per key, errors per request, many in flight.
 
-use super::alone::{ATOMIC, Alone, get, put, refused, soon};
+use super::alone::{ATOMIC, Alone, TRANSACTIONAL, get, put, refused, soon};
 use embergrid::error::ErrorKind;
 use embergrid::rpc::proto as pb;
+use embergrid::rpc::proto::transaction_service_client::TransactionServiceClient;
 use embergrid::rpc::status::from_proto;
 use pb::pipeline_request::Operation;
 use pb::pipeline_response::Result as Answer;
@@ -134,4 +135,49 @@ async fn the_deadline_of_the_stream_ends_it() {
         refused(soon(answers.message()).await).kind,
         ErrorKind::DeadlineExceeded
     );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_within_a_transaction_are_carried_out_in_order_beside_others() {
+    let mut node = Alone::start().await;
+    let mut transactions = TransactionServiceClient::new(node.channel());
+    let begun = transactions.begin(pb::BeginRequest::default()).await;
+    let transaction = begun.expect("a transaction").into_inner().transaction;
+    let stores = |key: &str, value: &str, transaction: &str| {
+        Operation::Put(pb::PutRequest {
+            transaction: transaction.to_owned(),
+            ..put(TRANSACTIONAL, key, value)
+        })
+    };
+    let reads = |key: &str, transaction: &str| {
+        Operation::Get(pb::GetRequest {
+            transaction: transaction.to_owned(),
+            ..get(TRANSACTIONAL, key)
+        })
+    };
+    let within = (0..100).map(|count| stores(&format!("k{}", count % 10), "in", &transaction));
+    let seen = [reads("k0", &transaction), reads("k0", ""), reads("k0", "x")];
+    let mut answers = send(&mut node, numbered(within.chain(seen))).await;
+    answers.sort_by_key(|answer| answer.id);
+    let results: Vec<Answer> = answers
+        .into_iter()
+        .filter_map(|answer| answer.result)
+        .collect();
+    assert_eq!(results.len(), 103);
+    for stored in &results[..100] {
+        assert!(
+            matches!(stored, Answer::Put(put) if put.applied),
+            "{stored:?}"
+        );
+    }
+    assert!(matches!(&results[100], Answer::Get(got) if got.entry.is_some()));
+    assert!(matches!(&results[101], Answer::Get(got) if got.entry.is_none()));
+    let Answer::Error(error) = results[102].clone() else {
+        panic!("{:?}", results[102]);
+    };
+    assert_eq!(from_proto(error).kind, ErrorKind::InvalidArgument);
+    let commit = pb::CommitRequest { transaction };
+    transactions.commit(commit).await.expect("a commit");
+    let read = node.cache.get(get(TRANSACTIONAL, "k9")).await;
+    assert!(read.expect("a read").into_inner().entry.is_some());
 }

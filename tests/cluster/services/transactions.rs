@@ -351,6 +351,64 @@ async fn what_is_no_transaction_is_refused_with_a_word() {
     let named = request(vec![operation(Asked::Put(named))]);
     let error = refused(transactions.execute(named).await);
     assert!(error.context.contains("request_id"), "{error}");
-    let error = refused(transactions.lock(pb::LockRequest {}).await);
-    assert_eq!(error.kind, ErrorKind::Unimplemented);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_out_of_bounds_is_refused_and_its_cache_is_nobody_elses() {
+    let mut node = Alone::start().await;
+    let mut transactions = TransactionServiceClient::new(node.channel());
+    let named = |name: &str| pb::LockRequest {
+        name: name.to_owned(),
+        ..pb::LockRequest::default()
+    };
+    let seconds = |seconds| Some(prost_types::Duration { seconds, nanos: 0 });
+    // Before anybody has taken a lock there is none to let go.
+    let nobodys = pb::UnlockRequest {
+        name: "job".to_owned(),
+        token: 7,
+        ..pb::UnlockRequest::default()
+    };
+    let told = transactions.unlock(nobodys.clone()).await.expect("done");
+    assert!(!told.into_inner().unlocked);
+    let long = "n".repeat(256);
+    let waits = pb::LockRequest {
+        wait: seconds(51),
+        ..named("job")
+    };
+    let leases = pb::LockRequest {
+        lease: seconds(3_601),
+        ..named("job")
+    };
+    for (request, reason) in [
+        (named(""), "BAD_LOCK_NAME"),
+        (named(&long), "BAD_LOCK_NAME"),
+        (waits, "BAD_WAIT"),
+        (leases, "BAD_LEASE"),
+    ] {
+        let error = refused(transactions.lock(request).await);
+        assert_eq!(error.kind, ErrorKind::InvalidArgument);
+        assert_eq!(error.reason, reason);
+    }
+    let no_token = pb::UnlockRequest {
+        token: 0,
+        ..nobodys
+    };
+    let error = refused(transactions.unlock(no_token).await);
+    assert_eq!(error.reason, "BAD_TOKEN");
+    let request = pb::LockRequest {
+        request_id: vec![9; 16].into(),
+        ..named("job")
+    };
+    let first = transactions.lock(request.clone()).await.expect("done");
+    let first = first.into_inner();
+    assert!(first.acquired && first.token > 0 && first.expires_at.is_some());
+    let again = transactions.lock(request).await.expect("done");
+    assert_eq!(again.into_inner(), first);
+    let taken = transactions.lock(named("job")).await.expect("done");
+    assert_eq!(taken.into_inner(), pb::LockResponse::default());
+    // What stands for a lock is hidden from calls on keys.
+    let key = String::from_utf8(b"\0\0\0ember\x03job".to_vec()).expect("text");
+    let cache = embergrid::types::lock::CACHE;
+    let error = refused(node.cache.put(put(cache, &key, "v")).await);
+    assert_eq!(error.kind, ErrorKind::InvalidArgument);
 }

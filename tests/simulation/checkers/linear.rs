@@ -248,6 +248,7 @@ fn told(reply: &Reply, operation: &KeyOperation, values: &mut Values) -> Told {
         | Reply::Executed { .. }
         | Reply::Step(_)
         | Reply::Verified(_)
+        | Reply::Locked { .. }
         | Reply::Registered { .. }
         | Reply::Deleted { .. } => Told::default(),
     }

@@ -9,6 +9,7 @@ pub mod expiry;
 pub mod idle;
 pub mod linear;
 pub mod liveness;
+pub mod locks;
 pub mod one_view;
 pub mod primaries;
 pub mod remove_wins;
@@ -68,6 +69,7 @@ pub const ALL: &[(&str, Check)] = &[
     ("17 watch", watch::check),
     ("24 bank", bank::check),
     ("25 serial", serial::check),
+    ("26 locks", locks::check),
     ("4 tickets", tickets::ends::expiry),
     ("5 tickets", tickets::ends::idle),
     ("17 tickets", tickets::events::check),
