@@ -1,6 +1,6 @@
-//! What takes several operations on several partitions, for one caller: a child that is added, a use
-//! that touches a session, a ticket whose session must be asked first, a ticket that is deleted with
-//! all that descend from it, the end of a principal. One machine for each of them, on the node that was asked; `grid/errands.rs` carries
+//! What takes several operations on several partitions, for one caller: a child that is added, a
+//! ticket whose session must be asked first, a ticket that is deleted with all that descend from it,
+//! the end of a principal. One machine for each of them, on the node that was asked; `grid/errands.rs` carries
 //! their steps out.
 //!
 //! Each step is an operation on one partition like any other: it is forwarded, repeated, parked and
@@ -101,7 +101,6 @@ enum Step {
     Ask(CacheId),
     Look(CacheId, Blob),
     Climb(CacheId, Blob),
-    Touch(Link),
     Visit(u64),
     End(CacheId, u32),
 }
@@ -237,7 +236,6 @@ impl Errand {
             Step::Ask(_) => self.asked(result),
             Step::Look(..) => self.looked(result),
             Step::Climb(cache, key) => self.climbed(cache, key, result),
-            Step::Touch(_) => None,
             Step::Visit(node) => {
                 match result {
                     Ok(reply) => self.visited(node, reply),
@@ -360,14 +358,6 @@ impl Errand {
             Err(error) if error.reason == UNSURE => {
                 self.ready.push(Step::Look(one.cache, one.key.clone()));
                 return None;
-            }
-            Ok(Reply::Got { entry: Some(entry) })
-                if matches!(one.operation, TicketOperation::Use { .. }) =>
-            {
-                let record = TicketRecord::decode(&entry.value);
-                if let Some(root) = record.and_then(|record| record.root) {
-                    self.ready.push(Step::Touch(root));
-                }
             }
             _ => {}
         }
@@ -531,15 +521,10 @@ impl Errand {
                 let round = 4 + (u64::from(*partition) << 8);
                 (round, (*cache, *partition, operation))
             }
-            (Step::Touch(root), _) => {
-                let operation = KeyOperation::Ticket(TicketOperation::Touch);
-                (5, on_key(root.cache, &root.key, operation))
-            }
             _ => (0, (CacheId::default(), 0, Operation::Size)),
         };
-        // A touch that is doubled changes nothing, and is no write as long as it has no id.
-        let once = !operation.is_read() && !matches!(step, Step::Touch(_));
-        let id = once.then(|| self.step_id(cache, &operation, round));
+        let writes = !operation.is_read();
+        let id = writes.then(|| self.step_id(cache, &operation, round));
         Request {
             cache,
             partition,

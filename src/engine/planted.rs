@@ -69,6 +69,8 @@ pub enum Fault {
     TrustAbove,
     /// Watchers are not told that a ticket ended.
     SilentEnds,
+    /// The use of a ticket is no access to its session.
+    ForgetSession,
 }
 
 /// All of them.
@@ -106,6 +108,7 @@ const ALL: &[Fault] = &[
     Fault::ForgetReads,
     Fault::TrustAbove,
     Fault::SilentEnds,
+    Fault::ForgetSession,
 ];
 
 #[cfg(debug_assertions)]

@@ -252,6 +252,7 @@ faults! {
     a_principal_that_goes_on: ForgetEnded, slow_tickets, 0, ["tickets"];
     a_ticket_past_its_time: ServeExpired, paused_tickets, 20, ["4 tickets"];
     a_ticket_whose_session_was_idle: TrustAbove, paused_tickets, 2, ["5 tickets"];
+    a_use_that_is_no_access: ForgetSession, slow_tickets, 0, ["4 tickets"];
     an_end_that_nobody_is_told: SilentEnds, slow_tickets, 0, ["17 tickets"];
 }
 

@@ -116,19 +116,8 @@ fn a_ticket_that_is_not_sure_is_used_when_all_above_it_live() {
     assert_eq!(on_ticket(&request), (&"ST-1".into(), &using(true)));
     let answer = errand.on_reply(used, got(&of_child()));
     assert!(matches!(answer, Some(Ok(Reply::Got { entry: Some(_) }))));
-    // A doubled answer finds nobody who waits, and the session is touched.
+    // A doubled answer finds nobody who waits.
     assert!(errand.on_reply(used, unsure()).is_none());
-    let (touched, request) = step(&mut errand);
-    assert_eq!(
-        on_ticket(&request),
-        (&"TGT-1".into(), &TicketOperation::Touch)
-    );
-    let applied = true;
-    assert!(
-        errand
-            .on_reply(touched, Ok(Reply::Touched { applied }))
-            .is_none()
-    );
     assert!(errand.is_over());
 }
 

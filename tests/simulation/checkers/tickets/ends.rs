@@ -124,7 +124,8 @@ fn earliest_end(facts: &Facts<'_>, key: &Blob, read: &Call) -> Option<Time> {
         if let Some(idle) = one.ticket.time_to_idle {
             let used = Facts::calls_on(&facts.uses, of).filter(|call| sees(call));
             let updated = Facts::calls_on(&facts.updates, of).filter(|call| call.was_applied());
-            let accesses = used.chain(updated);
+            let below = Facts::calls_on(&facts.uses_below, of).filter(|call| sees(call));
+            let accesses = used.chain(updated).chain(below);
             let before = accesses.filter(|call| call.responded < read.invoked);
             let last = before.map(|call| call.invoked).max().unwrap_or(0);
             bound = bound.min(last.max(one.call.invoked) + idle);
@@ -168,6 +169,28 @@ mod tests {
         let before = (LIVES - 200 * MS, LIVES - 199 * MS);
         record.ticket("TGT-1", before, look(), MISS);
         assert_eq!(expiry(&record).violations.len(), 2);
+    }
+
+    #[test]
+    fn a_session_that_ends_though_its_ticket_was_used_is_found() {
+        let mut record = record();
+        let session = TicketRecord {
+            time_to_idle: Some(LIVES),
+            ..TicketRecord::default()
+        };
+        let child = TicketRecord::default();
+        let using = TicketOperation::Use {
+            kind: Blob::default(),
+            vouched: false,
+        };
+        record.ticket("TGT-1", (0, 10), added(session), stored());
+        record.ticket_child("ST-1", "TGT-1", (20, 30), child.clone());
+        record.ticket("ST-1", (SECOND, SECOND + 9), using, seen(&child, "ST-1"));
+        let end = LIVES + SECOND;
+        record.ticket("TGT-1", (end, end + 1), look(), MISS);
+        assert!(expiry(&record).violations.is_empty());
+        record.ticket("TGT-1", (LIVES, LIVES + SECOND / 2), look(), MISS);
+        assert_eq!(expiry(&record).violations.len(), 1);
     }
 
     #[test]
