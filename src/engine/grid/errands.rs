@@ -272,7 +272,10 @@ impl Grid {
             && let Some(slot) = of.slots.get(partition as usize)
         {
             // A life that goes on longer needs no other timer: an early one finds nothing to do.
-            slot.lock().partition.on_used_below(access);
+            let mut slot = slot.lock();
+            if slot.partition.on_used_below(access, &self.cx(mono)) {
+                self.settle(&of, partition, slot, mono);
+            }
         }
         if !access.tell {
             return;

@@ -6,7 +6,7 @@
 //! the partition of the ticket, to whom the use may come without its update) the primary of the ticket
 //! sends a touch behind the use, as one that reads with a touch does.
 
-use super::super::Partition;
+use super::super::{Cx, Partition};
 use crate::engine::planted::{self, Fault};
 use crate::types::message::{RequestRecord, UpdateEffect};
 use crate::types::ticket::{Link, TicketRecord};
@@ -65,19 +65,27 @@ impl Partition {
 
     /// A ticket that descends from this one was used. Every owner does this by itself, so it must not
     /// bring back what has been idle for too long: at the use the session lived, but for one batch.
-    pub fn on_used_below(&mut self, access: &Access) {
+    /// Whether the timers of the partition have changed.
+    pub fn on_used_below(&mut self, access: &Access, cx: &Cx<'_>) -> bool {
         let key = &access.session.key;
         let Some(live) = self.store.get(key).and_then(|entry| entry.live.as_ref()) else {
-            return;
+            return false;
         };
         let batch = self.touch_batch(live.time_to_idle);
         let end = live.idle_expires_at();
         if end.is_some_and(|end| access.at > end.after(batch)) {
-            return;
+            return false;
+        }
+        // Somebody may be given the session as it was a moment ago.
+        let loads = !self.place.loading.is_empty() || !self.place.sources.is_empty();
+        if loads && self.lead.is_some() {
+            self.touch(key, cx);
+            return true;
         }
         let moved = |live: &mut Live| live.last_access = live.last_access.max(access.at);
         if let Some(entry) = self.store.get_mut(key) {
             entry.live.as_mut().into_iter().for_each(moved);
         }
+        false
     }
 }
