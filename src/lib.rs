@@ -330,6 +330,14 @@
 //! once, for lists and counts. Rejected: to move that point with every use of the session, a write to each
 //! of its tickets; and to let the removal alone do it, which waits where a primary does.
 //!
+//! **And where an update brings the end of a session nearer?** All that descends from it is told, down
+//! the links, before the update is answered: a write to each of its tickets, for what is done seldom. A
+//! child that is on its way finds where it was to be stored that it comes too late, and registers
+//! again. If the node that was asked dies in the middle, the caller hears that the outcome is unknown and
+//! repeats it; until then some tickets go with their session only when that is removed. Rejected: a
+//! ticket that always asks above, which each read of it would pay for; a mark in the session until all
+//! know, a state between living and ending for what a repeated request does as well.
+//!
 //! **Why do calls on keys not write over tickets?** Since they know neither what descends from one nor who
 //! counts its uses. It is the entry that refuses, whatever its cache: a cache may hold both.
 //!

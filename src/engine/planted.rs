@@ -71,6 +71,8 @@ pub enum Fault {
     SilentEnds,
     /// The use of a ticket is no access to its session.
     ForgetSession,
+    /// What descends from a ticket is not told that its end came nearer.
+    KeepBounds,
 }
 
 /// All of them.
@@ -109,6 +111,7 @@ const ALL: &[Fault] = &[
     Fault::TrustAbove,
     Fault::SilentEnds,
     Fault::ForgetSession,
+    Fault::KeepBounds,
 ];
 
 #[cfg(debug_assertions)]

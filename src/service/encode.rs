@@ -72,6 +72,7 @@ pub fn mismatch(reply: &Reply) -> Error {
         Reply::Step(_) => "a step of a transaction",
         Reply::Verified(_) => "verify",
         Reply::Registered { .. } => "a child of a ticket",
+        Reply::Narrowed { .. } => "a step down from a ticket",
         Reply::Deleted { .. } => "a step of a delete",
     };
     let error = Error::new(

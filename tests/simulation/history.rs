@@ -105,6 +105,7 @@ pub fn applied(reply: &Reply) -> bool {
         | Reply::Step(_)
         | Reply::Verified(_)
         | Reply::Registered { .. }
+        | Reply::Narrowed { .. }
         | Reply::Deleted { .. } => false,
     }
 }

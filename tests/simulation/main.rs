@@ -138,6 +138,15 @@ const TAUGHT: &[(u64, &str)] = &[
         157,
         "a copy stays as it was told to who proposes a view until that comes, merged or not",
     ),
+    (
+        40,
+        "an end that an update brought nearer leaves a tombstone while a server is out",
+    ),
+    (28, "the same in half of a cluster"),
+    (
+        31,
+        "what descends from a session that an update ended at once is told so as well",
+    ),
 ];
 
 #[test]

@@ -249,6 +249,7 @@ fn told(reply: &Reply, operation: &KeyOperation, values: &mut Values) -> Told {
         | Reply::Step(_)
         | Reply::Verified(_)
         | Reply::Registered { .. }
+        | Reply::Narrowed { .. }
         | Reply::Deleted { .. } => Told::default(),
     }
 }
