@@ -377,6 +377,14 @@
 //! once, for lists and counts. Rejected: to move that point with every use of the session, a write to each
 //! of its tickets; and to let the removal alone do it, which waits where a primary does.
 //!
+//! **And where an update brings the end of a session nearer?** All that descends from it is told, down
+//! the links, before the update is answered: a write to each of its tickets, for what is done seldom. A
+//! child that is on its way finds where it was to be stored that it comes too late, and registers
+//! again. If the node that was asked dies in the middle, the caller hears that the outcome is unknown and
+//! repeats it; until then some tickets go with their session only when that is removed. Rejected: a
+//! ticket that always asks above, which each read of it would pay for; a mark in the session until all
+//! know, a state between living and ending for what a repeated request does as well.
+//!
 //! **Why do calls on keys not write over tickets?** Since they know neither what descends from one nor who
 //! counts its uses. It is the entry that refuses, whatever its cache: a cache may hold both.
 //!
@@ -386,8 +394,13 @@
 //! refused: none is forgotten early. Rejected: one in every partition for each logout.
 //!
 //! **What does the use of a ticket do to its version?** Nothing: a use is no update that another one could lose,
-//! and `expected_version` is about updates. **And to the session at its root?** It is touched, behind
-//! the answer to the use: as any touch it may be lost with the node that was asked, by less than one batch.
+//! and `expected_version` is about updates. **And to the session at its root?** It is an access, by
+//! what every owner is told of the use anyway: each that is given the use moves the last access in its
+//! own copy of the session, so no message goes out for it, and it is lost with the use only. Where
+//! not every owner of the session is one of the ticket, the ticket's primary sends a touch behind the
+//! use. Rejected: a touch behind every use, which where the session was not used a moment before is a
+//! replicated write of its own; and touches in batches alone, by which the death of one node would take
+//! from a session all the time since it was used before.
 //!
 //! **When is the cache of tickets made?** With the first ticket, where no settings name it: a cluster without
 //! tickets pays nothing for them. Rejected: always, a thousand partitions that most tests and many users

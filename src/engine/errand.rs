@@ -1,28 +1,35 @@
-//! What takes several operations on several partitions, for one caller: a child that is added, a use
-//! that touches a session, a ticket whose session must be asked first, a ticket that is deleted with
-//! all that descend from it, the end of a principal. One machine for each of them, on the node that was asked; `grid/errands.rs` carries
+//! What takes several operations on several partitions, for one caller: a child that is added, a
+//! ticket whose session must be asked first, a ticket that is deleted with all that descend from it,
+//! the end of a principal. One machine for each of them, on the node that was asked; `grid/errands.rs` carries
 //! their steps out.
 //!
 //! Each step is an operation on one partition like any other: it is forwarded, repeated, parked and
 //! answered like one, and ends at the errand's deadline. Steps have request ids made from the
-//! errand's, so that one that is doubled or late changes nothing. A node that dies in the middle
+//! errand's (what the caller asked of one ticket has that one itself), so that one that is doubled or late changes nothing. A node that dies in the middle
 //! leaves a ticket that is ending, or links of a parent that does not live: whoever is primary there
 //! finds that work and begins an errand of its own (`Errand::chore`). An errand that meets an error
 //! ends with it; what it has begun is finished so as well.
 
-use super::partition::tickets::evaluate::{UNSURE, not_found};
+use super::partition::tickets::evaluate::{OUTDATED, UNSURE, not_found};
 use crate::error::{Applied, Error, ErrorKind, Result};
 use crate::types::cache::partition_of;
 use crate::types::ticket::note::{self, ADOPTION};
+use crate::types::ticket::operation::Bounds;
 use crate::types::ticket::{Link, TicketErrand, TicketOperation, TicketRecord, TicketsOperation};
 use crate::types::{
     Blob, CacheId, ClusterTime, KeyOperation, Operation, Reply, Request, RequestId,
 };
+use narrowing::{Down, Narrowing};
 use std::collections::{BTreeMap, VecDeque};
 use xxhash_rust::xxh3::xxh3_128;
 
+mod narrowing;
+
 /// The most steps of one errand under way at a time.
 const UNDER_WAY_MAX: usize = 32;
+
+/// The most times that a child registers again.
+const ROUNDS_MAX: u64 = 8;
 
 /// How many partitions a cache has.
 pub type Partitions = BTreeMap<CacheId, u32>;
@@ -57,6 +64,7 @@ struct One {
     /// Where it may be yet, the place asked last not included.
     caches: VecDeque<CacheId>,
     cache: CacheId,
+    narrowing: Narrowing,
 }
 
 struct Adding {
@@ -66,6 +74,11 @@ struct Adding {
     parent: Blob,
     caches: VecDeque<CacheId>,
     until: Option<ClusterTime>,
+    /// Where the parent is.
+    found: CacheId,
+    /// How often it was registered again.
+    round: u64,
+    narrowing: Narrowing,
 }
 
 /// A tree of tickets that go; each is visited again when its children have gone.
@@ -101,7 +114,7 @@ enum Step {
     Ask(CacheId),
     Look(CacheId, Blob),
     Climb(CacheId, Blob),
-    Touch(Link),
+    Narrow(Box<Down>),
     Visit(u64),
     End(CacheId, u32),
 }
@@ -132,6 +145,9 @@ impl Errand {
                     parent,
                     caches,
                     until,
+                    found: CacheId::default(),
+                    round: 0,
+                    narrowing: Narrowing::default(),
                 })
             }
             TicketErrand::One {
@@ -147,6 +163,7 @@ impl Errand {
                     operation,
                     caches,
                     cache,
+                    narrowing: Narrowing::default(),
                 })
             }
             TicketErrand::Delete { key, caches } => {
@@ -233,11 +250,11 @@ impl Errand {
         let answer = match step {
             Step::Register(cache, _) => self.registered(cache, result),
             Step::Anchor(_, _, add) => self.anchored(*add, result),
-            Step::Store(_) => Some(result),
+            Step::Store(_) => self.stored(result),
             Step::Ask(_) => self.asked(result),
             Step::Look(..) => self.looked(result),
             Step::Climb(cache, key) => self.climbed(cache, key, result),
-            Step::Touch(_) => None,
+            Step::Narrow(down) => self.narrowed(*down, result),
             Step::Visit(node) => {
                 match result {
                     Ok(reply) => self.visited(node, reply),
@@ -299,6 +316,7 @@ impl Errand {
             }
             Err(error) => return Some(Err(error)),
         };
+        adding.found = cache;
         let own = Link {
             cache,
             key: adding.parent.clone(),
@@ -361,17 +379,28 @@ impl Errand {
                 self.ready.push(Step::Look(one.cache, one.key.clone()));
                 return None;
             }
-            Ok(Reply::Got { entry: Some(entry) })
-                if matches!(one.operation, TicketOperation::Use { .. }) =>
-            {
-                let record = TicketRecord::decode(&entry.value);
-                if let Some(root) = record.and_then(|record| record.root) {
-                    self.ready.push(Step::Touch(root));
-                }
-            }
             _ => {}
         }
-        Some(result)
+        let (cache, key) = (one.cache, one.key.clone());
+        self.shortened(cache, key, result)
+    }
+
+    fn stored(&mut self, result: Result<Reply>) -> Option<Result<Reply>> {
+        let Work::Add(adding) = &mut self.work else {
+            return None;
+        };
+        if let Err(error) = &result
+            && error.reason == OUTDATED
+            && adding.round < ROUNDS_MAX
+        {
+            // Its parent has told another end since.
+            adding.round += 1;
+            let step = Step::Register(adding.found, adding.parent.clone());
+            self.ready.push(step);
+            return None;
+        }
+        let (cache, key) = (adding.cache, adding.key.clone());
+        self.shortened(cache, key, result)
     }
 
     /// What the ticket says that it descends from is asked next.
@@ -508,18 +537,24 @@ impl Errand {
         let (round, (cache, partition, operation)) = match (step, &self.work) {
             (Step::Register(cache, parent), Work::Add(adding))
             | (Step::Anchor(cache, parent, _), Work::Add(adding)) => {
-                (1, register(*cache, parent, adding))
+                (1 + (adding.round << 8), register(*cache, parent, adding))
             }
             (Step::Store(add), Work::Add(adding)) => {
                 let operation = KeyOperation::Ticket(TicketOperation::clone(add));
-                (2, on_key(adding.cache, &adding.key, operation))
+                let round = 2 + (adding.round << 8);
+                (round, on_key(adding.cache, &adding.key, operation))
             }
             (Step::Ask(cache), Work::One(one)) => {
                 let operation = KeyOperation::Ticket(one.operation.clone());
-                (3, on_key(*cache, &one.key, operation))
+                (0, on_key(*cache, &one.key, operation))
             }
             (Step::Look(cache, key), _) => (7, on_key(*cache, key, read(true))),
             (Step::Climb(cache, key), _) => (8, on_key(*cache, key, read(false))),
+            (Step::Narrow(down), _) => {
+                let partition = self.partition(down.cache, &down.key);
+                let round = 9 + (down.page << 8);
+                (round, (down.cache, partition, down.operation()))
+            }
             (Step::Visit(number), Work::Delete(deleting)) => deleting.visit(*number, self),
             (Step::End(cache, partition), Work::Delete(deleting)) => {
                 let principal = deleting.principal.clone();
@@ -531,15 +566,15 @@ impl Errand {
                 let round = 4 + (u64::from(*partition) << 8);
                 (round, (*cache, *partition, operation))
             }
-            (Step::Touch(root), _) => {
-                let operation = KeyOperation::Ticket(TicketOperation::Touch);
-                (5, on_key(root.cache, &root.key, operation))
-            }
             _ => (0, (CacheId::default(), 0, Operation::Size)),
         };
-        // A touch that is doubled changes nothing, and is no write as long as it has no id.
-        let once = !operation.is_read() && !matches!(step, Step::Touch(_));
-        let id = once.then(|| self.step_id(cache, &operation, round));
+        let writes = !operation.is_read();
+        // The one step that the caller knows of has the caller's id: it may have been asked without an
+        // errand before, or be asked so when it is repeated.
+        let id = writes.then(|| match step {
+            Step::Ask(_) => self.base,
+            _ => self.step_id(cache, &operation, round),
+        });
         Request {
             cache,
             partition,
@@ -559,6 +594,7 @@ impl Errand {
             Operation::Key { key, .. }
             | Operation::Tickets(
                 TicketsOperation::Delete { key, .. }
+                | TicketsOperation::Narrow { key, .. }
                 | TicketsOperation::Register { parent: key, .. },
             ) => key,
             _ => &[],
@@ -567,6 +603,10 @@ impl Errand {
         let way: &[u8] = match operation {
             Operation::Tickets(TicketsOperation::Delete {
                 descends_from: Some(parent),
+                ..
+            })
+            | Operation::Tickets(TicketsOperation::Narrow {
+                within: Some(Bounds { of: parent, .. }),
                 ..
             }) => parent,
             _ => &[],

@@ -14,6 +14,7 @@ use super::forwarding::Forwards;
 use super::membership::Membership;
 use super::options::GridOptions;
 use super::partition::held::Inquiry;
+use super::partition::tickets::access::Access;
 use super::partition::{Ask, Asker, Cx, Partition, Report};
 use super::planted::{self, Fault};
 use super::shell::{Notice, ProbeOutcome, Shell};
@@ -115,6 +116,8 @@ pub struct Grid {
 enum Chore {
     /// Descendants of tickets that do not live, in this cache.
     Descendants(CacheId, Vec<Blob>),
+    /// A session whose ticket was used.
+    Access(Access),
     /// Something prepared there whose decision must be asked for.
     Decision(PartitionId, Inquiry),
 }
@@ -324,6 +327,8 @@ impl Grid {
         if !tickets.is_empty() {
             chores.push(Chore::Descendants(cache.id, tickets));
         }
+        let used = slot.partition.take_used_below().into_iter();
+        chores.extend(used.map(Chore::Access));
         let inquiries = slot.partition.take_inquiries().into_iter();
         chores.extend(inquiries.map(|asks| Chore::Decision((cache.id, index), asks)));
         drop(slot);

@@ -75,6 +75,10 @@ pub enum Fault {
     TrustAbove,
     /// Watchers are not told that a ticket ended.
     SilentEnds,
+    /// The use of a ticket is no access to its session.
+    ForgetSession,
+    /// What descends from a ticket is not told that its end came nearer.
+    KeepBounds,
 }
 
 /// All of them.
@@ -115,6 +119,8 @@ const ALL: &[Fault] = &[
     Fault::ForgetReads,
     Fault::TrustAbove,
     Fault::SilentEnds,
+    Fault::ForgetSession,
+    Fault::KeepBounds,
 ];
 
 #[cfg(debug_assertions)]

@@ -73,6 +73,7 @@ pub fn mismatch(reply: &Reply) -> Error {
         Reply::Verified(_) => "verify",
         Reply::Locked { .. } => "a lock",
         Reply::Registered { .. } => "a child of a ticket",
+        Reply::Narrowed { .. } => "a step down from a ticket",
         Reply::Deleted { .. } => "a step of a delete",
     };
     let error = Error::new(

@@ -4,7 +4,7 @@ use super::blob::Blob;
 use super::cache::CacheId;
 use super::comparing::Verified;
 use super::lock::LockOperation;
-use super::ticket::operation::ParentView;
+use super::ticket::operation::{Bounds, ParentView};
 use super::ticket::{TicketErrand, TicketOperation, TicketsOperation};
 use super::time::{ClusterTime, Micros};
 use super::transaction::{Step, StepReply, TransactionId};
@@ -253,6 +253,13 @@ pub enum Reply {
     /// To a child that registers.
     Registered {
         parent: ParentView,
+    },
+    /// To a step down from a ticket whose end has come nearer: until when this ticket lives, links
+    /// of its children, and whether there are more. Absent: nothing lives there that ends with it.
+    Narrowed {
+        bounds: Option<Bounds>,
+        left: Vec<Blob>,
+        more: bool,
     },
     /// One step of a delete: tickets that are gone, links (or tickets) that are left to do, and
     /// whether there are more of them.

@@ -50,6 +50,7 @@ impl Message {
                         Reply::Verified(_)
                         | Reply::Registered { .. }
                         | Reply::Deleted { .. }
+                        | Reply::Narrowed { .. }
                         | Reply::Executed { .. }
                         | Reply::Locked { .. }
                         | Reply::Step(_),

@@ -5,7 +5,7 @@ use crate::random::Random;
 use crate::transactions;
 use embergrid::error::{Applied, Error, ErrorKind};
 use embergrid::types::lock::LEASE;
-use embergrid::types::ticket::operation::ParentView;
+use embergrid::types::ticket::operation::{Bounds, ParentView};
 use embergrid::types::ticket::{
     Link, TicketFilter, TicketOperation, TicketRecord, TicketsOperation,
 };
@@ -293,8 +293,22 @@ fn filter(random: &mut Random) -> TicketFilter {
     }
 }
 
+fn bounds(random: &mut Random) -> Bounds {
+    Bounds {
+        of: key(random),
+        end: random.maybe(time),
+        sure_until: random.maybe(time),
+        at: time(random),
+    }
+}
+
 fn tickets_operation(random: &mut Random) -> TicketsOperation {
-    match random.below(5) {
+    match random.below(6) {
+        4 => TicketsOperation::Narrow {
+            key: key(random),
+            after: random.maybe(key),
+            within: random.maybe(bounds),
+        },
         0 => TicketsOperation::Register {
             parent: key(random),
             cache: cache(random),
@@ -371,10 +385,15 @@ pub fn request(random: &mut Random) -> Request {
 
 pub fn reply(random: &mut Random) -> Reply {
     let (applied, version) = (random.coin(), random.number());
-    match random.below(14) {
+    match random.below(15) {
         13 => Reply::Locked {
             token: version,
             expires_at: time(random),
+        },
+        14 => Reply::Narrowed {
+            bounds: random.maybe(bounds),
+            left: random.several(3, key),
+            more: applied,
         },
         9 => Reply::Registered {
             parent: ParentView {

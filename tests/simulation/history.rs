@@ -106,6 +106,7 @@ pub fn applied(reply: &Reply) -> bool {
         | Reply::Verified(_)
         | Reply::Locked { .. }
         | Reply::Registered { .. }
+        | Reply::Narrowed { .. }
         | Reply::Deleted { .. } => false,
     }
 }

@@ -153,6 +153,15 @@ const TAUGHT: &[(u64, &str)] = &[
         1768,
         "who left in order votes for neither half: a vote for both made two primary views",
     ),
+    (
+        40,
+        "an end that an update brought nearer leaves a tombstone while a server is out",
+    ),
+    (28, "the same in half of a cluster"),
+    (
+        31,
+        "what descends from a session that an update ended at once is told so as well",
+    ),
 ];
 
 #[test]

@@ -152,6 +152,14 @@ fn slow_tickets(seed: u64) -> Plan {
     plan
 }
 
+/// A few clients that come back to a session after a while.
+fn unhurried_tickets(seed: u64) -> Plan {
+    let mut plan = slow_tickets(seed);
+    plan.clients = 2;
+    plan.think = 300 * MS;
+    plan
+}
+
 /// Nodes stand still, and with them the ends of the tickets that they lead, while others go on.
 fn paused_tickets(seed: u64) -> Plan {
     let mut plan = pauses(seed);
@@ -261,6 +269,8 @@ faults! {
     a_ticket_whose_session_was_idle: TrustAbove, paused_tickets, 2, ["5 tickets"];
     a_lock_that_is_lent_twice: LendTwice, crashed_locks, 0, ["26 "];
     a_token_that_begins_anew: CountTokens, crashed_locks, 0, ["26 "];
+    a_use_that_is_no_access: ForgetSession, unhurried_tickets, 0, ["4 tickets"];
+    a_session_cut_short_unsaid: KeepBounds, paused_tickets, 0, ["4 tickets", "5 tickets"];
     an_end_that_nobody_is_told: SilentEnds, slow_tickets, 0, ["17 tickets"];
 }
 

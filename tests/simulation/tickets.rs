@@ -8,6 +8,7 @@ use embergrid::types::ticket::{
     TicketErrand, TicketFilter, TicketOperation, TicketRecord, TicketsOperation,
 };
 use embergrid::types::{Blob, CacheSettings, ClusterTime, KeyOperation, Operation, Request};
+use std::collections::BTreeSet;
 
 /// How many users there are, and how many values an attribute has.
 const USERS: u64 = 4;
@@ -24,6 +25,8 @@ pub struct Tickets {
     next: u64,
     sessions: Vec<Blob>,
     children: Vec<Blob>,
+    /// Sessions that an update gave another end.
+    limited: BTreeSet<Blob>,
 }
 
 fn blob(text: &str) -> Blob {
@@ -208,16 +211,20 @@ impl Tickets {
         (key.clone(), Operation::Key { key, operation })
     }
 
-    fn update(&self, key: &Blob, rng: &mut Rng) -> TicketOperation {
+    fn update(&mut self, key: &Blob, rng: &mut Rng) -> TicketOperation {
+        // Once for each, so that it is known which end counts.
+        let limits = rng.percent(50) && self.limited.insert(key.clone());
         TicketOperation::Update {
             record: Box::new(TicketRecord {
                 principal: user_of(key),
                 attributes: [factor(rng.below(FACTORS))].into(),
                 payload: blob("updated"),
+                time_to_live: limits.then_some(LIVES / 2),
+                time_to_idle: (limits && rng.percent(50)).then_some(IDLE / 2),
                 ..TicketRecord::default()
             }),
             hard_expire_at: None,
-            keep_expiration: true,
+            keep_expiration: !limits,
             expected_version: None,
             vouched: false,
         }

@@ -116,19 +116,8 @@ fn a_ticket_that_is_not_sure_is_used_when_all_above_it_live() {
     assert_eq!(on_ticket(&request), (&"ST-1".into(), &using(true)));
     let answer = errand.on_reply(used, got(&of_child()));
     assert!(matches!(answer, Some(Ok(Reply::Got { entry: Some(_) }))));
-    // A doubled answer finds nobody who waits, and the session is touched.
+    // A doubled answer finds nobody who waits.
     assert!(errand.on_reply(used, unsure()).is_none());
-    let (touched, request) = step(&mut errand);
-    assert_eq!(
-        on_ticket(&request),
-        (&"TGT-1".into(), &TicketOperation::Touch)
-    );
-    let applied = true;
-    assert!(
-        errand
-            .on_reply(touched, Ok(Reply::Touched { applied }))
-            .is_none()
-    );
     assert!(errand.is_over());
 }
 
@@ -219,4 +208,154 @@ fn a_child_ends_with_its_parent_and_what_a_spent_one_granted_with_the_session() 
             .is_none()
     );
     assert_eq!(bounds(&mut of_service), (at(800), at(300)));
+}
+
+fn on_tickets(request: &Request) -> &TicketsOperation {
+    match &request.operation {
+        Operation::Tickets(operation) => operation,
+        other => panic!("{other:?} is on one ticket"),
+    }
+}
+
+fn put(shortened: bool) -> Result<Reply> {
+    let previous = match got(&TicketRecord::default()) {
+        Ok(Reply::Got { entry }) if shortened => entry,
+        _ => None,
+    };
+    Ok(Reply::Put {
+        applied: true,
+        version: 5,
+        previous,
+    })
+}
+
+fn is_put(answer: Option<Result<Reply>>) -> bool {
+    let stored = Reply::Put {
+        applied: true,
+        version: 5,
+        previous: None,
+    };
+    answer == Some(Ok(stored))
+}
+
+fn updated() -> (Errand, u64) {
+    let mut errand = errand(TicketErrand::One {
+        key: "TGT-1".into(),
+        operation: TicketOperation::Update {
+            record: Box::default(),
+            hard_expire_at: None,
+            keep_expiration: false,
+            expected_version: None,
+            vouched: false,
+        },
+        caches: vec![CACHE],
+    });
+    let (asked, _) = step(&mut errand);
+    (errand, asked)
+}
+
+#[test]
+fn an_update_is_answered_when_all_that_descends_knows_of_a_nearer_end() {
+    let (mut errand, asked) = updated();
+    assert!(is_put(errand.on_reply(asked, put(false))));
+    assert!(errand.is_over());
+
+    let (mut errand, asked) = updated();
+    assert!(errand.on_reply(asked, put(true)).is_none());
+    let (down, request) = step(&mut errand);
+    let TicketsOperation::Narrow { key, within, .. } = on_tickets(&request) else {
+        panic!("{request:?} tells nobody");
+    };
+    assert_eq!((key, within), (&"TGT-1".into(), &None));
+    let bounds = Bounds {
+        of: "TGT-1".into(),
+        end: Some(ClusterTime(9)),
+        ..Bounds::default()
+    };
+    let page = |names: &[&str], more| {
+        let links = names
+            .iter()
+            .map(|name| note::link(b"TGT-1", CACHE, name.as_bytes()));
+        Ok(Reply::Narrowed {
+            bounds: Some(bounds.clone()),
+            left: links.collect(),
+            more,
+        })
+    };
+    assert!(
+        errand
+            .on_reply(down, page(&["AT-1", "AT-2"], true))
+            .is_none()
+    );
+    let mut steps = errand.take_steps();
+    assert_eq!(steps.len(), 3);
+    for (_, request) in &steps[..2] {
+        let TicketsOperation::Narrow { within, .. } = on_tickets(request) else {
+            panic!("{request:?} tells nobody");
+        };
+        assert_eq!(within.as_ref(), Some(&bounds));
+    }
+    let ids: std::collections::BTreeSet<_> = steps
+        .iter()
+        .map(|(_, request)| request.request_id)
+        .collect();
+    assert_eq!(ids.len(), 3, "each step is one of its own");
+    let (rest, request) = steps.remove(2);
+    assert!(matches!(
+        on_tickets(&request),
+        TicketsOperation::Narrow { after: Some(after), .. }
+            if *after == note::link(b"TGT-1", CACHE, b"AT-2")
+    ));
+    assert!(errand.on_reply(rest, page(&[], false)).is_none());
+    let none = Reply::Narrowed {
+        bounds: None,
+        left: Vec::new(),
+        more: false,
+    };
+    assert!(errand.on_reply(steps[0].0, Ok(none.clone())).is_none());
+    // Doubled, it counts once.
+    assert!(errand.on_reply(steps[0].0, Ok(none.clone())).is_none());
+    assert!(is_put(errand.on_reply(steps[1].0, Ok(none))));
+    assert!(errand.is_over());
+}
+
+#[test]
+fn an_update_is_unknown_where_some_may_not_know_of_the_nearer_end() {
+    let (mut errand, asked) = updated();
+    assert!(errand.on_reply(asked, put(true)).is_none());
+    let (down, _) = step(&mut errand);
+    let refused = Error::overloaded("too much").not_applied();
+    let answer = errand.on_reply(down, Err(refused)).expect("an answer");
+    assert_eq!(answer.expect_err("it is unknown").applied, Applied::Unknown);
+    assert!(errand.is_over());
+}
+
+#[test]
+fn a_child_that_was_told_an_end_out_of_date_registers_again() {
+    let mut errand = added("TGT-1");
+    let parent = ParentView::default();
+    let registered = || {
+        Ok(Reply::Registered {
+            parent: parent.clone(),
+        })
+    };
+    let mut ids = Vec::new();
+    for _ in 0..=ROUNDS_MAX {
+        let (register, request) = step(&mut errand);
+        ids.push(request.request_id);
+        assert!(errand.on_reply(register, registered()).is_none());
+        let (store, request) = step(&mut errand);
+        ids.push(request.request_id);
+        let outdated = Error::new(ErrorKind::Conflict, "late").because(OUTDATED);
+        let answer = errand.on_reply(store, Err(outdated));
+        if let Some(answer) = answer {
+            assert_eq!(answer.expect_err("it gives up").reason, OUTDATED);
+            break;
+        }
+    }
+    assert!(errand.is_over());
+    let count = ids.len();
+    ids.sort();
+    ids.dedup();
+    assert_eq!((ids.len(), count), (count, 2 * (ROUNDS_MAX as usize + 1)));
 }

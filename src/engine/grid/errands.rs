@@ -4,12 +4,17 @@
 use super::transactions::is_for_transaction;
 use super::{Chore, Grid, Shell};
 use crate::engine::errand::Errand;
+use crate::engine::partition::tickets::access::Access;
 use crate::engine::shell::Notice;
 use crate::error::{Error, ErrorKind, Result};
+use crate::types::cache::partition_of;
 use crate::types::message::{Event, Message, WatchPosition};
-use crate::types::ticket::TicketErrand;
+use crate::types::ticket::{Link, TicketErrand, TicketOperation};
 use crate::types::time::SECOND;
-use crate::types::{Blob, CacheId, Member, Micros, Monotonic, NodeInfo, Reply, Request, RequestId};
+use crate::types::{
+    Blob, CacheId, KeyOperation, Member, Micros, Monotonic, NodeInfo, Operation, Reply, Request,
+    RequestId,
+};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -256,6 +261,39 @@ impl Grid {
         self.carry_out(due, mono);
     }
 
+    /// A ticket was used: its session is accessed.
+    fn access_session(&self, access: &Access, mono: Monotonic) {
+        let Link { cache, key, .. } = &access.session;
+        let Some(of) = self.cache(*cache) else {
+            return;
+        };
+        let partition = partition_of(key, of.slots.len() as u32);
+        if access.here
+            && let Some(slot) = of.slots.get(partition as usize)
+        {
+            // A life that goes on longer needs no other timer: an early one finds nothing to do.
+            let mut slot = slot.lock();
+            if slot.partition.on_used_below(access, &self.cx(mono)) {
+                self.settle(&of, partition, slot, mono);
+            }
+        }
+        if !access.tell {
+            return;
+        }
+        let key = key.clone();
+        let operation = KeyOperation::Ticket(TicketOperation::Touch);
+        let request = Request {
+            cache: *cache,
+            partition,
+            operation: Operation::Key { key, operation },
+            // Doubled it changes nothing, and without an id it is mostly no write.
+            request_id: None,
+        };
+        // The answer is for nobody, and finds nobody.
+        let token = OWN | self.errands.lock().id();
+        let _ = self.submit_step(request, mono.after(CHORE_TIME), mono, &mut || token);
+    }
+
     /// Carries out what was answered to the engine itself. To be called at the end of every input,
     /// with no lock held.
     pub(super) fn go_on_with_errands(&self, mono: Monotonic) {
@@ -268,6 +306,7 @@ impl Grid {
             for chore in chores {
                 match chore {
                     Chore::Descendants(cache, keys) => self.begin_chores(cache, keys, mono),
+                    Chore::Access(access) => self.access_session(&access, mono),
                     Chore::Decision(about, inquiry) => self.inquire(about, inquiry, mono),
                 }
             }

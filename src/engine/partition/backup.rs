@@ -35,6 +35,7 @@ impl Partition {
                 gap = true;
                 break;
             }
+            self.note_session_of(&update.effect, update.request.as_ref());
             if !self.settings.full_sync() || planted::is(Fault::ServePending) {
                 self.apply(update.clone(), cx);
             }
@@ -81,6 +82,9 @@ impl Partition {
         if reset.stream > self.log.stream {
             self.commit_to(reset.committed, cx);
             let new = self.log.replace(reset.stream, reset.updates);
+            for update in &new {
+                self.note_session_of(&update.effect, update.request.as_ref());
+            }
             if !self.settings.full_sync() {
                 for update in new {
                     self.apply(update, cx);

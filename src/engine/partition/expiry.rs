@@ -330,8 +330,11 @@ impl Partition {
         if self.log.is_pending(key) || self.log.is_full() {
             return self.log.is_pending(key);
         }
-        // Another copy can be alive still where its last access was later: it needs a tombstone.
-        let tombstone = !live.expired(cx.now.cluster);
+        // Another copy can be alive still where its last access was later, or where it is out and has
+        // a state from before an update that brought the end nearer: it needs a tombstone.
+        let updated = entry.version != entry.incarnation;
+        let out = cx.departed.is_some() || !self.place.sources.is_empty();
+        let tombstone = !live.expired(cx.now.cluster) || (updated && out);
         let incarnation = entry.incarnation;
         self.append(
             UpdateEffect::Expire {

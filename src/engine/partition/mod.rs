@@ -245,6 +245,8 @@ pub struct Partition {
     /// Since when each of it has been known.
     chores_since: BTreeMap<Blob, Monotonic>,
     chores: Vec<Blob>,
+    /// Sessions whose tickets were used here.
+    used_below: Vec<tickets::access::Access>,
 }
 
 impl Partition {
@@ -291,6 +293,7 @@ impl Partition {
             chores_after: None,
             chores_since: BTreeMap::new(),
             chores: Vec::new(),
+            used_below: Vec::new(),
         }
     }
 

@@ -520,6 +520,9 @@ impl Partition {
         if planted::is(Fault::SkipUpdates) && self.lead.is_none() && counter.is_multiple_of(7) {
             return;
         }
+        if self.lead.is_some() {
+            self.note_session_of(&effect, request.as_ref());
+        }
         let watched = self.needs_events(cx);
         let mut events = watched.then(Vec::new);
         let mut tell = |change: Option<Change>| {

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::types::cache::partition_of;
 use crate::types::ticket::{Expiration, ID_BYTES_MAX, Ticket, TicketErrand, TicketOperation};
 use crate::types::{
-    Blob, CacheId, ClusterTime, KeyOperation, Operation, Reply, Request, RequestId,
+    Blob, CacheId, CacheSettings, ClusterTime, KeyOperation, Operation, Reply, Request, RequestId,
 };
 use std::time::Instant;
 
@@ -75,10 +75,8 @@ impl Tickets {
             sure_until: None,
             not_after: None,
         };
-        let place = (cache.id(), partition_of(&key, cache.partitions));
-        let operation = if ticket.parent_id.is_empty() {
-            let operation = KeyOperation::Ticket(add);
-            Operation::Key { key, operation }
+        let stored = if ticket.parent_id.is_empty() {
+            self.find(key, &[cache], add, id, deadline).await
         } else {
             let now = self.handle.now().cluster;
             let created = ticket.created_at.map_or(now, |at| at.min(now));
@@ -92,9 +90,9 @@ impl Tickets {
                 parent_caches: self.cache_ids("")?,
                 until: ends.min(),
             };
-            Operation::Errand(Box::new(errand))
+            self.run(errand, id, deadline).await
         };
-        match self.ask(place, operation, id, deadline).await? {
+        match stored? {
             Reply::Put {
                 applied, version, ..
             } => Ok((applied, version)),
@@ -121,37 +119,46 @@ impl Tickets {
         }
     }
 
-    /// Asks one cache after the other until one has the ticket. Where it is not sure that what it
-    /// descends from lives, that is asked as well.
+    /// Asks one cache after the other until one has the ticket. Where that is not all (what it
+    /// descends from must be asked first; or its end came nearer, and what descends from it must
+    /// know), it becomes an errand, in which this step has the same id and is not done again.
     async fn find(
         &self,
-        id: &[u8],
-        kind: &str,
+        key: Blob,
+        caches: &[CacheSettings],
         operation: TicketOperation,
         request_id: Option<RequestId>,
         deadline: Instant,
     ) -> Result<Reply> {
-        let key = self.key(id);
-        let caches = self.caches(kind)?;
-        for cache in &caches {
+        let errand = |caches, operation| TicketErrand::One {
+            key: key.clone(),
+            operation,
+            caches,
+        };
+        if request_id.is_none() && !matches!(operation, TicketOperation::Get { .. }) {
+            // It is given one.
+            let caches: Vec<CacheId> = caches.iter().map(CacheSettings::id).collect();
+            if caches.is_empty() {
+                return Err(not_found());
+            }
+            let errand = errand(caches, operation);
+            return self.run(errand, request_id, deadline).await;
+        }
+        for cache in caches {
             let place = (cache.id(), partition_of(&key, cache.partitions));
             let on_key = Operation::Key {
                 key: key.clone(),
                 operation: KeyOperation::Ticket(operation.clone()),
             };
             match self.ask(place, on_key, request_id, deadline).await {
-                Ok(Reply::Got { entry: None }) => {}
-                Err(error) if error.kind == ErrorKind::NotFound => {}
-                Err(error) if error.reason == UNSURE => {
-                    let errand = TicketErrand::One {
-                        key,
-                        operation,
-                        caches: vec![cache.id()],
-                    };
-                    return self.run(errand, request_id, deadline).await;
-                }
+                Ok(Reply::Got { entry: None }) => continue,
+                Err(error) if error.kind == ErrorKind::NotFound => continue,
+                Ok(Reply::Put { previous, .. }) if previous.is_some() => {}
+                Err(error) if error.reason == UNSURE => {}
                 other => return other,
             }
+            let errand = errand(vec![cache.id()], operation);
+            return self.run(errand, request_id, deadline).await;
         }
         Err(not_found())
     }
@@ -169,7 +176,8 @@ impl Tickets {
             kind: Blob::from(kind),
             vouched: false,
         };
-        self.shown(self.find(id, kind, operation, None, deadline).await?)
+        let (key, caches) = (self.key(id), self.caches(kind)?);
+        self.shown(self.find(key, &caches, operation, None, deadline).await?)
     }
 
     /// Replaces a ticket that lives; returns its new version.
@@ -204,7 +212,8 @@ impl Tickets {
             expected_version,
             vouched: false,
         };
-        let found = self.find(&ticket.id, &ticket.kind, operation, id, deadline);
+        let caches = self.caches(&ticket.kind)?;
+        let found = self.find(key, &caches, operation, id, deadline);
         match found.await? {
             Reply::Put { version, .. } => Ok(version),
             _ => Err(Error::unknown("the node answered another question")),
@@ -223,19 +232,16 @@ impl Tickets {
         request_id: Option<RequestId>,
         deadline: Instant,
     ) -> Result<Ticket> {
-        let caches = self.cache_ids(kind)?;
-        if is_none(id) || caches.is_empty() {
+        if is_none(id) {
             return Err(not_found());
         }
-        let errand = TicketErrand::One {
-            key: self.key(id),
-            operation: TicketOperation::Use {
-                kind: Blob::from(kind),
-                vouched: false,
-            },
-            caches,
+        let operation = TicketOperation::Use {
+            kind: Blob::from(kind),
+            vouched: false,
         };
-        self.shown(self.run(errand, request_id, deadline).await?)
+        let (key, caches) = (self.key(id), self.caches(kind)?);
+        let found = self.find(key, &caches, operation, request_id, deadline);
+        self.shown(found.await?)
     }
 
     async fn run(

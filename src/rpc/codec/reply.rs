@@ -86,6 +86,11 @@ pub fn encode(reply: &Reply) -> proto::Reply {
         }),
         Reply::Verified(verified) => Sent::Verified(comparing::encode_verified(verified)),
         Reply::Registered { parent } => Sent::Registered(ticket::encode_parent(parent)),
+        Reply::Narrowed { bounds, left, more } => Sent::Narrowed(wire::Narrowed {
+            bounds: bounds.as_ref().map(ticket::encode_bounds),
+            left: left.iter().map(blob::encode).collect(),
+            more: *more,
+        }),
         Reply::Deleted {
             removed,
             lived,
@@ -199,6 +204,11 @@ pub fn decode(sent: proto::Reply) -> Result<Reply> {
         Sent::Verified(sent) => Reply::Verified(Box::new(comparing::verified(sent)?)),
         Sent::Registered(registered) => Reply::Registered {
             parent: ticket::parent(registered)?,
+        },
+        Sent::Narrowed(narrowed) => Reply::Narrowed {
+            bounds: narrowed.bounds.map(ticket::bounds).transpose()?,
+            left: list(narrowed.left, "left", |key| blob::key(&key, "left"))?,
+            more: narrowed.more,
         },
         Sent::Deleted(deleted) => Reply::Deleted {
             removed: deleted.removed,

@@ -3,7 +3,7 @@
 use super::{blob, list, required};
 use crate::error::{Error, Result};
 use crate::rpc::proto::{self, reply as answer, request as wire, request::Operation as Sent};
-use crate::types::ticket::operation::ParentView;
+use crate::types::ticket::operation::{Bounds, ParentView};
 use crate::types::ticket::{Link, TicketFilter, TicketOperation, TicketRecord, TicketsOperation};
 use crate::types::{Blob, CacheId, ClusterTime};
 use bytes::Bytes;
@@ -125,6 +125,11 @@ pub fn encode_several(operation: &TicketsOperation) -> Sent {
             descends_from: descends_from.as_ref().map(blob::encode),
             bar: *bar,
         }),
+        TicketsOperation::Narrow { key, after, within } => Sent::NarrowStep(wire::NarrowStep {
+            key: blob::encode(key),
+            after: after.as_ref().map(blob::encode),
+            within: within.as_ref().map(encode_bounds),
+        }),
         TicketsOperation::EndPrincipal { principal } => Sent::EndPrincipal(wire::EndPrincipal {
             principal: blob::encode(principal),
         }),
@@ -165,6 +170,14 @@ pub fn decode_several(sent: Sent) -> Result<Result<TicketsOperation, Box<Sent>>>
                 .map(|parent| blob::key(&parent, "descends_from"))
                 .transpose()?,
             bar: step.bar,
+        },
+        Sent::NarrowStep(step) => TicketsOperation::Narrow {
+            key: key(step.key, "key")?,
+            after: step
+                .after
+                .map(|after| blob::key(&after, "after"))
+                .transpose()?,
+            within: step.within.map(bounds).transpose()?,
         },
         Sent::EndPrincipal(end) => TicketsOperation::EndPrincipal {
             principal: key(end.principal, "principal")?,
@@ -209,6 +222,30 @@ fn filter(sent: Option<wire::TicketFilter>) -> Result<TicketFilter> {
         principal: term(&sent.principal)?,
         service: term(&sent.service)?,
         attributes,
+    })
+}
+
+/// Until when a ticket lives.
+pub fn encode_bounds(bounds: &Bounds) -> proto::TicketBounds {
+    proto::TicketBounds {
+        of: blob::encode(&bounds.of),
+        end: bounds.end.map(|end| end.0),
+        sure_until: bounds.sure_until.map(|sure| sure.0),
+        at: bounds.at.0,
+    }
+}
+
+/// Until when a ticket lives.
+///
+/// # Errors
+///
+/// `InvalidArgument`, naming what is too long.
+pub fn bounds(sent: proto::TicketBounds) -> Result<Bounds> {
+    Ok(Bounds {
+        of: blob::key(&sent.of, "of")?,
+        end: sent.end.map(ClusterTime),
+        sure_until: sent.sure_until.map(ClusterTime),
+        at: ClusterTime(sent.at),
     })
 }
 

@@ -114,6 +114,15 @@ pub enum TicketsOperation {
         /// Where nothing lives, nothing is stored under this key for a while.
         bar: bool,
     },
+    /// One step of the way down from a ticket whose end has come nearer: what descends from it ends
+    /// with it. Answers until when this ticket lives, and with a page of its links.
+    Narrow {
+        key: Blob,
+        /// Links behind this one only.
+        after: Option<Blob>,
+        /// Within which the ticket must live from now on; absent: it is the one that was changed.
+        within: Option<Bounds>,
+    },
     /// All tickets of a principal are gone.
     EndPrincipal { principal: Blob },
     /// Tickets in the order of their keys, those behind `after` only.
@@ -146,9 +155,9 @@ pub enum TicketErrand {
         parent_caches: Vec<CacheId>,
         until: Option<ClusterTime>,
     },
-    /// Reads, updates or uses the ticket in whichever of the caches has it. Where what it descends
-    /// from may have been idle for too long, that is asked first. A use touches the session at its
-    /// root.
+    /// Reads, updates or uses the ticket in whichever of the caches has it, or adds one without a
+    /// parent to the first. Where what it descends from may have been idle for too long, that is asked
+    /// first; where its end comes nearer, what descends from it is told.
     One {
         key: Blob,
         operation: TicketOperation,
@@ -163,6 +172,19 @@ pub enum TicketErrand {
         principal: Blob,
         caches: Vec<CacheId>,
     },
+}
+
+/// Until when a ticket lives, as it is told to what descends from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// The ticket.
+    pub of: Blob,
+    /// When it ends at the latest; absent: never.
+    pub end: Option<ClusterTime>,
+    /// Until when it lives for certain, if nobody deletes it; absent: up to its end.
+    pub sure_until: Option<ClusterTime>,
+    /// When that was so, by the clock of its primary.
+    pub at: ClusterTime,
 }
 
 /// What a parent is told to a child that registers.

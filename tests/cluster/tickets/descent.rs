@@ -127,3 +127,67 @@ async fn no_child_outlives_a_delete_that_it_raced() {
     })
     .await;
 }
+
+/// An update brings the end of a session nearer: what descends from it knows when that is answered.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_descends_from_a_session_ends_with_it_after_an_update_too() {
+    let registry = Registry::start(3).await;
+    registry.add(0, ticket("TGT-1", "TGT")).await;
+    // More than one step down names.
+    for number in 0..70 {
+        let id = format!("AT-{number}");
+        registry.add(number, child(&id, "AT", "TGT-1")).await;
+    }
+    registry.add(1, child("ST-1", "ST", "TGT-1")).await;
+    registry.add(2, child("PGT-1", "PGT", "ST-1")).await;
+    registry.add(0, child("AT-PGT-1", "AT", "PGT-1")).await;
+    let limited = |lives: Option<u64>, idle: u64| pb::Ticket {
+        expiration: Some(pb::Expiration {
+            max_time_to_live: lives.map(|lives| duration(Duration::from_secs(lives))),
+            max_time_to_idle: Some(duration(Duration::from_secs(idle))),
+            ..Default::default()
+        }),
+        ..ticket("TGT-1", "TGT")
+    };
+    let update = async |node, ticket| {
+        let request = pb::UpdateTicketRequest {
+            ticket: Some(ticket),
+            ..Default::default()
+        };
+        let updated = registry.client(node).update(request).await;
+        updated.expect("an update");
+    };
+    let end = async |node, id: &str| {
+        let ticket = registry.get(node, id).await.expect("it lives");
+        let end = ticket.expires_at.expect("an end");
+        (end.seconds, end.nanos)
+    };
+    let before = end(1, "TGT-1").await;
+    update(2, limited(Some(600), 7200)).await;
+    let nearer = end(1, "TGT-1").await;
+    assert!(nearer < before);
+    for id in ["AT-0", "AT-69", "PGT-1", "AT-PGT-1"] {
+        for node in 0..3 {
+            assert_eq!(end(node, id).await, nearer, "{id} at node {node}");
+        }
+    }
+    // The session has been idle for too long soon, and no ticket of it is asked for before.
+    let since = std::time::Instant::now();
+    update(0, limited(Some(600), 1)).await;
+    let all_gone = || async {
+        let all = ["TGT-1", "AT-69", "PGT-1", "AT-PGT-1"];
+        let mut seen = Vec::new();
+        for id in all {
+            seen.push(registry.get(1, id).await.is_some());
+        }
+        // What is above is asked first, and is gone first.
+        assert!(seen.is_sorted_by(|above, below| above >= below), "{seen:?}");
+        !seen.contains(&true)
+    };
+    until("all are gone", all_gone).await;
+    assert!(since.elapsed() >= Duration::from_secs(1));
+    until("none is counted", || async {
+        registry.count(2, Default::default()).await == 0
+    })
+    .await;
+}

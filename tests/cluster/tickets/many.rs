@@ -15,8 +15,10 @@ use embergrid::client::{Client, Tickets};
 use std::time::{Duration, Instant};
 
 const USERS: usize = 50;
-/// Sessions of one batch.
-const BATCH: usize = 100;
+/// Sessions of one batch: with what descends from them, a hundred tickets.
+const BATCH: usize = 20;
+/// Sessions before memory is looked at first.
+const BEFORE: usize = 100;
 /// Memory is looked at where there was enough of it.
 const SESSIONS_WEIGHED: usize = 10_000;
 /// Request ids are forgotten soon, so that the memory that they take is not waited for long.
@@ -112,7 +114,9 @@ async fn many_sessions_come_and_go_and_leave_nothing() {
     let client = &clients[0];
     let tickets = client.tickets();
     // Everything was used once: what a process takes for itself is no memory of tickets.
-    add(&tickets, 0..BATCH).await;
+    for batch in 0..BEFORE / BATCH {
+        add(&tickets, batch * BATCH..(batch + 1) * BATCH).await;
+    }
     for number in 0..USERS {
         tickets
             .delete_for_principal(user(number))
@@ -121,7 +125,7 @@ async fn many_sessions_come_and_go_and_leave_nothing() {
     }
     let before = wait_until_empty(&cluster, client, u64::MAX).await;
     let begun = Instant::now();
-    let first = BATCH;
+    let first = BEFORE;
     for batch in 0..sessions.div_ceil(BATCH) {
         let end = sessions.min((batch + 1) * BATCH);
         let from = &clients[batch % clients.len()].tickets();

@@ -1,7 +1,8 @@
 //! Many callers at once.
 
-use super::registry::{Registry, ticket};
+use super::registry::{Registry, duration, ticket};
 use embergrid::rpc::proto as pb;
+use std::time::{Duration, Instant};
 
 fn setting(name: &str, usual: usize) -> usize {
     std::env::var(name).map_or(usual, |text| text.parse().expect("a number"))
@@ -12,17 +13,25 @@ fn setting(name: &str, usual: usize) -> usize {
 async fn of_all_that_present_the_last_use_one_succeeds() {
     let registry = Registry::start(3).await;
     let races = setting("EMBERGRID_RACES", 1_000);
+    let (begun, mut unknown_winners) = (Instant::now(), 0);
     for race in 0..races.div_ceil(10) {
-        let added = (0..10).map(|number| ticket(&format!("ST-{race}-{number}"), "ST"));
+        // Long enough that none ends by its time on a busy machine.
+        let added = (0..10).map(|number| pb::Ticket {
+            expiration: Some(pb::Expiration {
+                max_time_to_live: Some(duration(Duration::from_secs(600))),
+                ..Default::default()
+            }),
+            ..ticket(&format!("ST-{race}-{number}"), "ST")
+        });
         let request = pb::AddTicketsRequest {
             tickets: added.collect(),
             ..Default::default()
         };
-        registry
-            .client(race)
-            .add_many(request)
-            .await
-            .expect("tickets");
+        let added = registry.client(race).add_many(request).await;
+        for one in added.expect("answers").into_inner().results {
+            use pb::add_tickets_response::result::Result::Add;
+            assert!(matches!(one.result, Some(Add(_))), "{one:?}");
+        }
         let mut uses = Vec::new();
         for number in 0..10 {
             for node in 0..3 {
@@ -36,15 +45,32 @@ async fn of_all_that_present_the_last_use_one_succeeds() {
                 uses.push((number, used));
             }
         }
-        let mut winners = [0; 10];
+        let (mut winners, mut unsure) = ([0; 10], [0; 10]);
         for (number, used) in uses {
             match used.await.expect("an answer") {
                 Ok(_) => winners[number] += 1,
+                // It may have won.
+                Err(status) if unknown(status.code()) => unsure[number] += 1,
                 Err(status) => assert_eq!(status.code(), tonic::Code::NotFound, "{status}"),
             }
         }
-        assert_eq!(winners, [1; 10], "race {race}");
+        for (won, unsure) in winners.into_iter().zip(unsure) {
+            let one = won == 1 || (won == 0 && unsure > 0);
+            assert!(one, "race {race}: {winners:?}");
+            unknown_winners += usize::from(won == 0);
+        }
     }
+    println!(
+        "{} races for a last use from 3 nodes in {:.1?}: one winner each, {unknown_winners} of them \
+         with an answer that was lost",
+        races.div_ceil(10) * 10,
+        begun.elapsed()
+    );
+}
+
+/// Whether a call may have been carried out, though it ended with an error.
+fn unknown(code: tonic::Code) -> bool {
+    matches!(code, tonic::Code::DeadlineExceeded | tonic::Code::Unknown)
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -250,6 +250,7 @@ fn told(reply: &Reply, operation: &KeyOperation, values: &mut Values) -> Told {
         | Reply::Verified(_)
         | Reply::Locked { .. }
         | Reply::Registered { .. }
+        | Reply::Narrowed { .. }
         | Reply::Deleted { .. } => Told::default(),
     }
 }

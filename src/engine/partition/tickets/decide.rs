@@ -7,6 +7,7 @@ use super::super::primary::SCAN_MAX;
 use super::super::{Ask, Caller, Cx, Partition, Submitted};
 use super::evaluate::not_found;
 use super::index::{ENDED_MAX, State, state};
+use super::narrow::bounds_of;
 use crate::engine::planted::{self, Fault};
 use crate::error::{Error, ErrorKind};
 use crate::types::message::UpdateEffect;
@@ -17,8 +18,8 @@ use crate::types::{
     Blob, ClusterTime, Entry, EntryVersion, Live, Micros, Monotonic, Operation, Reply,
 };
 
-/// The most links that one step of a delete names.
-const STEP_MAX: usize = 64;
+/// The most links that one step down a tree names.
+pub(super) const STEP_MAX: usize = 64;
 /// The most tickets with descendants that the end of a principal names; what is beyond is found
 /// as work that is due.
 const ENDED_NAMED_MAX: usize = 4096;
@@ -75,13 +76,16 @@ impl Partition {
         };
         match operation {
             TicketsOperation::Register { .. } => self.decide_register(ask, caller, cx),
-            TicketsOperation::Delete { .. } | TicketsOperation::EndPrincipal { .. } => {
+            TicketsOperation::Delete { .. }
+            | TicketsOperation::EndPrincipal { .. }
+            | TicketsOperation::Narrow { .. } => {
                 // Links and tickets that are on their way to the owners must be seen.
                 if !self.log.is_settled() {
                     return self.park(ask, caller, cx);
                 }
                 match operation {
                     TicketsOperation::Delete { .. } => self.decide_delete(ask, caller, cx),
+                    TicketsOperation::Narrow { .. } => self.decide_narrow(ask, caller, cx),
                     _ => self.decide_end(ask, caller, cx),
                 }
             }
@@ -121,17 +125,15 @@ impl Partition {
         let (Some(record), Some(entry)) = (lives, self.store.get(parent)) else {
             return Submitted::Done(Err(parent_gone()));
         };
-        let live = entry.live.as_ref();
-        let idle_end = live.and_then(Live::idle_expires_at);
-        let above = record.sure_until.map(|at| entry.created_at.shifted(at));
+        let bounds = bounds_of(parent, entry, &record, now);
         let reply = Reply::Registered {
             parent: ParentView {
                 name: record.name.clone(),
                 limited: record.limited(),
                 root: record.root,
                 anchor: record.anchor,
-                expires_at: live.and_then(|live| live.expires_at),
-                sure_until: [idle_end, above].into_iter().flatten().min(),
+                expires_at: bounds.end,
+                sure_until: bounds.sure_until,
                 at: now,
             },
         };
@@ -259,7 +261,7 @@ impl Partition {
     }
 
     /// The version of the update behind so many that come first.
-    fn version_behind(&self, updates: usize) -> EntryVersion {
+    pub(super) fn version_behind(&self, updates: usize) -> EntryVersion {
         EntryVersion {
             topology: self.place.topology,
             counter: self.log.applied + 1 + updates as u64,
@@ -267,7 +269,7 @@ impl Partition {
     }
 
     /// Streams several updates as one: the answer comes with the last of them.
-    fn write_all(
+    pub(super) fn write_all(
         &mut self,
         mut effects: Vec<UpdateEffect>,
         ask: &Ask,

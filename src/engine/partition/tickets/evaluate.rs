@@ -4,6 +4,7 @@
 use super::super::evaluate::{Evaluated, Given, REMOVED, view};
 use crate::engine::planted::{self, Fault};
 use crate::error::{Error, ErrorKind, Result};
+use crate::types::ticket::note::ADOPTION;
 use crate::types::ticket::record::between;
 use crate::types::ticket::{TicketOperation, TicketRecord};
 use crate::types::{Blob, ClusterTime, Entry, Live, Reply};
@@ -16,6 +17,9 @@ pub fn not_found() -> Error {
 /// The reason of a refusal: what the ticket descends from may have been idle for too long, and must
 /// be asked first.
 pub const UNSURE: &str = "ASK_ABOVE";
+
+/// The reason of a refusal: what a child was told of its parent at its registration is out of date.
+pub const OUTDATED: &str = "REGISTER_AGAIN";
 
 /// Carries an operation out on the state of a ticket.
 ///
@@ -38,6 +42,19 @@ pub fn evaluate(given: &Given<'_>, operation: &TicketOperation) -> Result<Evalua
                 let late = "the ticket came so long after its parent was asked that it may have \
                             been deleted meanwhile; add it again";
                 return Err(Error::unavailable(late).not_applied());
+            }
+            let registered = not_after.map(|point| point.shifted(-ADOPTION.cast_signed()));
+            if let (Some(registered), Some(dead)) = (registered, given.entry)
+                && dead.live.is_none()
+                && !dead.removed_by_key
+                && dead.created_at >= registered
+            {
+                // See `narrow.rs`.
+                let early =
+                    "the end of the parent came nearer since the ticket was registered there";
+                return Err(Error::new(ErrorKind::Conflict, early)
+                    .because(OUTDATED)
+                    .not_applied());
             }
             let bounds = Bounds {
                 created_at: *created_at,
@@ -64,8 +81,8 @@ pub fn evaluate(given: &Given<'_>, operation: &TicketOperation) -> Result<Evalua
             }
             let new = updated(entry, &old, record, *hard_expire_at, *keep_expiration);
             let version = given.version.digest();
-            let entry = stored(given, &new, entry.created_at, Some(entry), version)?;
-            Ok(wrote(entry, version))
+            let stored = stored(given, &new, entry.created_at, Some(entry), version)?;
+            Ok(wrote(stored, version).instead_of(given.key, entry))
         }
         TicketOperation::Use { kind, vouched } => use_once(given, kind, *vouched),
         TicketOperation::Touch => {
@@ -124,6 +141,32 @@ fn wrote(entry: Entry, version: u64) -> Evaluated {
     }
 }
 
+/// Whether a ticket may live longer than its successor, so that what descends from it must be told.
+fn outlives(old: &Live, new: &Live) -> bool {
+    let longer =
+        |old: Option<u64>, new: Option<u64>| new.is_some_and(|new| old.is_none_or(|old| old > new));
+    let ends = |live: &Live| live.expires_at.map(|at| at.0);
+    let idle = |live: &Live| live.idle_expires_at().map(|at| at.0);
+    longer(ends(old), ends(new))
+        || longer(idle(old), idle(new))
+        || longer(old.time_to_idle, new.time_to_idle)
+}
+
+impl Evaluated {
+    /// The answer names the ticket that was there, without its value, where that might have lived
+    /// longer.
+    fn instead_of(mut self, key: &Blob, old: &Entry) -> Self {
+        let new = self.entry.as_ref().and_then(|entry| entry.live.as_ref());
+        let shorter = old.live.as_ref().zip(new);
+        if let Reply::Put { previous, .. } = &mut self.reply
+            && shorter.is_some_and(|(old, new)| outlives(old, new))
+        {
+            *previous = view(key, old, true);
+        }
+        self
+    }
+}
+
 /// The points in time of a ticket that is added.
 struct Bounds {
     created_at: Option<ClusterTime>,
@@ -159,7 +202,9 @@ fn add(given: &Given<'_>, record: &TicketRecord, bounds: &Bounds) -> Result<Eval
     new.sure_until = from_there(bounds.sure_until);
     new.uses = 0;
     new.ending = false;
-    new.incarnation = lives.map_or(given.version.digest(), |(_, _, old)| old.incarnation);
+    new.incarnation = lives
+        .as_ref()
+        .map_or(given.version.digest(), |(_, _, old)| old.incarnation);
     if new.parent.is_some() {
         new.horizon = new.end(stored_at).map(|end| between(stored_at, end));
     }
@@ -176,10 +221,11 @@ fn add(given: &Given<'_>, record: &TicketRecord, bounds: &Bounds) -> Result<Eval
         });
     }
     let version = given.version.digest();
-    Ok(wrote(
-        stored(given, &new, stored_at, existing, version)?,
-        version,
-    ))
+    let stored = wrote(stored(given, &new, stored_at, existing, version)?, version);
+    Ok(match lives {
+        Some((old, ..)) => stored.instead_of(given.key, old),
+        None => stored,
+    })
 }
 
 /// The entry of a ticket that was added, updated or used now.

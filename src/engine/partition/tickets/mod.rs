@@ -1,6 +1,7 @@
 //! Tickets in a partition: what an operation does to one ticket (`evaluate.rs`), what is decided
-//! about several entries of one partition (`decide.rs`), and the indexes by which tickets and their
-//! descendants are found (`index.rs`).
+//! about several entries of one partition (`decide.rs`), what a use does to the session
+//! (`access.rs`), what becomes of
+//! descendants where a ticket's end comes nearer (`narrow.rs`), and the indexes by which tickets and their descendants are found (`index.rs`).
 //!
 //! All of it is kept in ordinary entries and changed by ordinary updates, so that replication,
 //! fail-over, transfer and merge need nothing of their own for it. The one rule that makes deletes
@@ -15,6 +16,8 @@
 //! [`ADOPTION`](crate::types::ticket::note::ADOPTION) later; a ticket that is ending takes no child;
 //! the indexes are what a scan of the entries would give.
 
+pub mod access;
 pub mod decide;
 pub mod evaluate;
 pub mod index;
+pub mod narrow;

@@ -3,7 +3,7 @@
 //! is a part of the latter. "Early" is judged while undivided; a ticket that somebody may have ended
 //! by a call is not.
 
-use super::{Facts, Findings, on_one, perhaps, sees};
+use super::{Facts, Findings, on_one, perhaps, sees, to_idle, to_live};
 use crate::caches::CLOCK_ERROR;
 use crate::clock::{MS, SECOND, Time};
 use crate::history::Call;
@@ -37,7 +37,8 @@ pub fn expiry(record: &Record) -> Findings {
         if sees(read) {
             for of in holders(&facts, key) {
                 let one = &facts.added[of];
-                let Some(live) = one.ticket.time_to_live.filter(|_| one.call.was_applied()) else {
+                let live = facts.most(of, to_live, read);
+                let Some(live) = live.filter(|_| one.call.was_applied()) else {
                     continue;
                 };
                 let until = one.call.responded + live + SLACK;
@@ -66,7 +67,8 @@ pub fn idle(record: &Record) -> Findings {
     for (key, read) in reads(&facts).filter(|(_, read)| sees(read)) {
         for of in holders(&facts, key) {
             let one = &facts.added[of];
-            let Some(idle) = one.ticket.time_to_idle.filter(|_| one.call.was_applied()) else {
+            let idle = facts.most(of, to_idle, read);
+            let Some(idle) = idle.filter(|_| one.call.was_applied()) else {
                 continue;
             };
             let last = facts.latest_access(of, read.responded);
@@ -118,13 +120,14 @@ fn earliest_end(facts: &Facts<'_>, key: &Blob, read: &Call) -> Option<Time> {
         if deletes.chain(ends).any(|call| so_far(&call)) {
             return None;
         }
-        if let Some(live) = one.ticket.time_to_live {
+        if let Some(live) = facts.least(of, to_live, read.responded) {
             bound = bound.min(one.call.invoked + live);
         }
-        if let Some(idle) = one.ticket.time_to_idle {
+        if let Some(idle) = facts.least(of, to_idle, read.responded) {
             let used = Facts::calls_on(&facts.uses, of).filter(|call| sees(call));
             let updated = Facts::calls_on(&facts.updates, of).filter(|call| call.was_applied());
-            let accesses = used.chain(updated);
+            let below = Facts::calls_on(&facts.uses_below, of).filter(|call| sees(call));
+            let accesses = used.chain(updated).chain(below);
             let before = accesses.filter(|call| call.responded < read.invoked);
             let last = before.map(|call| call.invoked).max().unwrap_or(0);
             bound = bound.min(last.max(one.call.invoked) + idle);
@@ -168,6 +171,28 @@ mod tests {
         let before = (LIVES - 200 * MS, LIVES - 199 * MS);
         record.ticket("TGT-1", before, look(), MISS);
         assert_eq!(expiry(&record).violations.len(), 2);
+    }
+
+    #[test]
+    fn a_session_that_ends_though_its_ticket_was_used_is_found() {
+        let mut record = record();
+        let session = TicketRecord {
+            time_to_idle: Some(LIVES),
+            ..TicketRecord::default()
+        };
+        let child = TicketRecord::default();
+        let using = TicketOperation::Use {
+            kind: Blob::default(),
+            vouched: false,
+        };
+        record.ticket("TGT-1", (0, 10), added(session), stored());
+        record.ticket_child("ST-1", "TGT-1", (20, 30), child.clone());
+        record.ticket("ST-1", (SECOND, SECOND + 9), using, seen(&child, "ST-1"));
+        let end = LIVES + SECOND;
+        record.ticket("TGT-1", (end, end + 1), look(), MISS);
+        assert!(expiry(&record).violations.is_empty());
+        record.ticket("TGT-1", (LIVES, LIVES + SECOND / 2), look(), MISS);
+        assert_eq!(expiry(&record).violations.len(), 1);
     }
 
     #[test]

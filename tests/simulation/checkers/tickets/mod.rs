@@ -100,6 +100,14 @@ fn adds(call: &Call) -> Option<(Option<&Blob>, &TicketRecord)> {
     }
 }
 
+fn to_live(ticket: &TicketRecord) -> Option<Time> {
+    ticket.time_to_live
+}
+
+fn to_idle(ticket: &TicketRecord) -> Option<Time> {
+    ticket.time_to_idle
+}
+
 /// Whether it may have done something.
 fn perhaps(call: &Call) -> bool {
     !matches!(call.outcome, Outcome::Failed(_))
@@ -164,6 +172,50 @@ impl<'a> Facts<'a> {
             line.push(parent);
         }
         line
+    }
+
+    /// The update of a ticket that may have changed its end, and what it says; a client makes one at
+    /// most for each ticket.
+    fn limited(&self, key: &Blob) -> Option<(&'a Call, &'a TicketRecord)> {
+        Self::calls_on(&self.updates, key).find_map(|call| match on_one(call) {
+            Some(TicketOperation::Update {
+                record,
+                keep_expiration: false,
+                ..
+            }) if perhaps(call) => Some((call, &**record)),
+            _ => None,
+        })
+    }
+
+    /// The longest that a limit of a ticket may be for a call; absent: there is none.
+    fn most(&self, key: &Blob, of: fn(&TicketRecord) -> Option<Time>, call: &Call) -> Option<Time> {
+        let old = of(self.added.get(key)?.ticket);
+        match self.limited(key) {
+            None => old,
+            // Another half may not know of it.
+            Some((update, new))
+                if update.was_applied()
+                    && update.responded < call.invoked
+                    && self.record.undivided(call.cache) =>
+            {
+                of(new)
+            }
+            Some((_, new)) => Some(old?.max(of(new)?)),
+        }
+    }
+
+    /// The shortest that it may be up to a moment.
+    fn least(
+        &self,
+        key: &Blob,
+        of: fn(&TicketRecord) -> Option<Time>,
+        until: Time,
+    ) -> Option<Time> {
+        let old = self.added.get(key).and_then(|one| of(one.ticket));
+        let new = self.limited(key);
+        let new = new.filter(|(update, _)| update.invoked <= until);
+        let new = new.and_then(|(_, new)| of(new));
+        [old, new].into_iter().flatten().min()
     }
 
     fn calls_on<'s>(
@@ -300,9 +352,9 @@ fn no_orphans(facts: &Facts<'_>, findings: &mut Findings) {
             return true;
         };
         let lately = record.compared_at.saturating_sub(CASCADE);
-        let live = one.ticket.time_to_live;
+        let live = facts.least(key, to_live, record.compared_at);
         let live = live.map(|ttl| one.call.responded.saturating_add(ttl));
-        let idle = one.ticket.time_to_idle;
+        let idle = facts.least(key, to_idle, record.compared_at);
         let idle = idle.map(|idle| facts.latest_access(key, record.compared_at) + idle);
         [live, idle]
             .into_iter()
