@@ -10,11 +10,12 @@
 //! finds that work and begins an errand of its own (`Errand::chore`). An errand that meets an error
 //! ends with it; what it has begun is finished so as well.
 
-use super::partition::tickets::evaluate::{OUTDATED, UNSURE, not_found};
+use super::partition::tickets::evaluate::{ENDING, OUTDATED, UNSURE, not_found, parent_gone};
 use crate::error::{Applied, Error, ErrorKind, Result};
 use crate::types::cache::partition_of;
 use crate::types::ticket::note::{self, ADOPTION};
-use crate::types::ticket::operation::Bounds;
+use crate::types::ticket::operation::{Bounds, ParentView};
+use crate::types::ticket::record::GRANTED_BY_MAX;
 use crate::types::ticket::{Link, TicketErrand, TicketOperation, TicketRecord, TicketsOperation};
 use crate::types::{
     Blob, CacheId, ClusterTime, KeyOperation, Operation, Reply, Request, RequestId,
@@ -76,6 +77,9 @@ struct Adding {
     until: Option<ClusterTime>,
     /// Where the parent is.
     found: CacheId,
+    /// What the parent was granted by, the nearest first, that it registers with yet. Absent: that is
+    /// not known.
+    grantors: Option<Vec<Link>>,
     /// How often it was registered again.
     round: u64,
     narrowing: Narrowing,
@@ -109,6 +113,7 @@ struct Node {
 
 enum Step {
     Register(CacheId, Blob),
+    Grantor(CacheId, Blob),
     Anchor(CacheId, Blob, Box<TicketOperation>),
     Store(Box<TicketOperation>),
     Ask(CacheId),
@@ -146,6 +151,7 @@ impl Errand {
                     caches,
                     until,
                     found: CacheId::default(),
+                    grantors: None,
                     round: 0,
                     narrowing: Narrowing::default(),
                 })
@@ -249,6 +255,7 @@ impl Errand {
         let step = self.under_way.remove(&number)?;
         let answer = match step {
             Step::Register(cache, _) => self.registered(cache, result),
+            Step::Grantor(..) => self.granted(result),
             Step::Anchor(_, _, add) => self.anchored(*add, result),
             Step::Store(_) => self.stored(result),
             Step::Ask(_) => self.asked(result),
@@ -311,12 +318,15 @@ impl Errand {
                         self.ready.push(Step::Register(next, adding.parent.clone()));
                         None
                     }
-                    None => Some(Err(error)),
+                    None => Some(Err(parent_gone())),
                 };
             }
             Err(error) => return Some(Err(error)),
         };
         adding.found = cache;
+        if adding.grantors.is_none() && !parent.granted_by.is_empty() {
+            return self.ask_grantors(parent);
+        }
         let own = Link {
             cache,
             key: adding.parent.clone(),
@@ -337,6 +347,7 @@ impl Errand {
         record.root = Some(parent.root.unwrap_or_else(|| own.clone()));
         record.parent = Some(own);
         record.anchor.clone_from(&anchor);
+        record.granted_by = parent.granted_by;
         *not_after = Some(parent.at.after(ADOPTION));
         let step = match anchor.filter(|_| parent.limited) {
             Some(anchor) => Step::Anchor(anchor.cache, anchor.key, Box::new(add)),
@@ -345,6 +356,51 @@ impl Errand {
             None => Step::Store(Box::new(within(add, parent.expires_at, parent.sure_until))),
         };
         self.ready.push(step);
+        None
+    }
+
+    /// A parent with limited uses may be spent before what granted it is deleted, which must reach this
+    /// child all the same: so it registers there too, the farthest first, and then with its parent
+    /// again. Where one of those has been deleted meanwhile, the parent has gone with it.
+    fn ask_grantors(&mut self, parent: ParentView) -> Option<Result<Reply>> {
+        let Work::Add(adding) = &mut self.work else {
+            return None;
+        };
+        if parent.granted_by.len() > GRANTED_BY_MAX {
+            let most = GRANTED_BY_MAX + 2;
+            let context = format!("more than {most} tickets with limited uses under each other");
+            return Some(Err(Error::invalid(context)));
+        }
+        adding.grantors = Some(parent.granted_by);
+        self.next_grantor();
+        None
+    }
+
+    fn next_grantor(&mut self) {
+        let Work::Add(adding) = &mut self.work else {
+            return;
+        };
+        let step = match adding.grantors.as_mut().and_then(Vec::pop) {
+            Some(link) => Step::Grantor(link.cache, link.key),
+            None => {
+                adding.round += 1;
+                Step::Register(adding.found, adding.parent.clone())
+            }
+        };
+        self.ready.push(step);
+    }
+
+    fn granted(&mut self, result: Result<Reply>) -> Option<Result<Reply>> {
+        match result {
+            Ok(Reply::Registered { .. }) => self.next_grantor(),
+            // Spent; or deleted, and then the parent shows it.
+            Err(error) if error.kind == ErrorKind::ParentGone && error.reason != ENDING => {
+                self.next_grantor();
+            }
+            Err(error) if error.kind == ErrorKind::ParentGone => return Some(Err(parent_gone())),
+            Ok(_) => return Some(Err(confused())),
+            Err(error) => return Some(Err(error)),
+        }
         None
     }
 
@@ -535,7 +591,7 @@ impl Errand {
             (cache, partition, Operation::Tickets(operation))
         };
         let (round, (cache, partition, operation)) = match (step, &self.work) {
-            (Step::Register(cache, parent), Work::Add(adding))
+            (Step::Register(cache, parent) | Step::Grantor(cache, parent), Work::Add(adding))
             | (Step::Anchor(cache, parent, _), Work::Add(adding)) => {
                 (1 + (adding.round << 8), register(*cache, parent, adding))
             }

@@ -241,6 +241,7 @@ fn record(random: &mut Random) -> Box<TicketRecord> {
         name: value(random),
         parent: random.maybe(link),
         root: random.maybe(link),
+        granted_by: random.several(2, link),
         anchor: random.maybe(link),
         time_to_live: random.maybe(Random::number),
         time_to_idle: random.maybe(Random::number),
@@ -397,6 +398,7 @@ pub fn reply(random: &mut Random) -> Reply {
         },
         9 => Reply::Registered {
             parent: ParentView {
+                granted_by: random.several(2, link),
                 name: value(random),
                 root: random.maybe(link),
                 anchor: random.maybe(link),

@@ -210,6 +210,58 @@ fn a_child_ends_with_its_parent_and_what_a_spent_one_granted_with_the_session() 
     assert_eq!(bounds(&mut of_service), (at(800), at(300)));
 }
 
+#[test]
+fn a_child_registers_with_all_that_granted_its_parent_and_then_with_that_again() {
+    let of = |request: &Request| match &request.operation {
+        Operation::Tickets(TicketsOperation::Register { parent, .. }) => parent.clone(),
+        other => panic!("{other:?} registers nothing"),
+    };
+    let service = ParentView {
+        limited: true,
+        anchor: Some(link("TGT-1")),
+        granted_by: vec![link("ST-3"), link("ST-2")],
+        ..ParentView::default()
+    };
+    let registered = || {
+        let parent = service.clone();
+        Ok(Reply::Registered { parent })
+    };
+    let gone = || Err(parent_gone());
+    let mut adding = added("ST-4");
+    let (number, first) = step(&mut adding);
+    assert!(adding.on_reply(number, registered()).is_none());
+    // The farthest first. That it is spent is no obstacle.
+    for (above, answer) in [("ST-2", gone()), ("ST-3", registered())] {
+        let (number, request) = step(&mut adding);
+        assert_eq!(of(&request), above.into());
+        assert!(adding.on_reply(number, answer).is_none());
+    }
+    let (number, again) = step(&mut adding);
+    assert_eq!(of(&again), "ST-4".into());
+    assert_ne!(first.request_id, again.request_id);
+    assert!(adding.on_reply(number, registered()).is_none());
+    let (number, request) = step(&mut adding);
+    assert_eq!(of(&request), "TGT-1".into());
+    let session = ParentView::default();
+    let anchored = Ok(Reply::Registered { parent: session });
+    assert!(adding.on_reply(number, anchored).is_none());
+    let (_, stored) = step(&mut adding);
+    let (_, TicketOperation::Add { record, .. }) = on_ticket(&stored) else {
+        panic!("{stored:?} adds nothing");
+    };
+    assert_eq!(record.granted_by, service.granted_by);
+
+    // One of them is being deleted, which has not reached the parent yet.
+    let mut adding = added("ST-4");
+    let (number, _) = step(&mut adding);
+    assert!(adding.on_reply(number, registered()).is_none());
+    let (number, _) = step(&mut adding);
+    let ending = parent_gone().because(ENDING);
+    let answer = adding.on_reply(number, Err(ending));
+    let refused = |error: &Error| error.kind == ErrorKind::ParentGone && error.reason != ENDING;
+    assert!(answer.is_some_and(|answer| answer.is_err_and(|error| refused(&error))));
+}
+
 fn on_tickets(request: &Request) -> &TicketsOperation {
     match &request.operation {
         Operation::Tickets(operation) => operation,

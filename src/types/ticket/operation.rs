@@ -195,6 +195,8 @@ pub struct ParentView {
     pub root: Option<Link>,
     /// See `TicketRecord`.
     pub anchor: Option<Link>,
+    /// With limited uses: its ancestors up to the anchor, the nearest first.
+    pub granted_by: Vec<Link>,
     /// Whether its uses are limited.
     pub limited: bool,
     /// When it ends at the latest.

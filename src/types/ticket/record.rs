@@ -11,6 +11,9 @@ use std::collections::BTreeMap;
 /// What the value of a ticket begins with; another layout gets another last byte.
 const MARK: &[u8; 8] = b"\0ticket\x01";
 
+/// The most tickets with limited uses that descend from each other, the first and the last not counted.
+pub const GRANTED_BY_MAX: usize = 6;
+
 /// Another ticket: where it is, and its name at the edge (empty: the key itself).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Link {
@@ -35,6 +38,9 @@ pub struct TicketRecord {
     /// The nearest ancestor without a limit of uses: the children of a ticket that is spent go
     /// on as its children. Absent: there is none.
     pub anchor: Option<Link>,
+    /// The ancestors between the parent and the anchor, the nearest first, at most `GRANTED_BY_MAX`:
+    /// what ends one of them ends this too, also where those in between are spent. Mostly there are none.
+    pub granted_by: Vec<Link>,
     pub time_to_live: Option<Micros>,
     pub time_to_idle: Option<Micros>,
     pub max_uses: Option<u32>,
@@ -91,6 +97,16 @@ impl TicketRecord {
         self.anchor.as_ref().or(self.parent.as_ref())
     }
 
+    /// What its children are granted by besides it: where its uses are limited, its ancestors up to
+    /// the anchor.
+    pub fn grantors(&self) -> Vec<Link> {
+        if !self.limited() {
+            return Vec::new();
+        }
+        let parent = self.parent.iter().filter(|_| self.parent != self.anchor);
+        parent.chain(&self.granted_by).cloned().collect()
+    }
+
     /// Whether its uses are limited.
     pub fn limited(&self) -> bool {
         self.max_uses.is_some()
@@ -111,11 +127,7 @@ impl TicketRecord {
         }
         for link in [&self.parent, &self.root, &self.anchor] {
             out.number(u64::from(link.is_some()));
-            if let Some(link) = link {
-                out.0.extend_from_slice(&link.cache.0.to_le_bytes());
-                out.bytes(&link.key);
-                out.bytes(&link.name);
-            }
+            link.iter().for_each(|link| out.link(link));
         }
         out.optional(self.time_to_live);
         out.optional(self.time_to_idle);
@@ -126,7 +138,12 @@ impl TicketRecord {
         out.optional(self.sure_until.map(zigzag));
         out.number(u64::from(self.uses));
         out.number(self.incarnation);
-        out.number(u64::from(self.ending));
+        let granted = !self.granted_by.is_empty();
+        out.number(u64::from(self.ending) | u64::from(granted) << 1);
+        if granted {
+            out.number(self.granted_by.len() as u64);
+            self.granted_by.iter().for_each(|link| out.link(link));
+        }
         out.bytes(&self.payload);
         Blob::from(out.0)
     }
@@ -171,7 +188,7 @@ impl TicketRecord {
             }
             attributes.insert(attribute, values);
         }
-        let record = Self {
+        let mut record = Self {
             kind,
             principal,
             service,
@@ -180,6 +197,7 @@ impl TicketRecord {
             parent: from.link()?,
             root: from.link()?,
             anchor: from.link()?,
+            granted_by: Vec::new(),
             time_to_live: from.optional()?,
             time_to_idle: from.optional()?,
             max_uses: match from.optional()? {
@@ -192,15 +210,21 @@ impl TicketRecord {
             sure_until: from.optional()?.map(unzigzag),
             uses: u32::try_from(from.number()?).ok()?,
             incarnation: from.number()?,
-            ending: from.number()? == 1,
-            payload: if with_payload {
-                from.blob()?
-            } else {
-                from.bytes()?;
-                Blob::default()
-            },
+            ending: false,
+            payload: Blob::default(),
         };
-        from.0.is_empty().then_some(record)
+        let marks = from.number()?;
+        record.ending = marks & 1 == 1;
+        if marks & 2 == 2 {
+            for _ in 0..from.number()? {
+                record.granted_by.push(from.some_link()?);
+            }
+        }
+        let payload = from.bytes()?;
+        if with_payload {
+            record.payload = Blob::from(payload);
+        }
+        (from.0.is_empty() && marks < 4).then_some(record)
     }
 }
 
@@ -234,6 +258,12 @@ impl Writer {
     fn bytes(&mut self, bytes: &[u8]) {
         self.number(bytes.len() as u64);
         self.0.extend_from_slice(bytes);
+    }
+
+    fn link(&mut self, link: &Link) {
+        self.0.extend_from_slice(&link.cache.0.to_le_bytes());
+        self.bytes(&link.key);
+        self.bytes(&link.name);
     }
 }
 
@@ -280,17 +310,19 @@ impl<'a> Reader<'a> {
     fn link(&mut self) -> Option<Option<Link>> {
         match self.number()? {
             0 => Some(None),
-            1 => {
-                let (cache, rest) = self.0.split_first_chunk::<4>()?;
-                self.0 = rest;
-                Some(Some(Link {
-                    cache: CacheId(i32::from_le_bytes(*cache)),
-                    key: self.blob()?,
-                    name: self.blob()?,
-                }))
-            }
+            1 => Some(Some(self.some_link()?)),
             _ => None,
         }
+    }
+
+    fn some_link(&mut self) -> Option<Link> {
+        let (cache, rest) = self.0.split_first_chunk::<4>()?;
+        self.0 = rest;
+        Some(Link {
+            cache: CacheId(i32::from_le_bytes(*cache)),
+            key: self.blob()?,
+            name: self.blob()?,
+        })
     }
 }
 
@@ -331,6 +363,13 @@ mod tests {
         assert!(is_ticket(&bytes));
         assert_eq!(TicketRecord::decode(&bytes), Some(sample()));
         assert_eq!(TicketRecord::root_in(&bytes), sample().root);
+        for cut in 0..bytes.len() {
+            assert_eq!(TicketRecord::decode(&bytes[..cut]), None, "{cut}");
+        }
+        let mut granted = sample();
+        granted.granted_by.extend(granted.parent.clone());
+        let bytes = granted.encode();
+        assert_eq!(TicketRecord::decode(&bytes), Some(granted));
         for cut in 0..bytes.len() {
             assert_eq!(TicketRecord::decode(&bytes[..cut]), None, "{cut}");
         }

@@ -5,14 +5,14 @@
 use super::super::evaluate::view;
 use super::super::primary::SCAN_MAX;
 use super::super::{Ask, Caller, Cx, Partition, Submitted};
-use super::evaluate::not_found;
+use super::evaluate::{ENDING, not_found, parent_gone};
 use super::index::{ENDED_MAX, State, state};
 use super::narrow::bounds_of;
 use crate::engine::planted::{self, Fault};
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::types::message::UpdateEffect;
 use crate::types::ticket::operation::ParentView;
-use crate::types::ticket::{Link, TicketFilter, TicketRecord, TicketsOperation, note};
+use crate::types::ticket::{TicketFilter, TicketRecord, TicketsOperation, note};
 use crate::types::time::SECOND;
 use crate::types::{
     Blob, ClusterTime, Entry, EntryVersion, Live, Micros, Monotonic, Operation, Reply,
@@ -121,15 +121,18 @@ impl Partition {
             return Submitted::Done(Err(parent_gone()));
         }
         let record = self.store.get(parent).and_then(TicketRecord::head);
+        let ends = record.as_ref().is_some_and(|record| record.ending);
         let lives = record.filter(|record| !record.ending && !expired && !idle);
         let (Some(record), Some(entry)) = (lives, self.store.get(parent)) else {
-            return Submitted::Done(Err(parent_gone()));
+            let gone = parent_gone();
+            return Submitted::Done(Err(if ends { gone.because(ENDING) } else { gone }));
         };
         let bounds = bounds_of(parent, entry, &record, now);
         let reply = Reply::Registered {
             parent: ParentView {
                 name: record.name.clone(),
                 limited: record.limited(),
+                granted_by: record.grantors(),
                 root: record.root,
                 anchor: record.anchor,
                 expires_at: bounds.end,
@@ -479,16 +482,12 @@ impl Partition {
     }
 }
 
-fn parent_gone() -> Error {
-    Error::new(
-        ErrorKind::ParentGone,
-        "the parent of the ticket does not live",
-    )
-}
-
 fn descends(record: &TicketRecord, from: Option<&Blob>) -> bool {
-    let is = |link: &Option<Link>, key: &Blob| link.as_ref().is_some_and(|link| link.key == *key);
-    from.is_none_or(|key| is(&record.parent, key) || is(&record.anchor, key))
+    let mut above = [&record.parent, &record.anchor]
+        .into_iter()
+        .flatten()
+        .chain(&record.granted_by);
+    from.is_none_or(|key| above.any(|link| link.key == *key))
 }
 
 /// The same ticket, living for nobody any more; no event yet, and no new version.

@@ -14,6 +14,15 @@ pub fn not_found() -> Error {
     Error::new(ErrorKind::NotFound, "there is no such ticket")
 }
 
+/// The error for a child whose parent does not live.
+pub fn parent_gone() -> Error {
+    let context = "the parent of the ticket does not live";
+    Error::new(ErrorKind::ParentGone, context)
+}
+
+/// The reason where it is being deleted, with all that descends from it.
+pub const ENDING: &str = "ENDING";
+
 /// The reason of a refusal: what the ticket descends from may have been idle for too long, and must
 /// be asked first.
 pub const UNSURE: &str = "ASK_ABOVE";
