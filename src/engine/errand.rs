@@ -138,11 +138,8 @@ impl Errand {
                 until,
             } => {
                 let mut caches = VecDeque::from(parent_caches);
-                ready.extend(
-                    caches
-                        .pop_front()
-                        .map(|at| Step::Register(at, parent.clone())),
-                );
+                let first = caches.pop_front();
+                ready.extend(first.map(|at| Step::Register(at, parent.clone())));
                 Work::Add(Adding {
                     cache,
                     key,

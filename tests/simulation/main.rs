@@ -17,7 +17,6 @@ mod ended;
 mod faults;
 mod history;
 mod isolation;
-mod lent;
 mod linearizability;
 mod loan;
 mod lockers;

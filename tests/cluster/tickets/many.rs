@@ -55,6 +55,17 @@ async fn add(tickets: &Tickets, sessions: std::ops::Range<usize>) {
     }
 }
 
+/// Adds some sessions, and ends them.
+async fn use_everything(tickets: &Tickets) {
+    for batch in 0..BEFORE / BATCH {
+        add(tickets, batch * BATCH..(batch + 1) * BATCH).await;
+    }
+    for number in 0..USERS {
+        let ended = tickets.delete_for_principal(user(number)).await;
+        ended.expect("an end");
+    }
+}
+
 async fn listed(tickets: &Tickets, request: ListTicketsRequest) -> usize {
     let mut list = tickets.list(request);
     let mut count = 0;
@@ -114,15 +125,7 @@ async fn many_sessions_come_and_go_and_leave_nothing() {
     let client = &clients[0];
     let tickets = client.tickets();
     // Everything was used once: what a process takes for itself is no memory of tickets.
-    for batch in 0..BEFORE / BATCH {
-        add(&tickets, batch * BATCH..(batch + 1) * BATCH).await;
-    }
-    for number in 0..USERS {
-        tickets
-            .delete_for_principal(user(number))
-            .await
-            .expect("an end");
-    }
+    use_everything(&tickets).await;
     let before = wait_until_empty(&cluster, client, u64::MAX).await;
     let begun = Instant::now();
     let first = BEFORE;
