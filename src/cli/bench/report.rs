@@ -178,7 +178,7 @@ pub struct Measured {
     /// Memory of each node at the end.
     pub node_resident_bytes: Vec<u64>,
     #[serde(skip)]
-    counted: Option<Counted>,
+    pub(super) counted: Option<Counted>,
 }
 
 /// In microseconds.

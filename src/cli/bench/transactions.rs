@@ -388,12 +388,13 @@ mod tests {
 
     #[test]
     fn conflicts_are_a_share_of_runs() {
-        let mut measured = Measured::default();
-        measured.answered = 70;
-        measured.errors = [("READ_CHANGED".to_owned(), 5)].into();
         let mut one = AtHotKeys {
             hot_keys: 1,
-            measured,
+            measured: Measured {
+                answered: 70,
+                errors: [("READ_CHANGED".to_owned(), 5)].into(),
+                ..Measured::default()
+            },
             runs: 100,
             conflicts: 30,
         };
