@@ -68,6 +68,8 @@ pub enum Happening {
     LockerStep(usize),
     LockerTimeout(u64),
     WriterStep(usize),
+    /// A node looks at all lists; how often it has in vain.
+    LookAtLists(usize, u32),
     WriterTimeout(u64),
     CacheStep,
     Rewatch {
@@ -228,6 +230,7 @@ impl World {
             Happening::LockerStep(locker) => self.locker_step(locker),
             Happening::LockerTimeout(token) => self.locker_timeout(token),
             Happening::WriterStep(writer) => self.writer_step(writer),
+            Happening::LookAtLists(node, looks) => self.look_at_lists(node, looks),
             Happening::WriterTimeout(token) => self.writer_timeout(token),
             Happening::CacheStep => self.cache_step(),
             Happening::Rewatch {

@@ -161,7 +161,7 @@ impl World {
         }
     }
 
-    fn look_at_lists(&mut self, node: usize, looks: u32) {
+    pub fn look_at_lists(&mut self, node: usize, looks: u32) {
         let lists = (0..STRICT + LOOSE).map(Call::Read);
         let left = lists.chain([Call::Commit]).collect();
         let kind = (Concurrency::Optimistic, Isolation::Serializable);
@@ -381,7 +381,10 @@ impl World {
         }
         let done = self.record.sessions[waiting.session].end == End::Committed;
         if !done && !waiting.gone && waiting.looks < LOOKS_MAX {
-            self.look_at_lists(waiting.node, waiting.looks + 1);
+            // All nodes that look at the same moment are in each other's way.
+            let pause = self.writers.rng().below(200 * MS);
+            let again = Happening::LookAtLists(waiting.node, waiting.looks + 1);
+            self.after(pause, again);
         }
     }
 }
