@@ -45,6 +45,8 @@ pub enum Fault {
     DecideAlone,
     /// A transaction commits whatever became of what it read.
     ForgetReads,
+    /// What a transaction prepares is held though its end has come before.
+    PrepareBehindEnd,
     /// Caches that stop in a minority open without waiting for the lease of who is left out.
     OpenAtOnce,
     /// They go on in every view.
@@ -104,6 +106,7 @@ const ALL: &[Fault] = &[
     Fault::ReadPrepared,
     Fault::DecideAlone,
     Fault::ForgetReads,
+    Fault::PrepareBehindEnd,
     Fault::TrustAbove,
     Fault::SilentEnds,
 ];
