@@ -49,6 +49,8 @@ pub enum Fault {
     LendTwice,
     /// The token of a lock counts from what is known of the one before.
     CountTokens,
+    /// What a transaction prepares is held though its end has come before.
+    PrepareBehindEnd,
     /// Caches that stop in a minority open without waiting for the lease of who is left out.
     OpenAtOnce,
     /// They go on in every view.
@@ -117,6 +119,7 @@ const ALL: &[Fault] = &[
     Fault::ReadPrepared,
     Fault::DecideAlone,
     Fault::ForgetReads,
+    Fault::PrepareBehindEnd,
     Fault::TrustAbove,
     Fault::SilentEnds,
     Fault::ForgetSession,

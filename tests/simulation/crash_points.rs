@@ -17,7 +17,7 @@ use embergrid::types::{Blob, Condition, Execute, Expiry, KeyOperation, KeyPlace,
 /// A transaction over two partitions needs so many messages at least, the last ones included.
 const MESSAGES_MIN: u64 = 15;
 /// When everything is at rest, and the transaction begins.
-const BEGINS: Time = 5 * SECOND;
+pub const BEGINS: Time = 5 * SECOND;
 /// Its deadline is three seconds later; a node that is gone is noticed before.
 const SETTLED: Time = BEGINS + 12 * SECOND;
 
@@ -34,7 +34,7 @@ fn plan() -> Plan {
 }
 
 /// A cluster at rest, one key on each of so many nodes, and a node that has none of them.
-fn at_rest(participants: usize) -> (World, Vec<KeyPlace>, Vec<usize>) {
+pub fn at_rest(participants: usize) -> (World, Vec<KeyPlace>, Vec<usize>) {
     let mut world = World::new(plan(), Detail::Terse);
     world.run_until(BEGINS);
     let settings = world.plan.caches[0].clone();

@@ -10,6 +10,7 @@ mod caches;
 mod checkers;
 mod clients;
 mod clock;
+mod contention;
 mod crash_points;
 mod cuts;
 mod deal;

@@ -152,8 +152,11 @@ impl Partition {
         let Some(prepare) = prepare_of(&ask) else {
             return Submitted::Done(Err(Error::new(ErrorKind::Internal, "no prepare")));
         };
+        let ends = |update: &crate::types::message::Update| is_step(update, id, Kind::Finish);
+        let ending = self.log.find(ends).is_some() && !planted::is(Fault::PrepareBehindEnd);
         let held = self.held.get_or_insert_default();
-        if held.has_finished(id) {
+        // One that waited here may come behind its own end: nobody would end it before its deadline.
+        if held.has_finished(id) || ending {
             return Submitted::Done(Err(ended()));
         }
         let known = held.prepared(id).map(prepared_reply);
