@@ -4,6 +4,9 @@
 //! Owners stay where the bound allows, only overflow moves, and the ring says where to. No server
 //! holds more than ⌈share × 1.05⌉ partitions, or is primary of more, where zones and filters
 //! leave a choice.
+//!
+//! A copy moves only where it leaves a server that is over the bound for one that is not, so what is over
+//! it becomes less with each table: placement comes to rest, and no two tables take turns.
 
 use crate::types::{CacheMode, CacheSettings, Member, NodeInfo, Role};
 use hashring::HashRing;
@@ -72,10 +75,18 @@ pub fn assign(
         .collect();
     let zones = Zones::new(settings, nodes, servers);
     owners.iter_mut().for_each(|own| zones.separate(own));
-    load.shed(&mut owners, copies);
+    load.shed(&mut owners, copies, servers);
     let ring = Ring::new(servers, nodes, present.len());
     for (partition, own) in owners.iter_mut().enumerate() {
-        fill(own, copies, partition, &ring, &zones, &mut load);
+        let former = present[partition].iter().copied();
+        let former: Vec<u16> = former.filter(|owner| servers.contains(owner)).collect();
+        fill(
+            own,
+            copies,
+            (&former, ring.from(partition)),
+            &zones,
+            &mut load,
+        );
     }
     choose_primaries(&mut owners, present, &mut load);
     owners
@@ -100,8 +111,9 @@ impl Load {
     }
 
     /// Counts the copies that stay and takes those over the bound away: one of a partition at a
-    /// time, so that the ring finds another server for each of them, and the primary's last.
-    fn shed(&mut self, owners: &mut [Vec<u16>], copies: usize) {
+    /// time, so that the ring finds another server for each of them, and the primary's last. Where all
+    /// servers with room own the partition already, another partition's copy has to go.
+    fn shed(&mut self, owners: &mut [Vec<u16>], copies: usize, servers: &[u16]) {
         for owner in owners.iter().flatten() {
             self.copies[usize::from(*owner)] += 1;
         }
@@ -112,8 +124,13 @@ impl Load {
                     .map(|owner| self.copies[usize::from(*owner)])
                     .enumerate()
                     .max_by_key(|(place, held)| (*held, *place));
+                let has_room = |server: &&u16| self.copies[usize::from(**server)] < self.copies_max;
                 if let Some((place, held)) = most
                     && held > self.copies_max
+                    && servers
+                        .iter()
+                        .filter(has_room)
+                        .any(|server| !own.contains(server))
                 {
                     self.copies[usize::from(own.remove(place))] -= 1;
                 }
@@ -168,6 +185,12 @@ impl Ring {
                 .collect(),
         }
     }
+
+    /// All servers, many times each, in the order in which they come for a partition.
+    fn from(&self, partition: usize) -> impl Iterator<Item = u16> + Clone {
+        let (before, first) = self.order.split_at(self.starts[partition]);
+        first.iter().chain(before).copied()
+    }
 }
 
 /// The zone of each node, where the cache has zones.
@@ -217,22 +240,20 @@ impl<'a> Zones<'a> {
 }
 
 /// Adds owners until there are enough: first from other zones, within the bound if possible, then
-/// any, likewise.
+/// any, likewise. Where it is not possible, former owners come first: nothing is gained by a move.
 fn fill(
     own: &mut Vec<u16>,
     copies: usize,
-    partition: usize,
-    ring: &Ring,
+    (former, ring): (&[u16], impl Iterator<Item = u16> + Clone),
     zones: &Zones<'_>,
     load: &mut Load,
 ) {
-    let start = ring.starts[partition];
     for (apart, bounded) in [(true, true), (true, false), (false, true), (false, false)] {
-        for step in 0..ring.order.len() {
+        let stay = former.iter().copied().filter(|_| !bounded);
+        for node in stay.chain(ring.clone()) {
             if own.len() >= copies {
                 return;
             }
-            let node = ring.order[(start + step) % ring.order.len()];
             if own.contains(&node) {
                 continue;
             }
@@ -366,6 +387,76 @@ mod tests {
                     .sum();
                 let must = 2048 / usize::from(count);
                 assert!(moved * 10 <= must * 12, "{moved} moved where {must} had to");
+            }
+        }
+    }
+
+    /// What becomes of the complete copies of a partition in the next view: all that is wanted loads
+    /// beside what is there, and what is not wanted goes when nothing loads.
+    fn step(copies: &mut BTreeSet<u16>, wanted: &[u16]) -> bool {
+        let before = copies.clone();
+        if wanted.iter().all(|owner| copies.contains(owner)) {
+            *copies = wanted.iter().copied().collect();
+        } else {
+            copies.extend(wanted);
+        }
+        *copies != before
+    }
+
+    #[test]
+    fn placement_comes_to_rest_within_the_bound_whatever_is_there() {
+        const VIEWS: usize = 50;
+        let mut dice = 7u64;
+        let mut roll = |below: usize| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005);
+            dice = dice.wrapping_add(1);
+            (dice >> 33) as usize % below
+        };
+        for case in 0..1_500 {
+            let count = 3 + roll(5);
+            let copies = 2 + roll(count - 2);
+            let settings = CacheSettings {
+                backups: copies as u32 - 1,
+                ..cache(CacheMode::Partitioned)
+            };
+            let nodes = nodes(count as u16);
+            let partitions = 8 + 8 * roll(2);
+            let mut held: Vec<BTreeSet<u16>> = (0..partitions)
+                .map(|_| (0..=roll(copies)).map(|_| roll(count) as u16).collect())
+                .collect();
+            let mut primaries: Vec<Option<u16>> = vec![None; partitions];
+            let rests = (0..VIEWS).any(|_| {
+                let present: Vec<Vec<u16>> = held
+                    .iter()
+                    .zip(&primaries)
+                    .map(|(held, primary)| {
+                        let mut present: Vec<u16> = held.iter().copied().collect();
+                        present.sort_by_key(|owner| (Some(*owner) != *primary, *owner));
+                        present
+                    })
+                    .collect();
+                let wanted = placed(&settings, &nodes, &present);
+                let mut moved = false;
+                for ((held, primary), wanted) in held.iter_mut().zip(&mut primaries).zip(&wanted) {
+                    let first = wanted.first().copied();
+                    if first.is_some_and(|first| held.contains(&first)) {
+                        *primary = first;
+                    }
+                    moved |= step(held, wanted);
+                }
+                !moved
+            });
+            assert!(
+                rests,
+                "case {case}: {copies} copies on {count} servers: {held:?}"
+            );
+            let bound = (partitions * copies * 105).div_ceil(count * 100);
+            for node in 0..count as u16 {
+                let holds = held.iter().filter(|held| held.contains(&node)).count();
+                assert!(
+                    holds <= bound,
+                    "case {case}: {node} holds {holds} of {bound}"
+                );
             }
         }
     }
