@@ -8,8 +8,8 @@ use crate::engine::shell::Notice;
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::hello::first_difference;
 use crate::types::message::{Control, KnownCache, Progress, ViewChange};
-use crate::types::time::MILLISECOND;
-use crate::types::view::ViewCache;
+use crate::types::time::{MILLISECOND, SECOND};
+use crate::types::view::{PartitionOwners, ViewCache};
 use crate::types::{
     CacheId, CacheSettings, ClusterTime, Member, Micros, Monotonic, PartitionLoss, Primaries,
     TopologyVersion,
@@ -22,8 +22,11 @@ const CHANGES_MAX: usize = 256;
 const CACHES_MAX: usize = 1024;
 /// Marks changes that this node makes by itself, beside those that it was asked for.
 const RESET: u64 = 1 << 63;
-/// Partitions that finish together go into one view.
+/// Partitions that finish together go into one view: it waits so long for the last ones.
 const GATHER: Micros = 20 * MILLISECOND;
+/// And so long at most while more and more of them finish. A copy that is loaded has to hear in each
+/// view that it still counts, so views that follow each other faster than that help nobody.
+const GATHER_MAX: Micros = SECOND;
 
 /// A change that waits for a view.
 pub struct Change {
@@ -54,6 +57,11 @@ pub struct OwnProgress {
     merged: BTreeSet<(CacheId, u32)>,
     /// When the coordinator makes a view of it.
     pub due: Option<Monotonic>,
+    /// What it has heard of that, from whom, and since when.
+    heard: BTreeMap<Member, usize>,
+    since: Option<Monotonic>,
+    /// How much of it the view waits for in all; absent: not counted yet.
+    awaited: Option<usize>,
 }
 
 impl OwnProgress {
@@ -79,16 +87,43 @@ impl Membership {
             Report::Merged => self.progress.merged.insert((cache, partition)),
             Report::WritesLost(_) => return,
         };
-        if self.coordinates() {
-            self.progress.due.get_or_insert(mono.after(GATHER));
+        let finished = self.progress.loaded.len() + self.progress.merged.len();
+        self.gather(self.me, finished, mono);
+    }
+
+    pub(super) fn on_progress(&mut self, from: Member, progress: &Progress, mono: Monotonic) {
+        if progress.topology == self.view.version {
+            self.gather(from, progress.loaded.len() + progress.merged.len(), mono);
         }
     }
 
-    pub(super) fn on_progress(&mut self, progress: &Progress, mono: Monotonic) {
-        let any = !progress.loaded.is_empty() || !progress.merged.is_empty();
-        if any && progress.topology == self.view.version && self.coordinates() {
-            self.progress.due.get_or_insert(mono.after(GATHER));
+    /// So many partitions of a node have finished: when a view is made of it.
+    fn gather(&mut self, from: Member, finished: usize, mono: Monotonic) {
+        if finished == 0 || !self.coordinates() {
+            return;
         }
+        let before = self.progress.heard.insert(from, finished);
+        if before.is_some_and(|before| before >= finished) {
+            // Said again, since nothing came of it.
+            self.progress.due.get_or_insert(mono.after(GATHER));
+            return;
+        }
+        let view = &self.view;
+        let awaited = *self.progress.awaited.get_or_insert_with(|| {
+            let tables = view.caches.values().flat_map(|cache| &cache.table);
+            let of = |owners: &PartitionOwners| {
+                owners.loading.len() + usize::from(!owners.sources.is_empty())
+            };
+            tables.map(of).sum()
+        });
+        let all = self.progress.heard.values().sum::<usize>() >= awaited;
+        // A node tells of more with its next heartbeat.
+        let wait = match all {
+            true => GATHER,
+            false => GATHER.max(2 * self.options.heartbeat_interval),
+        };
+        let since = *self.progress.since.get_or_insert(mono);
+        self.progress.due = Some(mono.after(wait).min(since.after(GATHER_MAX)));
     }
 
     /// This node was asked to create or drop a cache.

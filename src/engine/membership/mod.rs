@@ -243,7 +243,7 @@ impl Membership {
             Control::Refused(refused) => self.on_refused(from, &refused, mono),
             Control::Commit { version } => self.on_commit(version, mono),
             Control::Leave(primaries) => self.on_leave(from, &primaries),
-            Control::Progress(progress) => self.on_progress(&progress, mono),
+            Control::Progress(progress) => self.on_progress(from, &progress, mono),
             Control::ChangeView { id, change } => self.on_change(from, id, change, mono),
             Control::ViewChanged { id, result } => self.on_changed(id, result),
             Control::Unreachable { peers } => self.on_unreachable(from, &peers, mono),
