@@ -307,7 +307,7 @@ impl Errand {
             return None;
         };
         let parent = match result {
-            Ok(Reply::Registered { parent }) => parent,
+            Ok(Reply::Registered { parent }) => *parent,
             Ok(_) => return Some(Err(confused())),
             Err(error) if error.kind == ErrorKind::ParentGone => {
                 return match adding.caches.pop_front() {

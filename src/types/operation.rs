@@ -252,7 +252,7 @@ pub enum Reply {
     },
     /// To a child that registers.
     Registered {
-        parent: ParentView,
+        parent: Box<ParentView>,
     },
     /// To a step down from a ticket whose end has come nearer: until when this ticket lives, links
     /// of its children, and whether there are more. Absent: nothing lives there that ends with it.

@@ -397,7 +397,7 @@ pub fn reply(random: &mut Random) -> Reply {
             more: applied,
         },
         9 => Reply::Registered {
-            parent: ParentView {
+            parent: Box::new(ParentView {
                 granted_by: random.several(2, link),
                 name: value(random),
                 root: random.maybe(link),
@@ -406,7 +406,7 @@ pub fn reply(random: &mut Random) -> Reply {
                 expires_at: random.maybe(time),
                 sure_until: random.maybe(time),
                 at: time(random),
-            },
+            }),
         },
         10 => Reply::Deleted {
             removed: version,

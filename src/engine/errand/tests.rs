@@ -171,7 +171,7 @@ fn a_child_ends_with_its_parent_and_what_a_spent_one_granted_with_the_session() 
         ..ParentView::default()
     };
     let registered = |parent: &ParentView| Reply::Registered {
-        parent: parent.clone(),
+        parent: Box::new(parent.clone()),
     };
     let mut of_session = added("TGT-1");
     let (register, _) = step(&mut of_session);
@@ -223,7 +223,7 @@ fn a_child_registers_with_all_that_granted_its_parent_and_then_with_that_again()
         ..ParentView::default()
     };
     let registered = || {
-        let parent = service.clone();
+        let parent = Box::new(service.clone());
         Ok(Reply::Registered { parent })
     };
     let gone = || Err(parent_gone());
@@ -243,7 +243,9 @@ fn a_child_registers_with_all_that_granted_its_parent_and_then_with_that_again()
     let (number, request) = step(&mut adding);
     assert_eq!(of(&request), "TGT-1".into());
     let session = ParentView::default();
-    let anchored = Ok(Reply::Registered { parent: session });
+    let anchored = Ok(Reply::Registered {
+        parent: Box::new(session),
+    });
     assert!(adding.on_reply(number, anchored).is_none());
     let (_, stored) = step(&mut adding);
     let (_, TicketOperation::Add { record, .. }) = on_ticket(&stored) else {
@@ -388,7 +390,7 @@ fn a_child_that_was_told_an_end_out_of_date_registers_again() {
     let parent = ParentView::default();
     let registered = || {
         Ok(Reply::Registered {
-            parent: parent.clone(),
+            parent: Box::new(parent.clone()),
         })
     };
     let mut ids = Vec::new();

@@ -203,7 +203,7 @@ pub fn decode(sent: proto::Reply) -> Result<Reply> {
         },
         Sent::Verified(sent) => Reply::Verified(Box::new(comparing::verified(sent)?)),
         Sent::Registered(registered) => Reply::Registered {
-            parent: ticket::parent(registered)?,
+            parent: Box::new(ticket::parent(registered)?),
         },
         Sent::Narrowed(narrowed) => Reply::Narrowed {
             bounds: narrowed.bounds.map(ticket::bounds).transpose()?,

@@ -129,7 +129,7 @@ impl Partition {
         };
         let bounds = bounds_of(parent, entry, &record, now);
         let reply = Reply::Registered {
-            parent: ParentView {
+            parent: Box::new(ParentView {
                 name: record.name.clone(),
                 limited: record.limited(),
                 granted_by: record.grantors(),
@@ -138,7 +138,7 @@ impl Partition {
                 expires_at: bounds.end,
                 sure_until: bounds.sure_until,
                 at: now,
-            },
+            }),
         };
         let version = self.next_version();
         let old = self.store.get(&key).filter(|link| link.live.is_some());
