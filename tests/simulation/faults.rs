@@ -131,12 +131,14 @@ impl World {
         self.would_lose(gone).is_some_and(|lost| lost.is_empty()) && self.keeps_majority(gone)
     }
 
-    /// Whether the servers that run without these hold every primary view that may be in force.
+    /// Whether the servers that run without these hold every primary view that may be in force. Who is
+    /// about to leave may be gone before a view without it is.
     fn keeps_majority(&self, gone: &[usize]) -> bool {
         let stay = |member| {
             let mut nodes = self.nodes.iter();
             nodes.any(|node| {
-                node.runs() && !gone.contains(&node.index) && node.member() == Some(member)
+                let stays = node.runs() && !node.leaving && !node.draining;
+                stays && !gone.contains(&node.index) && node.member() == Some(member)
             })
         };
         let running = self.nodes.iter().filter(|node| node.runs());
@@ -283,6 +285,7 @@ impl World {
     fn drain(&mut self) -> Option<usize> {
         let node = self.spare(|world, node| world.plan.role(node) == Role::Server)?;
         let member = self.nodes[node].member()?;
+        self.nodes[node].draining = true;
         let token = self.clients.drain_token();
         let deadline = self.now + 10 * SECOND;
         self.feed(

@@ -120,6 +120,8 @@ pub struct Machine {
     /// Whether the last input was such a call.
     pub timed: bool,
     pub leaving: bool,
+    /// It was told to hand over and to leave then.
+    pub draining: bool,
 }
 
 impl Machine {
@@ -136,6 +138,7 @@ impl Machine {
             wake: None,
             spins: 0,
             timed: false,
+            draining: false,
             leaving: false,
         }
     }
@@ -152,6 +155,7 @@ impl Machine {
     /// Starts an empty process under the same id with the next incarnation.
     pub fn start(&mut self, mut options: GridOptions, seed: u64, now: Time) -> Member {
         self.lives += 1;
+        self.draining = false;
         self.opened.clear();
         let name = format!("node-{}", self.index);
         let member = Member {
