@@ -212,6 +212,7 @@ impl State {
         let mut state = self.clone();
         state.proposals_left -= 1;
         let servers = self.members(places);
+        state.give_up_proposal(place);
         let me = &mut state.servers[place];
         let version = TopologyVersion {
             number: me.promised.number + 1,
@@ -233,6 +234,16 @@ impl State {
         state
     }
 
+    /// A server proposes no longer what it did; what is committed it has installed before.
+    fn give_up_proposal(&mut self, place: usize) {
+        let proposal = self.servers[place].proposal.take();
+        let mut committed = self.committed.iter();
+        let is_committed = |own: Proposal| committed.any(|(version, ..)| *version == own.version);
+        if !proposal.is_some_and(is_committed) {
+            self.servers[place].quorum.give_up_own();
+        }
+    }
+
     /// A server answers `Collect`.
     fn collected(&self, place: usize, other: usize) -> Option<Self> {
         let proposal = self.servers[place].proposal.as_ref()?;
@@ -247,7 +258,7 @@ impl State {
         let mut state = self.clone();
         state.servers[other].promised = proposal.version;
         // Whoever acknowledges another's proposal gives its own up.
-        state.servers[other].proposal = None;
+        state.give_up_proposal(other);
         let told = asked.quorum.known(NOW);
         let me = &mut state.servers[place];
         let proposal = me.proposal.as_mut()?;
@@ -289,6 +300,9 @@ impl State {
         if proposal.primary == Some(true) && proposal.prepared == proposal.places {
             let (version, servers) = (proposal.version, proposal.servers.clone());
             if self.committed.iter().all(|(known, ..)| *known != version) {
+                // The proposer installs it at once.
+                let installed = view(version, &servers, true);
+                self.servers[place].quorum.commit(&installed, NOW);
                 let committed = (version, servers, self.left.clone());
                 self.committed.insert(committed);
             }
@@ -388,7 +402,7 @@ fn judge(proposal: &mut Proposal, own: &mut Quorum, place: usize) {
     }
     let primary = is_primary(SERVERS as u32, &proposal.servers, &proposal.known);
     proposal.primary = Some(primary);
-    own.prepare(&view(proposal.version, &proposal.servers, primary));
+    own.prepare_own(&view(proposal.version, &proposal.servers, primary));
     proposal.prepared = 1 << place;
 }
 

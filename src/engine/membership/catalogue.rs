@@ -427,7 +427,7 @@ impl Membership {
         if self.leaving.is_none() {
             self.leaving = Some(mono);
             // From here on nothing is acknowledged but views without this node.
-            self.proposal = None;
+            self.give_up_proposal();
             self.restore_changes();
             self.repeat_leave(mono);
         }

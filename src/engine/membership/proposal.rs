@@ -234,7 +234,7 @@ impl Membership {
             return;
         }
         self.promised = version;
-        self.proposal = None;
+        self.give_up_proposal();
         let own = self.collected(from, version, nodes, mono);
         self.actions.push(Action::Collect(from, own));
     }
@@ -260,7 +260,7 @@ impl Membership {
         let answers = std::mem::take(answers);
         let (version, nodes) = (proposal.version, proposal.nodes.clone());
         let view = Arc::new(self.build(version, &nodes, &answers, mono));
-        self.quorum.prepare(&view);
+        self.quorum.prepare_own(&view);
         for node in &nodes {
             if node.member != self.me {
                 let view = View::clone(&view);
@@ -352,6 +352,12 @@ impl Membership {
         self.install(view, mono);
     }
 
+    /// The proposal comes to nothing: it is not committed, and will not be.
+    pub(super) fn give_up_proposal(&mut self) {
+        self.proposal = None;
+        self.quorum.give_up_own();
+    }
+
     /// The proposal was not taken: back off, and leave out who cannot be linked.
     pub(super) fn on_refused(&mut self, from: Member, refused: &Refused, mono: Monotonic) {
         if self
@@ -361,7 +367,7 @@ impl Membership {
         {
             return;
         }
-        self.proposal = None;
+        self.give_up_proposal();
         self.restore_changes();
         self.promised.number = self.promised.number.max(refused.promised.number);
         let pause = 5 * MILLISECOND + self.random.below(30 * MILLISECOND);
@@ -438,7 +444,7 @@ impl Membership {
             .as_ref()
             .is_some_and(|proposal| proposal.broken)
         {
-            self.proposal = None;
+            self.give_up_proposal();
             self.restore_changes();
         }
         let Some(proposal) = self.proposal.as_mut().filter(|own| mono >= own.due) else {
@@ -483,7 +489,7 @@ impl Membership {
             .as_ref()
             .is_some_and(|proposal| proposal.broken)
         {
-            self.proposal = None;
+            self.give_up_proposal();
             self.restore_changes();
         }
     }

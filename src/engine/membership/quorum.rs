@@ -76,6 +76,9 @@ pub struct Quorum {
     /// The number of servers; absent: every view is primary.
     of: Option<u32>,
     known: Primaries,
+    /// The view that this node itself proposes. Nobody else commits it, so that it is forgotten when it
+    /// is given up: who was to be in it may be gone, and would be missed for ever.
+    own: Option<PrimaryView>,
     /// Caches that stop in a minority do not serve before.
     opens_at: Monotonic,
 }
@@ -93,6 +96,7 @@ impl Quorum {
         Self {
             of,
             known: Primaries::default(),
+            own: None,
             opens_at: Monotonic::default(),
         }
     }
@@ -104,15 +108,20 @@ impl Quorum {
 
     /// What is told with an acknowledgement.
     pub fn known(&self, mono: Monotonic) -> Primaries {
-        Primaries {
+        let mut known = Primaries {
             closed_for: self.opens_at.since(mono),
             ..self.known.clone()
+        };
+        if let Some(own) = &self.own {
+            add(&mut known.prepared, own.clone());
         }
+        known
     }
 
     /// Every view that this node knows to be primary, or to become so perhaps.
     pub fn views(&self) -> impl Iterator<Item = &PrimaryView> {
-        self.known.last.iter().chain(&self.known.prepared)
+        let known = self.known.last.iter().chain(&self.known.prepared);
+        known.chain(&self.own)
     }
 
     /// A view is about to be acknowledged; false where there is no room to remember it.
@@ -124,6 +133,17 @@ impl Quorum {
         self.known.prepared.len() <= PREPARED_MAX
     }
 
+    /// A view of this node's own is about to be prepared.
+    pub fn prepare_own(&mut self, view: &View) {
+        let counts = self.of.is_some() && view.primary && !planted::is(Fault::ForgetPrepared);
+        self.own = counts.then(|| view.as_primary());
+    }
+
+    /// It is given up without having been committed.
+    pub fn give_up_own(&mut self) {
+        self.own = None;
+    }
+
     /// A view was committed: what it follows is over.
     pub fn commit(&mut self, view: &View, mono: Monotonic) {
         if self.of.is_none() || !view.primary {
@@ -131,6 +151,7 @@ impl Quorum {
         }
         self.known.last = Some(view.as_primary());
         prune(&mut self.known);
+        self.own = self.own.take().filter(|own| own.version > view.version);
         if view.closed_for > 0 {
             self.opens_at = self.opens_at.max(mono.after(view.closed_for));
         }
@@ -423,6 +444,35 @@ mod tests {
         let mut all = known(1);
         all.leavers.extend([2, 3, 4, 5].map(member));
         assert!(!is_primary(5, &[member(6)], &all));
+    }
+
+    #[test]
+    fn an_own_view_that_was_given_up_is_not_waited_for() {
+        let as_view = |view: PrimaryView| View {
+            version: view.version,
+            nodes: view
+                .servers
+                .iter()
+                .map(|member| NodeInfo {
+                    member: *member,
+                    ..NodeInfo::default()
+                })
+                .collect(),
+            primary: true,
+            ..View::default()
+        };
+        let mut quorum = Quorum::new(Some(3));
+        quorum.commit(&as_view(view(5, &[1, 2])), Monotonic(1));
+        let alone = |quorum: &Quorum| is_primary(3, &[member(1)], &quorum.known(Monotonic(1)));
+        assert!(alone(&quorum));
+        quorum.prepare_own(&as_view(view(6, &[1, 2, 3])));
+        assert!(!alone(&quorum) && !quorum.vouches(member(4)));
+        quorum.give_up_own();
+        assert!(alone(&quorum));
+        // Another's may be in force.
+        assert!(quorum.prepare(&as_view(view(7, &[1, 2, 3]))));
+        quorum.give_up_own();
+        assert!(!alone(&quorum));
     }
 
     #[test]

@@ -300,7 +300,10 @@ impl Search {
         state.proposals_left = state.proposals_left.saturating_sub(1);
         for server in (0..SERVERS).filter(|other| has(of, *other)) {
             state.servers[server].promised = version;
-            state.servers[server].proposal = None;
+            let own = state.servers[server].proposal.take();
+            if own.is_some_and(|(own, _)| !state.committed.contains_key(&own.version)) {
+                state.servers[server].quorum.give_up_own();
+            }
             state.servers[server].told = true;
         }
         state.servers[place].proposal = Some((view, 0));
@@ -322,7 +325,10 @@ impl Search {
         let mut state = state.clone();
         let asked = &mut state.servers[other];
         if self.stops() {
-            asked.quorum.prepare(&view.as_view());
+            match place == other {
+                true => asked.quorum.prepare_own(&view.as_view()),
+                false => _ = asked.quorum.prepare(&view.as_view()),
+            }
         }
         let owner = view.owners.contains(&asked.me);
         asked.renounced = !owner || (asked.renounced && !self.serves_again);
@@ -333,6 +339,10 @@ impl Search {
         state.servers[place].proposal = Some((view.clone(), done));
         if done.count_ones() as usize == view.servers.len() {
             state.doubled |= state.committed.contains_key(&view.version);
+            if self.stops() {
+                // The proposer knows at once.
+                state.servers[place].quorum.commit(&view.as_view(), NOW);
+            }
             state.committed.insert(view.version, view);
         }
         Some(state)
