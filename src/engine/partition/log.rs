@@ -45,6 +45,11 @@ impl Log {
         self.pending_for_all > 0 || self.pending.contains_key(key)
     }
 
+    /// Whether a key that begins so is pending.
+    pub fn is_pending_below(&self, prefix: &[u8]) -> bool {
+        self.pending.keys().any(|key| key.starts_with(prefix))
+    }
+
     /// Whether something that concerns the whole partition, or anything at all, is pending.
     pub fn is_settled(&self) -> bool {
         self.tail.is_empty()

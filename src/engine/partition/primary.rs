@@ -2,6 +2,7 @@
 
 use super::evaluate::{Evaluated, Given, evaluate, view};
 use super::lead::Phase;
+use super::tickets::decide::Children;
 use super::{Ask, Asker, Caller, Cx, Partition, Submitted};
 use crate::engine::planted::{self, Fault};
 use crate::error::{Error, ErrorKind, Result};
@@ -49,6 +50,16 @@ fn is_told((kind, entry, _): &Change) -> bool {
 /// The end of what lived under a key.
 fn end(kind: EventKind, key: &Blob, gone: &Entry) -> Option<Change> {
     Some((kind, view(key, gone, false)?, None))
+}
+
+/// Whether a use is the last one of a ticket.
+fn spends(operation: &KeyOperation, outcome: &Result<Evaluated>) -> bool {
+    let used = matches!(operation, KeyOperation::Ticket(TicketOperation::Use { .. }));
+    let ends = |evaluated: &Evaluated| {
+        let entry = evaluated.entry.as_ref();
+        entry.is_some_and(|entry| entry.live.is_none())
+    };
+    used && outcome.as_ref().is_ok_and(ends)
 }
 
 impl Partition {
@@ -184,13 +195,16 @@ impl Partition {
             Some(outcome) => outcome,
             None => self.evaluate_key(key, operation, true, cx),
         };
-        if self.spends(key, operation, &outcome) {
-            if let Err(error) = self.room(ask.request_id.is_some(), cx) {
-                return Submitted::Done(Err(error));
+        if spends(operation, &outcome) {
+            match self.let_children_go(key, ask.request_id.is_some(), cx) {
+                Ok(Children::None) => {}
+                // Under the version that follows those of the links.
+                Ok(Children::Gone) => {
+                    outcome = self.evaluate_key(key, operation, expired || idle, cx);
+                }
+                Ok(Children::Coming) => return self.park(ask, caller, cx),
+                Err(error) => return Submitted::Done(Err(error)),
             }
-            // Under the version that follows those of the links.
-            self.release_children(key, cx);
-            outcome = self.evaluate_key(key, operation, expired || idle, cx);
         }
         let Evaluated {
             reply,
@@ -221,16 +235,6 @@ impl Partition {
             None => return Submitted::Done(Ok(reply)),
         };
         self.write(effect, (request, ask.deadline), reply, caller, cx)
-    }
-
-    /// Whether a use is the last one of a ticket that has children.
-    fn spends(&self, key: &Blob, operation: &KeyOperation, outcome: &Result<Evaluated>) -> bool {
-        let used = matches!(operation, KeyOperation::Ticket(TicketOperation::Use { .. }));
-        let ends = |evaluated: &Evaluated| {
-            let entry = evaluated.entry.as_ref();
-            entry.is_some_and(|entry| entry.live.is_none())
-        };
-        used && outcome.as_ref().is_ok_and(ends) && self.store.tickets.links(key).next().is_some()
     }
 
     /// Whether the last access that moves now must be with every owner before it is answered:

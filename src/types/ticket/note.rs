@@ -78,6 +78,11 @@ pub fn link(parent: &[u8], cache: CacheId, child: &[u8]) -> Blob {
     Blob::from(key)
 }
 
+/// What the links of a parent begin with.
+pub fn links_of(parent: &[u8]) -> Blob {
+    Blob::from(begin(LINK, parent, 0))
+}
+
 /// What a link says.
 pub fn read_link(key: &[u8]) -> Option<ChildLink> {
     let (parent, rest) = split(LINK, key)?;

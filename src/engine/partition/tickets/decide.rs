@@ -9,7 +9,7 @@ use super::evaluate::{ENDING, not_found, parent_gone};
 use super::index::{ENDED_MAX, State, state};
 use super::narrow::bounds_of;
 use crate::engine::planted::{self, Fault};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::types::message::UpdateEffect;
 use crate::types::ticket::operation::ParentView;
 use crate::types::ticket::{TicketFilter, TicketRecord, TicketsOperation, note};
@@ -38,6 +38,16 @@ struct DeleteStep<'a> {
     done: &'a [Blob],
     descends_from: Option<&'a Blob>,
     bar: bool,
+}
+
+/// What becomes of the children of a ticket that is spent.
+pub enum Children {
+    /// There are none.
+    None,
+    /// Their links are gone.
+    Gone,
+    /// The link of one is on its way to the owners.
+    Coming,
 }
 
 /// What is behind `Live` for an entry that only stands for itself.
@@ -347,7 +357,25 @@ impl Partition {
 
     /// The children of a ticket whose uses are spent go on: they have a link at its anchor as
     /// well, or none that they depend on.
-    pub(in super::super) fn release_children(&mut self, key: &Blob, cx: &Cx<'_>) {
+    pub(in super::super) fn let_children_go(
+        &mut self,
+        key: &Blob,
+        with_id: bool,
+        cx: &Cx<'_>,
+    ) -> Result<Children> {
+        // One that registered a moment ago goes on as well.
+        if self.log.is_pending_below(&note::links_of(key)) {
+            return Ok(Children::Coming);
+        }
+        if self.store.tickets.links(key).next().is_none() {
+            return Ok(Children::None);
+        }
+        self.room(with_id, cx)?;
+        self.release_children(key, cx);
+        Ok(Children::Gone)
+    }
+
+    fn release_children(&mut self, key: &Blob, cx: &Cx<'_>) {
         let links: Vec<Blob> = self.store.tickets.links(key).cloned().collect();
         for link in links {
             if self.log.is_full() {
