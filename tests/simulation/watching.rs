@@ -45,6 +45,25 @@ impl World {
 
     pub fn seen(&mut self, node: usize, member: Member, what: Seen) {
         let now = self.now;
+        match &what {
+            Seen::Events(seen) if !seen.events.is_empty() => {
+                let place = (seen.cache, seen.partition);
+                let ends = seen.after..=seen.upto.counter;
+                let events = seen.events.iter();
+                let told: Vec<_> = events.map(|event| (event.kind, &event.entry.key)).collect();
+                self.log.note(
+                    now,
+                    node,
+                    6,
+                    format_args!("sees {place:?} {ends:?} {told:?}"),
+                );
+            }
+            Seen::Lost(cache, partition) => {
+                let words = format_args!("cannot go on with {:?}", (cache, partition));
+                self.log.note(now, node, 6, words);
+            }
+            _ => {}
+        }
         self.record
             .watched
             .entry((node, member))

@@ -23,7 +23,7 @@ pub fn check(record: &Record) -> Findings {
                 continue;
             };
             if entry.is_some() {
-                let last = latest_access(read, put, &reads);
+                let last = latest_access(record, read, put, &reads);
                 let until =
                     last + IDLE + TOUCH_BATCH * (1 + changes(record, last, read.responded)) + SLACK;
                 findings.judge(read.invoked <= until, || {
@@ -53,13 +53,18 @@ fn may_return(record: &Record, put: &Call) -> bool {
 }
 
 /// The latest moment at which another call can have accessed the key before this read ended.
-fn latest_access(read: &Call, put: &Call, reads: &[&Call]) -> Time {
+fn latest_access(record: &Record, read: &Call, put: &Call, reads: &[&Call]) -> Time {
     let before = reads
         .iter()
         .filter(|other| !std::ptr::eq(**other, read) && other.invoked <= read.responded);
-    // A read that found nothing touched nothing; one without an answer may have.
-    let touching =
-        before.filter(|other| !matches!(other.reply(), Some(Reply::Got { entry: None })));
+    // A read that found nothing touched nothing; one without an answer may have, and one that was
+    // answered in another view than that in which it was asked first.
+    let moved = |other: &Call| {
+        let mut views = record.views.iter();
+        views.any(|(at, _, _)| (other.invoked..=other.responded).contains(at))
+    };
+    let missed = |other: &Call| matches!(other.reply(), Some(Reply::Got { entry: None }));
+    let touching = before.filter(|other| !missed(other) || moved(other));
     touching
         .map(|other| other.responded.min(read.responded))
         .max()

@@ -38,7 +38,17 @@ impl Stand {
         let Some(record) = TicketRecord::decode(&event.entry.value) else {
             return;
         };
-        let life = (event.entry.key.clone(), record.incarnation);
+        let key = &event.entry.key;
+        let life = (key.clone(), record.incarnation);
+        let known = self.told.get(&life).is_some_and(|told| told.begun > 0);
+        if event.kind == EventKind::Updated && !known {
+            // Two halves added it: one life takes the place of the other. Or it began before.
+            let lives = (key.clone(), 0)..=(key.clone(), u64::MAX);
+            for (_, other) in self.told.range_mut(lives) {
+                other.ended = other.ended.max(other.begun);
+            }
+            self.told.entry(life.clone()).or_default().begun = 1;
+        }
         let told = self.told.entry(life).or_default();
         match event.kind {
             EventKind::Created => told.begun += 1,
