@@ -154,6 +154,14 @@ const TAUGHT: &[(u64, &str)] = &[
         "who left in order votes for neither half: a vote for both made two primary views",
     ),
     (
+        880,
+        "a view of one's own that was given up is not waited for: who was to be in it may be gone",
+    ),
+    (
+        1171,
+        "a child that registers while its parent is spent goes on as the others do",
+    ),
+    (
         40,
         "an end that an update brought nearer leaves a tombstone while a server is out",
     ),
