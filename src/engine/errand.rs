@@ -1,11 +1,12 @@
 //! What takes several operations on several partitions, for one caller: a child that is added, a
 //! ticket whose session must be asked first, a ticket that is deleted with all that descend from it,
-//! the end of a principal. One machine for each of them, on the node that was asked; `grid/errands.rs` carries
-//! their steps out.
+//! the end of a principal. One machine for each of them, on the node that was asked;
+//! `grid/errands.rs` carries their steps out.
 //!
 //! Each step is an operation on one partition like any other: it is forwarded, repeated, parked and
 //! answered like one, and ends at the errand's deadline. Steps have request ids made from the
-//! errand's (what the caller asked of one ticket has that one itself), so that one that is doubled or late changes nothing. A node that dies in the middle
+//! errand's (what the caller asked of one ticket has that one itself), so that one that is doubled
+//! or late changes nothing. A node that dies in the middle
 //! leaves a ticket that is ending, or links of a parent that does not live: whoever is primary there
 //! finds that work and begins an errand of its own (`Errand::chore`). An errand that meets an error
 //! ends with it; what it has begun is finished so as well.

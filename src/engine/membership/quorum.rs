@@ -3,7 +3,8 @@
 //! The first one needs all servers, none of which knows of an earlier one, or `ForcePrimary`. A later
 //! view is primary if its servers hold a quorum (a majority, or half with the oldest) of the last
 //! primary view, and of every prepared one that any of them knows to be later: that one may have been
-//! committed by a coordinator which is out of reach. Who left in order is none of the servers of such
+//! committed by a coordinator which is out of reach. (One of its own a node forgets when it gives it up:
+//! nobody else commits that, so it is none of the views below.) Who left in order is none of the servers of such
 //! a view any more, and takes no part in any other from then on. A later life of a node is another
 //! member, and counts for nothing that its earlier one knew. The coordinator judges when all servers
 //! have answered `Collect`, before it prepares: each of them promised to acknowledge nothing lower,
