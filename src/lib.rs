@@ -158,6 +158,16 @@
 //! which makes one caller alone wait; a runtime for each processor, which halves the switches but
 //! serves few connections by few processors.
 //!
+//! **What becomes of two caches of one name with different settings?** Nothing: who asks to join with
+//! one is not taken in, be it a node by its file (hello says what the cluster has) or half of a cluster
+//! that made it during a split (told when it is collected). Rejected: that the larger half's settings count,
+//! which ends the other's entries without a word; to compare the catalogues of two clusters in hello
+//! already, which does not know what was dropped and made anew.
+//!
+//! **How long is a lease where settings differ?** As long as the shortest in the view, which is below the
+//! `ack-timeout` of each of its servers; who judges that somebody is left out waits for the lease of the view
+//! that he was in. Rejected: to refuse such a node, since timeouts could be changed with all nodes down only.
+//!
 //! **Who is silent during a standstill?** The node that stood still. It forgets what it thought of
 //! its peers' silence, and serves again only when each of them has confirmed its view or has been
 //! found failed since.

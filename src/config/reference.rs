@@ -147,7 +147,7 @@ pub const SETTINGS: &[Known] = &[
         Duration,
         "three quarters of ack-timeout",
         "two heartbeat intervals at least, below ack-timeout",
-        "How long a server may serve after it sent its last acknowledged heartbeat.",
+        "How long a server may serve after it sent its last acknowledged heartbeat; the shortest of a view counts for all.",
     ),
     known(
         "discovery",

@@ -53,6 +53,10 @@ pub enum Fault {
     PrepareBehindEnd,
     /// Caches that stop in a minority open without waiting for the lease of who is left out.
     OpenAtOnce,
+    /// A lease lasts as long as the own settings say, whatever those of the others do.
+    OwnLease,
+    /// The caches of who joins become those of the view, or end, whatever differs.
+    UniteUnlike,
     /// They go on in every view.
     MinorityGoesOn,
     /// Half of the last primary view is enough, whoever is its oldest.
@@ -106,6 +110,8 @@ const ALL: &[Fault] = &[
     Fault::LendTwice,
     Fault::CountTokens,
     Fault::OpenAtOnce,
+    Fault::OwnLease,
+    Fault::UniteUnlike,
     Fault::MinorityGoesOn,
     Fault::HalfIsEnough,
     Fault::LeaversVote,

@@ -89,6 +89,8 @@ pub enum Notice {
         keys: u64,
         repaired: u64,
     },
+    /// A cache has other settings at a node that is to be taken in, which is not: both are named.
+    SettingsDiffer { peer: Member, difference: String },
     /// Cluster time here differs by so much from that of the peers, which is more than
     /// `clock_error_max`; 0: not any longer.
     ClockApart { by: Micros },
@@ -107,6 +109,8 @@ pub enum ProbeOutcome {
     Foreign,
     /// A node of this cluster answered that knows another live node under this one's name.
     NameTaken,
+    /// A cluster answered that has other settings than this node, and does not take it in.
+    Unlike,
     /// This node itself answered.
     Myself,
     /// A peer answered hello.

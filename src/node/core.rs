@@ -56,6 +56,20 @@ impl Core {
         }
     }
 
+    /// What this node says on a link that begins now.
+    pub(super) fn hello(&self) -> Arc<Hello> {
+        let view = self.outside.view();
+        if view.version.number == 0 {
+            return Arc::clone(&self.hello);
+        }
+        let caches = view.caches.values();
+        Arc::new(Hello {
+            in_cluster: true,
+            caches: caches.map(|cache| cache.settings.clone()).collect(),
+            ..Hello::clone(&self.hello)
+        })
+    }
+
     /// Whether a peer may have the name that it has. This node keeps its own; of another name, an
     /// older node keeps it that lives at another address: at the same one it was just restarted.
     ///

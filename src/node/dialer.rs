@@ -134,7 +134,8 @@ impl Dialer {
             .await
             .map_err(DialError::Unresolved)?;
         let number = self.numbers.fetch_add(1, Ordering::Relaxed);
-        let greeting = greet(&self.options, &addresses, &self.core.hello, number);
+        let hello = self.core.hello();
+        let greeting = greet(&self.options, &addresses, &hello, number);
         timeout(self.options.network_timeout, greeting)
             .await
             .map_err(|_| DialError::Silent("no answer within network-timeout".to_owned()))?

@@ -230,6 +230,9 @@ impl Shell for Outside {
             }
             Notice::Unfenced => tracing::info!("serving again"),
             Notice::ClockApart { by } => tell_clock(by),
+            Notice::SettingsDiffer { peer, difference } => {
+                tracing::warn!(%peer, difference, "not taken in: drop the cache on one side");
+            }
             lost @ (Notice::WritesLost { .. } | Notice::Reset { .. } | Notice::Lost { .. }) => {
                 note_loss(counters, lost);
             }

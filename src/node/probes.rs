@@ -119,8 +119,8 @@ impl Probe {
                 outcome
             }
             Err(error) => {
-                let unresolved = matches!(error, DialError::Unresolved(_));
-                self.note(&error.to_string(), unresolved);
+                let wrong = matches!(error, DialError::Unresolved(_) | DialError::Unlike(_));
+                self.note(&error.to_string(), wrong);
                 outcome_of(&error)
             }
         };
@@ -136,12 +136,12 @@ impl Probe {
     }
 
     /// Notes an outcome, and logs it where it is another than before.
-    fn note(&self, outcome: &str, unresolved: bool) {
+    fn note(&self, outcome: &str, wrong: bool) {
         if !self.core.report.note(self.place, outcome) {
             return;
         }
         let address = join_address(&self.host, self.port);
-        if unresolved {
+        if wrong {
             tracing::warn!(address, outcome, "probed");
         } else {
             tracing::info!(address, outcome, "probed");
@@ -155,5 +155,6 @@ fn outcome_of(error: &DialError) -> ProbeOutcome {
         DialError::Silent(_) | DialError::Unresolved(_) => ProbeOutcome::Silent,
         DialError::Foreign(_) => ProbeOutcome::Foreign,
         DialError::NameTaken(_) => ProbeOutcome::NameTaken,
+        DialError::Unlike(_) => ProbeOutcome::Unlike,
     }
 }

@@ -39,8 +39,8 @@ impl Sessions {
 
 impl Handle {
     /// What this node says to a peer that said hello.
-    pub fn hello(&self) -> &Hello {
-        &self.core.hello
+    pub fn hello(&self) -> Arc<Hello> {
+        self.core.hello()
     }
 
     /// A peer opened a stream of its link `number`. The link is the peer's newest from its first
@@ -56,7 +56,7 @@ impl Handle {
         if peer.member == me.member {
             return Ok(self.session(theirs, number));
         }
-        core.hello.check(theirs)?;
+        core.hello().check(theirs)?;
         core.check_name(peer)?;
         if !core.outside.links.is_up(peer.member) {
             core.outside.want(Wanted::Missing(peer.clone()));

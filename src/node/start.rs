@@ -261,6 +261,7 @@ fn hello(settings: &Settings, info: NodeInfo, sealing: Option<&Sealing>) -> Hell
         protocol: spoken.unwrap_or(PROTOCOL_VERSION),
         protocol_min: spoken.map_or(PROTOCOL_VERSION_MIN, |spoken| spoken.max(2) - 1),
         info,
+        in_cluster: false,
         caches: settings.caches.clone(),
         quorum_of: settings.cluster.quorum_of,
         ticket_keys: sealing.map(Sealing::names).unwrap_or_default(),
@@ -292,6 +293,7 @@ fn node_info(settings: &Settings, tls: Option<&Renewal>, address: String) -> Nod
         started_at,
         certificate_expires_at: tls.map_or(0, |tls| tls.current().certificate_expires_at),
         protocol: settings.cluster.protocol.unwrap_or(PROTOCOL_VERSION),
+        lease: micros(settings.discovery.lease),
     }
 }
 

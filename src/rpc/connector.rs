@@ -34,6 +34,8 @@ pub enum DialError {
     Foreign(String),
     /// A node of this cluster answered that knows another live node under this one's name.
     NameTaken(String),
+    /// A node answered whose cluster has other settings, where this one is in none, or the reverse.
+    Unlike(String),
 }
 
 impl std::fmt::Display for DialError {
@@ -43,7 +45,8 @@ impl std::fmt::Display for DialError {
             Self::Silent(why)
             | Self::Unresolved(why)
             | Self::Foreign(why)
-            | Self::NameTaken(why) => f.write_str(why),
+            | Self::NameTaken(why)
+            | Self::Unlike(why) => f.write_str(why),
         }
     }
 }

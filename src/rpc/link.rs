@@ -24,7 +24,7 @@ use super::proto::peer_service_client::PeerServiceClient;
 use super::proto::{ControlFrame, DataFrame};
 use super::status::from_status;
 use super::stores::expires_at;
-use crate::types::hello::{Hello, NAME_TAKEN};
+use crate::types::hello::{CLUSTER_DIFFERS, Hello, NAME_TAKEN};
 use crate::types::message::Message;
 use crate::types::{CacheId, NodeInfo};
 use rustls_pki_types::CertificateDer;
@@ -141,7 +141,7 @@ pub async fn greet(
     .map_err(|_| DialError::Silent("no hello within network-timeout".to_owned()))??;
     if theirs.info.member != mine.info.member {
         mine.check(&theirs)
-            .map_err(|error| DialError::Foreign(error.to_string()))?;
+            .map_err(|error| unlike(&error.reason, error.to_string()))?;
     }
     Ok(Greeting {
         theirs,
@@ -440,9 +440,15 @@ fn refused(status: Status) -> DialError {
         tonic::Code::Unavailable | tonic::Code::DeadlineExceeded => {
             DialError::Silent(status.message().to_owned())
         }
-        _ if from_status(&status).reason == NAME_TAKEN => {
-            DialError::NameTaken(status.message().to_owned())
-        }
-        _ => DialError::Foreign(status.message().to_owned()),
+        _ => unlike(&from_status(&status).reason, status.message().to_owned()),
+    }
+}
+
+/// Who may not be linked, by the reason of the refusal.
+fn unlike(reason: &str, why: String) -> DialError {
+    match reason {
+        NAME_TAKEN => DialError::NameTaken(why),
+        CLUSTER_DIFFERS => DialError::Unlike(why),
+        _ => DialError::Foreign(why),
     }
 }

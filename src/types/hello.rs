@@ -7,6 +7,12 @@ use crate::error::{Error, ErrorKind, Result};
 /// The reason of a hello that is refused because another live node has the sender's name.
 pub const NAME_TAKEN: &str = "NAME_TAKEN";
 
+/// The reason of one between nodes of two cluster names.
+const OTHER_CLUSTER: &str = "OTHER_CLUSTER";
+/// The reason of one that is refused because the cluster of one of the two has other settings than
+/// the other node: that one is not in it, and forms no cluster of its own beside it.
+pub const CLUSTER_DIFFERS: &str = "CLUSTER_DIFFERS";
+
 /// The first thing that a node says on a new link.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hello {
@@ -18,7 +24,9 @@ pub struct Hello {
     pub protocol_min: u32,
     /// Who it is.
     pub info: NodeInfo,
-    /// The caches of its settings file.
+    /// Whether it is in a cluster.
+    pub in_cluster: bool,
+    /// The caches of its cluster, or of its settings file while it is in none.
     pub caches: Vec<CacheSettings>,
     /// The number of servers, where caches stop in a minority.
     pub quorum_of: Option<u32>,
@@ -40,23 +48,23 @@ impl Hello {
     ///
     /// `FailedPrecondition`, naming what differs and both values.
     pub fn check(&self, peer: &Self) -> Result<()> {
+        if self.cluster_name != peer.cluster_name {
+            let what = "cluster name differs";
+            let (mine, theirs, address) =
+                (&self.cluster_name, &peer.cluster_name, &peer.info.address);
+            let context = format!("{what}: {mine} here, {theirs} at {address}");
+            return Err(Error::new(ErrorKind::FailedPrecondition, context).because(OTHER_CLUSTER));
+        }
         let differ = |what: &str, mine: &dyn std::fmt::Display, theirs: &dyn std::fmt::Display| {
-            Error::new(
-                ErrorKind::FailedPrecondition,
+            self.refusal(
+                peer,
                 format!(
                     "{what} differs: {mine} here, {theirs} at {}",
                     peer.info.address
                 ),
+                "SETTINGS_DIFFER",
             )
-            .because("SETTINGS_DIFFER")
         };
-        if self.cluster_name != peer.cluster_name {
-            return Err(differ(
-                "cluster name",
-                &self.cluster_name,
-                &peer.cluster_name,
-            ));
-        }
         if self.protocol < peer.protocol_min || peer.protocol < self.protocol_min {
             let known = |hello: &Self| format!("{} to {}", hello.protocol_min, hello.protocol);
             return Err(differ("protocol version", &known(self), &known(peer)));
@@ -68,6 +76,11 @@ impl Hello {
             return Err(differ("setting quorum-of", &mine, &theirs));
         }
         self.check_keys(peer)?;
+        if self.in_cluster && peer.in_cluster {
+            // What one of the clusters dropped and made anew may be what differs: the engine, which
+            // knows, looks when they meet.
+            return Ok(());
+        }
         for mine in &self.caches {
             let theirs = peer.caches.iter().find(|cache| cache.name == mine.name);
             if let Some(theirs) = theirs.filter(|theirs| *theirs != mine) {
@@ -81,9 +94,14 @@ impl Hello {
         }
         Ok(())
     }
-}
 
-impl Hello {
+    /// Why the two may not be linked.
+    fn refusal(&self, peer: &Self, context: String, reason: &'static str) -> Error {
+        let clustered = self.in_cluster != peer.in_cluster;
+        let reason = if clustered { CLUSTER_DIFFERS } else { reason };
+        Error::new(ErrorKind::FailedPrecondition, context).because(reason)
+    }
+
     /// Whether what one of the two encrypts the other can read: they share a key and the digests.
     fn check_keys(&self, peer: &Self) -> Result<()> {
         let what = match (self.digest_key, peer.digest_key) {
@@ -100,7 +118,7 @@ impl Hello {
             (None, Some(_)) => "do not both encrypt: here there are no keys, there are some there",
         };
         let context = format!("[tickets] of this node and of {} {what}", peer.info.address);
-        Err(Error::new(ErrorKind::FailedPrecondition, context).because("TICKET_KEYS_DIFFER"))
+        Err(self.refusal(peer, context, "TICKET_KEYS_DIFFER"))
     }
 }
 
@@ -150,6 +168,7 @@ mod tests {
             protocol,
             protocol_min,
             info: NodeInfo::default(),
+            in_cluster: false,
             caches: Vec::new(),
             quorum_of: None,
             ticket_keys: Vec::new(),

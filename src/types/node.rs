@@ -1,5 +1,6 @@
 //! Nodes: who they are and what they tell of themselves.
 
+use super::time::Micros;
 use std::collections::BTreeMap;
 use std::fmt;
 use xxhash_rust::xxh3::xxh3_64;
@@ -76,4 +77,6 @@ pub struct NodeInfo {
     pub certificate_expires_at: u64,
     /// The protocol that it speaks; 0: one from before nodes told it.
     pub protocol: u32,
+    /// How long a lease lasts by its settings, which are below its `ack-timeout`; 0: not told.
+    pub lease: Micros,
 }

@@ -47,6 +47,8 @@ pub struct PrimaryView {
     pub version: TopologyVersion,
     /// Its servers, oldest first.
     pub servers: Vec<Member>,
+    /// How long a lease lasts in it; 0: not told.
+    pub lease: Micros,
 }
 
 impl PrimaryView {
@@ -68,6 +70,7 @@ impl PrimaryView {
         Self {
             version: self.version,
             servers: servers.filter(|server| !leavers.contains(server)).collect(),
+            lease: self.lease,
         }
     }
 }
@@ -134,7 +137,15 @@ impl View {
         PrimaryView {
             version: self.version,
             servers: self.servers().map(|node| node.member).collect(),
+            lease: self.lease().unwrap_or_default(),
         }
+    }
+
+    /// How long a lease lasts in this view: as long as the shortest of its servers, so that whoever
+    /// has it ends it before any of the others goes on without him. Absent: no server told.
+    pub fn lease(&self) -> Option<Micros> {
+        let told = self.servers().map(|node| node.lease);
+        told.filter(|lease| *lease > 0).min()
     }
 
     /// The protocol that every server of the view speaks, as far as they are known to.

@@ -45,4 +45,5 @@ mod tickets;
 mod tls_files;
 mod transaction_client;
 mod transaction_commands;
+mod unlike;
 mod versions;

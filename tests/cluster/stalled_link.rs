@@ -45,6 +45,7 @@ fn hello(name: &str) -> Hello {
         caches: Vec::new(),
         ticket_keys: Vec::new(),
         digest_key: None,
+        in_cluster: false,
     }
 }
 

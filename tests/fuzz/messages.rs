@@ -44,6 +44,7 @@ pub fn hello(random: &mut Random) -> Hello {
         quorum_of: random.maybe(Random::small),
         ticket_keys: random.several(3, Random::number),
         digest_key: random.maybe(Random::number),
+        in_cluster: random.maybe(Random::number).is_some(),
     }
 }
 
@@ -51,6 +52,7 @@ fn primaries(random: &mut Random) -> Primaries {
     let view = |random: &mut Random| PrimaryView {
         version: topology(random),
         servers: random.several(5, member),
+        lease: random.number(),
     };
     Primaries {
         last: random.maybe(view),

@@ -86,6 +86,7 @@ pub fn node(random: &mut Random) -> NodeInfo {
         started_at: random.number(),
         certificate_expires_at: random.number(),
         protocol: random.small(),
+        lease: random.number(),
     }
 }
 

@@ -338,6 +338,7 @@ impl State {
                 let before = PrimaryView {
                     version: *version,
                     servers: last.clone(),
+                    lease: 0,
                 }
                 .without(left);
                 if !before.is_held_by(|member| servers.contains(&member)) {

@@ -440,6 +440,32 @@ impl World {
         }
     }
 
+    /// A node is asked to make a cache, or to drop it.
+    pub fn change_cache(&mut self, node: usize, settings: CacheSettings, create: bool) {
+        let token = self.clients.token();
+        let act = self.record.cache_acts.len();
+        self.clients.cache_acts.insert(token, act);
+        self.record.cache_acts.push(CacheAct {
+            name: settings.name.clone(),
+            create,
+            asked: self.now,
+            answered: None,
+        });
+        let change = match create {
+            true => ViewChange::Create(Box::new(settings)),
+            false => ViewChange::Drop(settings.id()),
+        };
+        let deadline = self.now + 5 * SECOND;
+        self.feed(
+            node,
+            Input::ChangeView {
+                token,
+                change,
+                deadline,
+            },
+        );
+    }
+
     /// A cache is made or dropped while the cluster runs.
     pub fn cache_step(&mut self) {
         if self.clients.stopped {
@@ -456,27 +482,7 @@ impl World {
                 partitions: 8,
                 ..CacheSettings::named(&name)
             };
-            let change = match create {
-                true => ViewChange::Create(Box::new(settings)),
-                false => ViewChange::Drop(settings.id()),
-            };
-            let token = self.clients.token();
-            self.clients.cache_acts.insert(token, made);
-            self.record.cache_acts.push(CacheAct {
-                name,
-                create,
-                asked: self.now,
-                answered: None,
-            });
-            let deadline = self.now + 5 * SECOND;
-            self.feed(
-                node,
-                Input::ChangeView {
-                    token,
-                    change,
-                    deadline,
-                },
-            );
+            self.change_cache(node, settings, create);
         }
         let gap = self.clients.rng.within(4 * SECOND, 12 * SECOND);
         self.after(gap, Happening::CacheStep);

@@ -36,6 +36,7 @@ mod session;
 mod shell;
 mod tickets;
 mod totals;
+mod unlike;
 mod watching;
 mod workload;
 mod world;

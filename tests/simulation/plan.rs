@@ -29,6 +29,8 @@ pub struct Plan {
     pub think: Time,
     /// Nodes speak two versions of the protocol, and with each life the other one.
     pub two_versions: bool,
+    /// In every other life a node has this `ack-timeout` and this lease.
+    pub unequal: Option<(Time, Time)>,
     /// Between two comparisons of copies; absent: there are none.
     pub compare_interval: Option<Time>,
     pub clients_start: Time,
@@ -101,6 +103,9 @@ impl Plan {
             clients: rng.within(2, 4) as usize,
             think: rng.within(20, 120) * MS,
             two_versions,
+            unequal: Rng::stream(seed, "leases")
+                .percent(15)
+                .then_some((4 * SECOND, 3 * SECOND)),
             compare_interval: Some(2 * SECOND),
             clients_start: if profile == Profile::Start {
                 14 * SECOND
@@ -136,6 +141,7 @@ impl Plan {
             faults: Vec::new(),
             clients: 0,
             two_versions: false,
+            unequal: None,
             faults_end: end,
             clients_end: end,
             compare: end,

@@ -70,6 +70,7 @@ fn short(seed: u64, profile: Profile, nodes: usize, faults: Vec<(Time, FaultKind
     plan.client_nodes = 0;
     plan.without_stopping();
     plan.two_versions = false;
+    plan.unequal = None;
     plan.ticket_percent = 0;
     plan.starts = vec![0; nodes];
     plan.faults = faults;
@@ -216,6 +217,16 @@ fn overlaps(seed: u64) -> Plan {
     plan
 }
 
+/// One is cut off, again and again, among servers that know their number and have leases of two lengths.
+fn unequal(seed: u64) -> Plan {
+    let faults = turns(&[FaultKind::SplitOne, FaultKind::Heal], 6 * SECOND);
+    let mut plan = short(seed, Profile::Split, 3, faults);
+    plan.with_stopping();
+    plan.unequal = Some((8 * SECOND, 6 * SECOND));
+    plan.clients = 12;
+    plan
+}
+
 /// Half against half, again and again, among servers that know their number.
 fn halves(seed: u64) -> Plan {
     let faults = turns(&[FaultKind::SplitHalf, FaultKind::Heal], 3 * SECOND);
@@ -259,6 +270,7 @@ faults! {
     a_read_of_what_is_prepared: ReadPrepared, slow, 0, ["24 "];
     a_gap_for_watchers: WatchGap, crashes, 9, ["17 "];
     a_majority_that_does_not_wait: OpenAtOnce, overlaps, 0, ["7 ", "11 "];
+    a_lease_that_is_longer_than_theirs: OwnLease, unequal, 0, ["7 ", "11 "];
     a_minority_that_goes_on: MinorityGoesOn, halves, 0, ["1 ", "7 "];
     two_halves_that_are_primary: HalfIsEnough, halves, 0, ["1 ", "7 ", "11 "];
     a_second_last_use: SpendTwice, slow_tickets, 0, ["tickets"];

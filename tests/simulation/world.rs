@@ -266,6 +266,10 @@ impl World {
         options.caches = self.plan.caches.clone();
         options.quorum_of = self.plan.quorum_of;
         options.compare_interval = self.plan.compare_interval;
+        let other = (node as u64 + self.nodes[node].lives).is_multiple_of(2);
+        if let Some(unequal) = self.plan.unequal.filter(|_| other) {
+            (options.ack_timeout, options.lease) = unequal;
+        }
         let seed = self.engine_seeds.next();
         if self.plan.two_versions {
             let life = self.nodes[node].lives + 1;

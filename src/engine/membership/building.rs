@@ -4,6 +4,7 @@
 use super::Membership;
 use super::quorum::{FORCED, Judged};
 use crate::engine::partition_map::{self, CacheInput, Copies};
+use crate::types::hello::first_difference;
 use crate::types::message::{Collected, Holdings, KnownCache};
 use crate::types::view::{Departed, ViewCache};
 use crate::types::{
@@ -220,6 +221,36 @@ fn latest(out: BTreeMap<Member, ClusterTime>) -> Vec<Departed> {
     departed
 }
 
+/// What differs in a cache that two servers know under one name, with the values of both. One that
+/// was dropped since it was created, as anybody knows, does not count.
+pub(super) fn difference(
+    answers: &BTreeMap<Member, Collected>,
+    mine: Member,
+    theirs: Member,
+) -> Option<String> {
+    let dropped = |known: &KnownCache| {
+        let id = known.settings.id();
+        let drops = answers.values().flat_map(|answer| &answer.dropped);
+        known.created_at > ClusterTime::default()
+            && drops
+                .filter(|(dropped, _)| *dropped == id)
+                .any(|(_, at)| known.created_at <= *at)
+    };
+    let (mine, theirs) = (answers.get(&mine)?, answers.get(&theirs)?);
+    let live = mine.caches.iter().filter(|known| !dropped(known));
+    live.into_iter().find_map(|known| {
+        let other = theirs.caches.iter().find(|other| {
+            other.settings.id() == known.settings.id() && other.settings != known.settings
+        });
+        let other = other.filter(|other| !dropped(other))?;
+        let (setting, here, there) = first_difference(&known.settings, &other.settings);
+        let name = &known.settings.name;
+        Some(format!(
+            "setting {setting} of cache {name}: {here} here, {there} there"
+        ))
+    })
+}
+
 /// The union of all catalogues. A cache that was dropped stays so, unless it was created later.
 fn unite(nodes: &[NodeInfo], answers: &BTreeMap<Member, Collected>, now: ClusterTime) -> Catalogue {
     let mut united = Catalogue::default();
@@ -305,6 +336,7 @@ mod tests {
         let last = PrimaryView {
             version: version(6),
             servers: vec![member(1), member(2)],
+            lease: 0,
         };
         let holds = |holdings| Collected {
             committed: last.version,

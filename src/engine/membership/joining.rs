@@ -282,6 +282,11 @@ impl Membership {
             }
             return;
         }
+        if late && self.probes.contains(&Some(ProbeOutcome::Unlike)) {
+            // One of its own, beside that cluster, would serve the same users with other data.
+            self.cannot_form("a cluster with other settings does not take this node in");
+            return;
+        }
         let listed = self.probes.is_empty() || self.probes.contains(&Some(ProbeOutcome::Myself));
         if !listed {
             // What has no outcome yet may be this node, which a starved machine keeps from

@@ -6,7 +6,8 @@
 //! before this node serves, or be found failed.
 
 use super::Membership;
-use crate::types::{Member, Monotonic};
+use crate::engine::planted::{self, Fault};
+use crate::types::{Member, Micros, Monotonic};
 use std::collections::BTreeSet;
 
 impl Membership {
@@ -22,7 +23,19 @@ impl Membership {
         let Some(confirmed) = self.confirmed_at() else {
             return Monotonic::default();
         };
-        confirmed.min(self.last_tick).after(self.options.lease)
+        confirmed.min(self.last_tick).after(self.lease())
+    }
+
+    /// How long a lease lasts: by the shortest that a server of the view has in its settings, or of one
+    /// that is prepared. Each is below the `ack-timeout` of its node, so that nobody goes on without a
+    /// peer that may still serve, also while those timeouts are changed one node after the other.
+    pub(super) fn lease(&self) -> Micros {
+        if planted::is(Fault::OwnLease) {
+            return self.options.lease;
+        }
+        let prepared = self.prepared.iter().filter_map(|view| view.lease());
+        let told = self.view.lease().into_iter().chain(prepared);
+        told.fold(self.options.lease, Micros::min)
     }
 
     /// The moment at which enough servers are known to have held this node in their view.
@@ -78,7 +91,7 @@ impl Membership {
             self.doubts_until = None;
         }
         let stood = mono.since(self.last_tick);
-        if stood <= self.options.lease {
+        if stood <= self.lease() {
             return;
         }
         self.last_tick = mono;

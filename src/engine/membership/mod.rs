@@ -122,8 +122,9 @@ pub struct Membership {
 }
 
 impl Membership {
-    pub fn new(options: GridOptions, seed: u64, mono: Monotonic, wall: u64) -> Self {
+    pub fn new(mut options: GridOptions, seed: u64, mono: Monotonic, wall: u64) -> Self {
         let me = options.me.member;
+        options.me.lease = options.lease;
         Self {
             me,
             random: Random(seed),

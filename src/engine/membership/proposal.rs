@@ -7,10 +7,11 @@
 //! the next oldest proposes under a number above all that it has seen; it does not repeat the
 //! view of the other.
 
-use super::{Action, Membership};
+use super::{Action, Membership, building};
+use crate::engine::planted::{self, Fault};
 use crate::engine::shell::Notice;
 use crate::types::message::{Collected, Control, KnownCache, Refused};
-use crate::types::time::MILLISECOND;
+use crate::types::time::{MILLISECOND, SECOND};
 use crate::types::{
     CacheId, ClusterTime, Member, Micros, Monotonic, NodeInfo, Role, TopologyVersion, View,
 };
@@ -23,6 +24,8 @@ const SUSPECT_DELAY: Micros = 100 * MILLISECOND;
 const RESEND: Micros = 50 * MILLISECOND;
 /// How long a node that cannot be taken in is not tried again.
 const BAN: Micros = 300 * MILLISECOND;
+/// How long one is not asked again whose caches have other settings.
+const BAN_UNLIKE: Micros = 5 * SECOND;
 /// How long a pair must be broken before it decides who is left out.
 pub(super) const BROKEN: Micros = 400 * MILLISECOND;
 
@@ -259,6 +262,9 @@ impl Membership {
         };
         let answers = std::mem::take(answers);
         let (version, nodes) = (proposal.version, proposal.nodes.clone());
+        if self.refuse_unlike(&answers, mono) {
+            return;
+        }
         let view = Arc::new(self.build(version, &nodes, &answers, mono));
         self.quorum.prepare_own(&view);
         for node in &nodes {
@@ -279,6 +285,28 @@ impl Membership {
         self.prepared = Some(view.clone());
         self.actions.push(Action::Prepare(view));
         self.commit_if_accepted(mono);
+    }
+
+    /// Whether somebody who is not in this view yet has a cache of other settings than it has here. A
+    /// view has one cache of a name, so the other one would end, and all that it holds.
+    fn refuse_unlike(&mut self, answers: &BTreeMap<Member, Collected>, mono: Monotonic) -> bool {
+        let newcomers = |member: &&Member| **member != self.me && !self.view.contains(**member);
+        let unlike: Vec<(Member, String)> = answers
+            .keys()
+            .filter(newcomers)
+            .filter(|_| !planted::is(Fault::UniteUnlike))
+            .filter_map(|member| Some((*member, building::difference(answers, self.me, *member)?)))
+            .collect();
+        for (peer, difference) in &unlike {
+            self.banned.insert(*peer, mono.after(BAN_UNLIKE));
+            let (peer, difference) = (*peer, difference.clone());
+            self.notice(Notice::SettingsDiffer { peer, difference });
+        }
+        if !unlike.is_empty() {
+            self.give_up_proposal();
+            self.propose_at = Some(mono.after(RESEND));
+        }
+        !unlike.is_empty()
     }
 
     /// First phase.

@@ -37,7 +37,8 @@
 //! its lease ended by the same argument for `Q`. So all leases outside of `V` end one lease after the
 //! last acknowledgement of `V`, and `V` is closed for so long (for those caches alone) from its
 //! installation on, wherever it leaves out somebody who is not known to have stopped. What is left
-//! of that time goes on into the next view. Once `r` has acknowledged a later view that takes it in again
+//! of that time goes on into the next view. (Where servers have leases of different length, the shortest
+//! of a view counts in it, and `V` waits for the longest of the views that it leaves somebody of.) Once `r` has acknowledged a later view that takes it in again
 //! it may be vouched for before it hears of the commit; it has renounced then what it does not own
 //! there, and what it owns there it held as of `V`.
 //!
@@ -278,13 +279,17 @@ impl Membership {
             let over = self.has_ended(*member, nodes) || known.leavers.contains(member);
             !servers.contains(member) && !over
         };
-        let left_out = views().flat_map(|view| &view.servers).any(out);
+        let left_out = views().filter(|view| view.servers.iter().any(out));
+        let lease = left_out.map(|view| match view.lease {
+            _ if planted::is(Fault::OwnLease) => self.options.lease,
+            0 => self.options.lease,
+            lease => lease,
+        });
         let primary =
             forced || is_primary(of, &servers, &known) || planted::is(Fault::MinorityGoesOn);
-        let closed_for = match left_out && !planted::is(Fault::OpenAtOnce) {
-            true => self.options.lease + self.options.lease / DRIFT_PART + 1,
-            false => known.closed_for,
-        };
+        let lease = lease.max().filter(|_| !planted::is(Fault::OpenAtOnce));
+        let wait = lease.map_or(0, |lease| lease + lease / DRIFT_PART + 1);
+        let closed_for = wait.max(known.closed_for);
         Judged {
             primary,
             closed_for: if primary { closed_for } else { 0 },
@@ -323,7 +328,7 @@ impl Membership {
             .map(|view| self.vouched_at(&view.servers));
         let confirmed = confirmed.min().flatten();
         confirmed.map_or_else(Monotonic::default, |confirmed| {
-            let lease = confirmed.min(self.last_tick).after(self.options.lease);
+            let lease = confirmed.min(self.last_tick).after(self.lease());
             lease.min(until)
         })
     }
@@ -364,6 +369,7 @@ mod tests {
                 coordinator: member(servers[0]),
             },
             servers: servers.iter().copied().map(member).collect(),
+            lease: 0,
         }
     }
 

@@ -16,6 +16,7 @@ pub fn encode(hello: &Hello) -> proto::Hello {
         quorum_of: hello.quorum_of,
         ticket_keys: hello.ticket_keys.clone(),
         digest_key: hello.digest_key,
+        in_cluster: hello.in_cluster,
     }
 }
 
@@ -35,5 +36,6 @@ pub fn decode(sent: proto::Hello) -> Result<Hello> {
         quorum_of: sent.quorum_of,
         ticket_keys: list(sent.ticket_keys, "ticket_keys", Ok)?,
         digest_key: sent.digest_key,
+        in_cluster: sent.in_cluster,
     })
 }

@@ -19,6 +19,7 @@ pub fn encode(info: &NodeInfo) -> proto::NodeInfo {
         started_at: info.started_at,
         certificate_expires_at: info.certificate_expires_at,
         protocol: info.protocol,
+        lease: info.lease,
     }
 }
 
@@ -52,6 +53,7 @@ pub fn decode(sent: proto::NodeInfo) -> Result<NodeInfo> {
         started_at: sent.started_at,
         certificate_expires_at: sent.certificate_expires_at,
         protocol: sent.protocol,
+        lease: sent.lease,
     })
 }
 

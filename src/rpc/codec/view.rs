@@ -115,6 +115,7 @@ pub fn encode_primaries(primaries: &Primaries) -> proto::Primaries {
             .copied()
             .map(version::encode_member)
             .collect(),
+        lease: view.lease,
     };
     let leavers = primaries.leavers.iter().copied();
     proto::Primaries {
@@ -136,6 +137,7 @@ pub fn primaries(sent: Option<proto::Primaries>) -> Result<Primaries> {
         Ok(PrimaryView {
             version: version::topology(sent.version),
             servers: list(sent.servers, "servers", |sent| Ok(version::member(sent)))?,
+            lease: sent.lease,
         })
     };
     let leavers = list(sent.leavers, "leavers", |sent| Ok(version::member(sent)))?;
