@@ -259,21 +259,7 @@ impl Membership {
             .join_timeout
             .is_some_and(|timeout| mono.since(self.looking_since) >= timeout);
         if self.is_client() {
-            // Peers that are there may be about to form one: theirs is the same timeout.
-            let peers = self.links.values().any(|link| link.connected);
-            let patience = if peers {
-                self.options.network_timeout
-            } else {
-                0
-            };
-            let waited = mono.since(self.started.after(patience));
-            if self
-                .options
-                .join_timeout
-                .is_some_and(|timeout| waited >= timeout)
-            {
-                self.cannot_form("no cluster was found, and a client node never forms one");
-            }
+            self.give_up_as_client(mono);
             return;
         }
         if self.probes.contains(&Some(ProbeOutcome::NameTaken)) {
@@ -306,6 +292,24 @@ impl Membership {
             .all(|outcome| self.is_clear(outcome.as_ref()));
         if clear || late {
             self.propose(mono);
+        }
+    }
+
+    fn give_up_as_client(&mut self, mono: Monotonic) {
+        // Peers that are there may be about to form one: theirs is the same timeout.
+        let peers = self.links.values().any(|link| link.connected);
+        let patience = if peers {
+            self.options.network_timeout
+        } else {
+            0
+        };
+        let waited = mono.since(self.started.after(patience));
+        if self
+            .options
+            .join_timeout
+            .is_some_and(|timeout| waited >= timeout)
+        {
+            self.cannot_form("no cluster was found, and a client node never forms one");
         }
     }
 
