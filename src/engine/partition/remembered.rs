@@ -274,7 +274,7 @@ mod tests {
         };
         let size = |live| Reply::Size { live };
         // Every seventh comes late.
-        let at = |number: u64| number.saturating_sub(if number % 7 == 0 { 30 } else { 0 });
+        let at = |number: u64| number.saturating_sub(if number.is_multiple_of(7) { 30 } else { 0 });
         for number in 0..2_000u64 {
             remembered.insert(id(number), record(at(number), size(number)));
             remembered.forget(ClusterTime(number.saturating_sub(500)));
