@@ -15,6 +15,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(target, descriptors.encode_to_vec())?;
     tonic_prost_build::configure()
         .bytes(".")
+        // Goes to and from bytes without structs in between.
+        .extern_path(".embergrid.v1.DataFrame", "crate::rpc::frame::DataFrame")
         .compile_fds(descriptors)?;
     Ok(())
 }

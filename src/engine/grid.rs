@@ -38,10 +38,22 @@ use transactions::Asked;
 /// The most messages of a view that is not installed yet which are kept for it.
 const EARLY_MAX: usize = 16_384;
 
-/// A partition, and when it has a timer: no later than it wants to be called.
+/// A partition, and when it has a timer: no later than it wants to be called. In this order what
+/// every call needs stands beside the lock.
+#[repr(C)]
 struct Slot {
-    partition: Partition,
     armed: Option<Monotonic>,
+    partition: Partition,
+}
+
+/// A slot behind its lock, where a line of the processor's caches begins.
+#[repr(align(64))]
+struct Locked(Mutex<Slot>);
+
+impl Locked {
+    fn lock(&self) -> MutexGuard<'_, Slot> {
+        self.0.lock()
+    }
 }
 
 /// The partitions of one cache.
@@ -49,7 +61,7 @@ struct Cache {
     id: CacheId,
     settings: Arc<CacheSettings>,
     created_at: ClusterTime,
-    slots: Vec<Mutex<Slot>>,
+    slots: Vec<Locked>,
 }
 
 type Caches = BTreeMap<CacheId, Arc<Cache>>;
@@ -263,7 +275,8 @@ impl Grid {
     }
 
     fn on_data(&self, from: Member, data: Data, mono: Monotonic) {
-        let Some(cache) = self.cache(data.cache) else {
+        let caches = self.caches.load();
+        let Some(cache) = caches.get(&data.cache) else {
             self.keep_early(from, data);
             return;
         };
@@ -275,7 +288,7 @@ impl Grid {
             std::cmp::Ordering::Equal => {
                 let cx = self.cx(mono);
                 slot.partition.on_message(from, data.body, &cx);
-                self.settle(&cache, data.partition, slot, mono);
+                self.settle(cache, data.partition, slot, mono);
             }
             std::cmp::Ordering::Greater => self.keep_early(from, data),
             std::cmp::Ordering::Less => {}
@@ -320,6 +333,20 @@ impl Grid {
             };
             waits.store(true, Ordering::Release);
         }
+        slot.partition.settle_reads();
+        if slot.partition.has_left_over() {
+            self.take_left_over(cache, index, slot, mono);
+        }
+    }
+
+    /// Routes anew what must be, and hands over reports and what was found to do elsewhere.
+    fn take_left_over(
+        &self,
+        cache: &Cache,
+        index: u32,
+        mut slot: MutexGuard<'_, Slot>,
+        mono: Monotonic,
+    ) {
         let redirected = slot.partition.take_redirected();
         let reports = slot.partition.take_reports();
         let mut chores = Vec::new();

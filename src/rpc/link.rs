@@ -366,8 +366,8 @@ async fn client(connection: Connection) -> Result<(PeerServiceClient<Channel>, W
 
 /// The frames of a stream: hello, then whatever waits in the lane.
 fn batches<F: Frame>(lane: &Arc<Lane>, mine: &Hello) -> Batches<F> {
-    let first = F::new(1, Some(mine), &[]);
-    lane.batches(first, |id, messages| F::new(id, None, &messages))
+    let first = F::new(1, Some(mine), Vec::new());
+    lane.batches(first, |id, messages| F::new(id, None, messages))
 }
 
 fn numbered<S>(stream: S, number: u64) -> Request<S> {

@@ -6,3 +6,5 @@ tonic::include_proto!("embergrid.v1");
 
 /// The encoded `FileDescriptorSet` of all files under `proto/`.
 pub const DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+
+pub use super::frame::DataFrame;

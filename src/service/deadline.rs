@@ -3,11 +3,20 @@
 
 use super::limits::{DEADLINE_DEFAULT, DEADLINE_MAX};
 use crate::error::{Error, ErrorKind, Result};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderName};
+use std::cell::Cell;
 use std::time::{Duration, Instant};
 
 /// The header of a caller's deadline.
 pub const TIMEOUT_HEADER: &str = "grpc-timeout";
+
+/// The same, ready to be looked for.
+static TIMEOUT_NAME: HeaderName = HeaderName::from_static(TIMEOUT_HEADER);
+
+thread_local! {
+    /// The time of the call that this thread works on.
+    static CURRENT: Cell<Option<CallTime>> = const { Cell::new(None) };
+}
 
 /// Part of the caller's time that is kept back at its end, so that the node's own answer, which
 /// says whether a write was applied, arrives before the caller gives up: an eighth, at most this.
@@ -26,7 +35,7 @@ impl CallTime {
     /// From the headers of a call that came at `now`. A header that cannot be read counts as none.
     pub fn of(headers: &HeaderMap, now: Instant) -> Self {
         let timeout = headers
-            .get(TIMEOUT_HEADER)
+            .get(&TIMEOUT_NAME)
             .and_then(|value| value.to_str().ok())
             .and_then(parse_timeout);
         match timeout {
@@ -42,6 +51,25 @@ impl CallTime {
                 }
             }
         }
+    }
+
+    /// Works on a call: what is asked meanwhile finds its time.
+    pub fn during<R>(self, work: impl FnOnce() -> R) -> R {
+        /// Also where the work breaks off.
+        struct End;
+        impl Drop for End {
+            fn drop(&mut self) {
+                CURRENT.set(None);
+            }
+        }
+        CURRENT.set(Some(self));
+        let _end = End;
+        work()
+    }
+
+    /// The time of the call that is worked on. None outside of one.
+    pub fn current() -> Option<Self> {
+        CURRENT.get()
     }
 
     /// For a call without headers of its own, such as one request of a pipeline: the default, no
@@ -144,6 +172,17 @@ mod tests {
         assert!(long.deadline <= now + DEADLINE_MAX);
         let short = CallTime::of(&headers("80m"), now);
         assert_eq!(short.deadline, now + Duration::from_millis(70));
+    }
+
+    #[test]
+    fn a_call_is_known_while_it_is_worked_on() {
+        let now = Instant::now();
+        let time = CallTime::of(&headers("1S"), now);
+        assert_eq!(time.during(CallTime::current), Some(time));
+        assert_eq!(CallTime::current(), None);
+        let broken = std::panic::catch_unwind(|| time.during(|| panic!("it breaks off")));
+        assert!(broken.is_err());
+        assert_eq!(CallTime::current(), None);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use crate::rpc::proto as pb;
 use crate::types::cache::partition_of;
 use crate::types::view::ViewCache;
 use crate::types::{
-    Blob, CacheId, CacheSettings, Change, Condition, Expiry, Incarnation, KeyOperation, Member,
-    Micros, NodeId, Operation, Request, RequestId, TransactionId, View,
+    Blob, CacheSettings, Change, Condition, Expiry, Incarnation, KeyOperation, Member, Micros,
+    NodeId, Operation, Request, RequestId, TransactionId, View,
 };
 use xxhash_rust::xxh3::xxh3_128;
 
@@ -344,9 +344,9 @@ pub fn keyed(
     })
 }
 
-/// Where the entry of a well-formed read is that wants all of it and nothing else; none for any other
-/// message, also one that is to be refused.
-pub fn plain_read(message: &pb::GetRequest, settings: &CacheSettings) -> Option<(CacheId, u32)> {
+/// The partition of the entry of a well-formed read that wants all of it and nothing else; none for
+/// any other message, also one that is to be refused.
+pub fn plain_read(message: &pb::GetRequest, settings: &CacheSettings) -> Option<u32> {
     let pb::GetRequest {
         cache: _,
         key,
@@ -369,7 +369,7 @@ pub fn plain_read(message: &pb::GetRequest, settings: &CacheSettings) -> Option<
     } else {
         affinity_key
     };
-    Some((settings.id(), partition_of(affinity, settings.partitions)))
+    Some(partition_of(affinity, settings.partitions))
 }
 
 /// A message that asks for an operation on one key.

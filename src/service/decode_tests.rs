@@ -112,9 +112,9 @@ fn a_plain_read_is_where_the_usual_way_finds_it() {
     };
     let affine = with(&|message| message.affinity_key = "other".into());
     for message in [plain.clone(), affine] {
-        let place = plain_read(&message, &settings());
+        let partition = plain_read(&message, &settings());
         let usual = message.request(&settings()).expect("a request");
-        assert_eq!(place, Some((usual.cache, usual.partition)));
+        assert_eq!(partition, Some(usual.partition));
     }
     for other in [
         with(&|message| message.key = Default::default()),

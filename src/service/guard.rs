@@ -8,7 +8,7 @@ use super::deadline::{CallTime, passed};
 use super::limits::{Gate, Pass};
 use crate::error::{Error, ErrorKind};
 use crate::rpc::status::to_status;
-use http::{Request, Response};
+use http::{HeaderName, Request, Response};
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
@@ -22,6 +22,9 @@ use tower::Service;
 
 /// How long before its caller gives up a call is answered, where there is so much time.
 const AHEAD: Duration = Duration::from_millis(2);
+
+/// The header of an answer without a body, which is a refusal.
+static STATUS_NAME: HeaderName = HeaderName::from_static("grpc-status");
 
 /// Parts of what the transport says of a body that holds no message it can read: it ends too
 /// early, is framed wrongly, is empty, or is no protobuf.
@@ -64,17 +67,16 @@ where
         self.inner.poll_ready(context)
     }
 
-    fn call(&mut self, mut request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<Body>) -> Self::Future {
         let now = Instant::now();
         let time = CallTime::of(request.headers(), now);
         if time.given.is_some_and(|given| given <= now) {
-            return GuardedCall::refused(&passed());
+            return GuardedCall::refused(&passed(), time);
         }
         let pass = match self.calls.enter() {
             Ok(pass) => pass,
-            Err(error) => return GuardedCall::refused(&error),
+            Err(error) => return GuardedCall::refused(&error, time),
         };
-        request.extensions_mut().insert(time);
         let end = time.given.map(|given| {
             if given - now > AHEAD * 4 {
                 given - AHEAD
@@ -84,6 +86,7 @@ where
         });
         GuardedCall {
             inner: Ok(self.inner.call(request)),
+            time,
             end,
             timer: None,
             _pass: Some(pass),
@@ -95,6 +98,7 @@ where
 #[derive(Debug)]
 pub struct GuardedCall<F> {
     inner: Result<F, Option<Response<Body>>>,
+    time: CallTime,
     /// When it is answered at the latest.
     end: Option<Instant>,
     /// Made when the call must wait, which most need not.
@@ -103,9 +107,10 @@ pub struct GuardedCall<F> {
 }
 
 impl<F> GuardedCall<F> {
-    fn refused(error: &Error) -> Self {
+    fn refused(error: &Error, time: CallTime) -> Self {
         Self {
             inner: Err(Some(to_status(error).into_http())),
+            time,
             end: None,
             timer: None,
             _pass: None,
@@ -128,7 +133,8 @@ where
                 return Poll::Ready(Ok(refused.unwrap_or_else(|| to_status(&late()).into_http())));
             }
         };
-        if let Poll::Ready(Ok(response)) = Pin::new(inner).poll(context) {
+        let polled = this.time.during(|| Pin::new(inner).poll(context));
+        if let Poll::Ready(Ok(response)) = polled {
             return Poll::Ready(Ok(worded(response)));
         }
         let Some(end) = this.end else {
@@ -153,7 +159,7 @@ fn late() -> Error {
 
 /// An answer that is a refusal of the transport gets our words and details.
 fn worded(response: Response<Body>) -> Response<Body> {
-    if !response.headers().contains_key("grpc-status") {
+    if !response.headers().contains_key(&STATUS_NAME) {
         return response;
     }
     match Status::from_header_map(response.headers())

@@ -71,14 +71,14 @@ impl PeerFront {
         let session = self.handle.greet(&theirs, number);
         let session = session.map_err(|error| to_status(&error))?;
         let (answers, receiver) = mpsc::channel(1);
-        let mine = F::new(1, Some(&*self.handle.hello()), &[]);
+        let mine = F::new(1, Some(&*self.handle.hello()), Vec::new());
         let _ = answers.try_send(Ok(mine));
         let handle = self.handle.clone();
         tokio::spawn(async move {
             let outdated = async {
                 handle.certificates_renewed_since(generation).await;
                 if asks_again {
-                    let again = F::new(2, Some(&*handle.hello()), &[]);
+                    let again = F::new(2, Some(&*handle.hello()), Vec::new());
                     let _ = answers.send(Ok(again)).await;
                 }
                 std::future::pending::<()>().await;

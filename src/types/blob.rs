@@ -8,6 +8,8 @@ use std::sync::Arc;
 
 /// So many bytes stand in place: as many as a shared one takes anyway.
 const INLINE_MAX: usize = 22;
+/// So many first bytes of a shared one stand in place as well, where there is room anyway.
+const HEAD: usize = 7;
 
 /// An immutable, cheaply cloned byte string. Short ones, as most keys are, stand in place: they
 /// cost no memory of their own, and whoever compares them need not go and fetch it.
@@ -17,7 +19,7 @@ pub struct Blob(Held);
 #[derive(Clone)]
 enum Held {
     Inline { len: u8, bytes: [u8; INLINE_MAX] },
-    Shared(Arc<[u8]>),
+    Shared { head: [u8; HEAD], bytes: Arc<[u8]> },
 }
 
 impl Blob {
@@ -25,8 +27,19 @@ impl Blob {
     pub fn as_slice(&self) -> &[u8] {
         match &self.0 {
             Held::Inline { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
-            Held::Shared(bytes) => bytes,
+            Held::Shared { bytes, .. } => bytes,
         }
+    }
+
+    /// Whether it begins so. What begins otherwise is mostly known without going for its bytes.
+    pub fn begins_with(&self, prefix: &[u8]) -> bool {
+        if let Held::Shared { head, .. } = &self.0 {
+            let known = prefix.len().min(HEAD);
+            if head.get(..known) != prefix.get(..known) {
+                return false;
+            }
+        }
+        self.as_slice().starts_with(prefix)
     }
 
     /// Short bytes in place; none where they are too many.
@@ -93,7 +106,14 @@ impl std::borrow::Borrow<[u8]> for Blob {
 
 impl From<&[u8]> for Blob {
     fn from(bytes: &[u8]) -> Self {
-        Self::inline(bytes).unwrap_or_else(|| Self(Held::Shared(Arc::from(bytes))))
+        Self::inline(bytes).unwrap_or_else(|| {
+            let mut head = [0; HEAD];
+            head.iter_mut()
+                .zip(bytes)
+                .for_each(|(to, from)| *to = *from);
+            let bytes = Arc::from(bytes);
+            Self(Held::Shared { head, bytes })
+        })
     }
 }
 
@@ -141,6 +161,22 @@ mod tests {
             assert!(all.insert(blob.clone()));
             assert!(all.contains(bytes.as_slice()), "found by its bytes");
             before = blob;
+        }
+    }
+
+    #[test]
+    fn it_begins_as_its_bytes_do() {
+        for len in 0..=2 * INLINE_MAX {
+            let bytes: Vec<u8> = (1..).take(len).collect();
+            let blob = Blob::from(bytes.as_slice());
+            for prefix in 0..=2 * HEAD {
+                let mut prefix: Vec<u8> = (1..).take(prefix).collect();
+                assert_eq!(blob.begins_with(&prefix), bytes.starts_with(&prefix));
+                if let Some(last) = prefix.last_mut() {
+                    *last = 0;
+                    assert!(!blob.begins_with(&prefix), "{len}: {prefix:?}");
+                }
+            }
         }
     }
 }

@@ -161,8 +161,14 @@ impl View {
 
     /// The cache under a name.
     pub fn cache_named(&self, name: &str) -> Option<&ViewCache> {
-        let cache = self.caches.get(&CacheId::of(name))?;
-        (cache.settings.name == name).then_some(cache)
+        self.find_named(name).map(|(_, cache)| cache)
+    }
+
+    /// The same with its id.
+    pub fn find_named(&self, name: &str) -> Option<(CacheId, &ViewCache)> {
+        let id = CacheId::of(name);
+        let cache = self.caches.get(&id)?;
+        (cache.settings.name == name).then_some((id, cache))
     }
 
     /// Whether a server stays that those who drain can hand over to.

@@ -56,7 +56,7 @@ type Answers<F> = ReceiverStream<Result<F, Status>>;
 
 fn stall<F: Frame>(frames: Streaming<F>) -> Response<Answers<F>> {
     let (answers, receiver) = mpsc::channel(1);
-    let _ = answers.try_send(Ok(F::new(1, Some(&hello("stalls")), &[])));
+    let _ = answers.try_send(Ok(F::new(1, Some(&hello("stalls")), Vec::new())));
     tokio::spawn(async move {
         answers.closed().await;
         drop(frames);

@@ -1,6 +1,6 @@
 //! What membership wants done: telling what this node holds, preparing and installing views.
 
-use super::{Cache, Caches, Grid, Slot};
+use super::{Cache, Caches, Grid, Locked, Slot};
 use crate::engine::membership::{Action, Membership};
 use crate::engine::partition::near::NearBytes;
 use crate::engine::partition::{Partition, Place};
@@ -93,7 +93,9 @@ impl Grid {
                 let owner = owners
                     .zip(me)
                     .is_some_and(|(owners, me)| owners.owners.contains(&me));
-                slot.lock().partition.on_prepare(owner, view.primary);
+                let mut slot = slot.lock();
+                slot.partition.on_prepare(owner, view.primary);
+                slot.partition.settle_reads();
             }
         }
     }
@@ -171,10 +173,10 @@ impl Grid {
         let slot = |index| {
             let me = self.options.me.member;
             let partition = Partition::new(id, index, settings.clone(), me, near.clone());
-            Mutex::new(Slot {
+            Locked(Mutex::new(Slot {
                 partition,
                 armed: None,
-            })
+            }))
         };
         let slots = (0..cache.settings.partitions).map(slot).collect();
         Cache {
@@ -190,6 +192,7 @@ impl Grid {
         for (index, slot) in (0u32..).zip(&cache.slots) {
             let mut slot = slot.lock();
             slot.partition.on_drop(&cx);
+            slot.partition.unsettle_reads();
             if let Some(armed) = slot.armed.take() {
                 self.timers
                     .with(|timers| timers.unset((armed, cache.id, index)));
@@ -261,10 +264,11 @@ impl Grid {
 
     fn peer_gone(&self, peer: Member) {
         for cache in self.caches.load().values() {
-            cache
-                .slots
-                .iter()
-                .for_each(|slot| slot.lock().partition.on_peer_gone(peer));
+            for slot in &cache.slots {
+                let mut slot = slot.lock();
+                slot.partition.on_peer_gone(peer);
+                slot.partition.settle_reads();
+            }
         }
     }
 }

@@ -4,7 +4,6 @@
 use super::transfer::Incoming;
 use super::{Cx, Partition};
 use crate::engine::planted::{self, Fault};
-use crate::error::Error;
 use crate::types::message::{Body, Replicate, Reset};
 use crate::types::time::SECOND;
 use crate::types::{Member, Micros, TopologyVersion};
@@ -98,27 +97,6 @@ impl Partition {
         }
         self.watch_settling(cx);
         self.unpark(cx);
-    }
-
-    /// Answers "unknown" to those who wait for updates that the new stream does not hold.
-    pub(super) fn drop_lost_waiters(&mut self, cx: &Cx<'_>) {
-        let log = &self.log;
-        let lost: Vec<u64> = self
-            .waiters
-            .iter()
-            .filter(|(counter, waiters)| {
-                !waiters
-                    .iter()
-                    .all(|waiter| log.holds(**counter, waiter.topology))
-            })
-            .map(|(counter, _)| *counter)
-            .collect();
-        for counter in lost {
-            for waiter in self.waiters.remove(&counter).into_iter().flatten() {
-                let error = Error::unknown("the primary changed while the write was under way");
-                self.answer(waiter.asker, Err(error), cx);
-            }
-        }
     }
 
     pub(super) fn watch_settling(&mut self, cx: &Cx<'_>) {

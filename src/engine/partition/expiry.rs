@@ -28,14 +28,15 @@ const TOUCHES_MAX: usize = 1024;
 
 /// When something of time is due.
 #[derive(Default)]
+#[repr(C)]
 pub struct Schedule {
     /// The earliest point at which a life may end.
     earliest: Option<ClusterTime>,
     sweep_not_before: Monotonic,
     requests_end: Option<ClusterTime>,
-    touched: BTreeMap<Blob, (EntryVersion, ClusterTime)>,
     touches_due: Option<Monotonic>,
     floor_due: Option<Monotonic>,
+    touched: BTreeMap<Blob, (EntryVersion, ClusterTime)>,
     /// Tombstones up to this version may go at the next look.
     floor_mark: Option<EntryVersion>,
 }

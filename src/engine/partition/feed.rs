@@ -42,21 +42,22 @@ enum Interest {
     Lately(Monotonic),
 }
 
-/// What a partition knows of watchers.
+/// What a partition knows of watchers; first what is looked at where there are none.
 #[derive(Default)]
+#[repr(C)]
 pub struct Feed {
-    recent: VecDeque<Recent>,
-    recent_bytes: usize,
-    /// The place before the oldest of them.
-    base: WatchPosition,
-    /// The last update.
-    last: WatchPosition,
+    subscribe_at: Option<Monotonic>,
     interest: Interest,
     /// The primary says that somebody watches.
     told: bool,
     /// Somebody on this node watches; the last position that was delivered, once known.
     watched: Option<Option<WatchPosition>>,
-    subscribe_at: Option<Monotonic>,
+    /// The last update.
+    last: WatchPosition,
+    recent: VecDeque<Recent>,
+    recent_bytes: usize,
+    /// The place before the oldest of them.
+    base: WatchPosition,
 }
 
 impl Feed {
@@ -71,7 +72,9 @@ impl Feed {
     }
 
     fn drop_recent(&mut self) {
-        self.recent = VecDeque::new();
+        if self.recent.capacity() > 0 {
+            self.recent = VecDeque::new();
+        }
         self.recent_bytes = 0;
     }
 

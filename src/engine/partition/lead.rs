@@ -29,35 +29,36 @@ pub struct IdleAsk {
     pub latest: ClusterTime,
 }
 
-/// What only a primary keeps.
+/// What only a primary keeps; in this order what every write looks at stands together.
+#[repr(C)]
 pub struct Lead {
-    /// Names the stream: the topology in which this primary took over.
-    pub stream: TopologyVersion,
     pub phase: Phase,
     /// Updates up to this counter came from an earlier primary and may have been visible there:
     /// their keys are not served before they are committed again.
     pub inherited: u64,
+    pub resend_at: Option<Monotonic>,
+    /// When the copies are compared next.
+    pub compare_at: Option<Monotonic>,
+    /// Names the stream: the topology in which this primary took over.
+    pub stream: TopologyVersion,
     /// The members of the stream, and up to which counter they hold it.
     pub acked: BTreeMap<Member, u64>,
     /// Those of them that have acknowledged its beginning.
     pub joined: BTreeSet<Member>,
-    pub loads: BTreeMap<Member, Outgoing>,
-    /// Sources that are taken in.
-    pub merged: BTreeSet<Member>,
+    /// Near copies at other nodes.
+    pub grants: super::near::Grants,
+    /// Keys that transactions of several calls hold.
+    pub locks: super::locks::Locks,
     /// Nodes that serve watchers, and up to which counter they were sent events.
     pub subscribers: BTreeMap<Member, u64>,
     /// Owners that serve watchers on their own, and when each was last told that all know.
     pub watching: BTreeMap<Member, Monotonic>,
+    pub idle_asks: BTreeMap<Blob, IdleAsk>,
+    pub loads: BTreeMap<Member, Outgoing>,
     /// What is sent again to members of the stream that are behind.
     pub repeats: BTreeMap<Member, Repeat>,
-    pub idle_asks: BTreeMap<Blob, IdleAsk>,
-    /// Keys that transactions of several calls hold.
-    pub locks: super::locks::Locks,
-    /// Near copies at other nodes.
-    pub grants: super::near::Grants,
-    pub resend_at: Option<Monotonic>,
-    /// When the copies are compared next.
-    pub compare_at: Option<Monotonic>,
+    /// Sources that are taken in.
+    pub merged: BTreeSet<Member>,
     /// Owners whose copies differ, and how far that has been looked into.
     pub rounds: BTreeMap<Member, Round>,
 }

@@ -42,12 +42,13 @@ struct Lock {
 
 /// The locks of one partition.
 #[derive(Default)]
+#[repr(C)]
 pub struct Locks {
+    /// When the first of them ends, or earlier.
+    due: Option<ClusterTime>,
     by_key: HashMap<Blob, Lock, FixedState>,
     keys: BTreeMap<Age, Vec<Blob>>,
     ended: BTreeMap<Age, ClusterTime>,
-    /// When the first of them ends, or earlier.
-    due: Option<ClusterTime>,
 }
 
 impl Locks {
@@ -58,7 +59,9 @@ impl Locks {
 
     /// Who holds a key.
     pub fn holder(&self, key: &[u8]) -> Option<TransactionId> {
-        self.by_key.get(key).map(|lock| lock.id)
+        // Mostly there is none, and then the key need not be hashed.
+        let any = self.any().then_some(&self.by_key)?;
+        any.get(key).map(|lock| lock.id)
     }
 
     /// Whether a transaction has given up its locks for good.

@@ -12,6 +12,9 @@ use std::collections::VecDeque;
 /// PRIMARY_SYNC and FULL_ASYNC leave behind in one partition.
 pub const TAIL_MAX: usize = 4096;
 
+/// A tail of so many updates is searched for a key; only of a longer one the keys are counted.
+const SEARCHED_MAX: usize = 8;
+
 /// Updates in order without gaps.
 #[derive(Default)]
 pub struct Log {
@@ -23,10 +26,22 @@ pub struct Log {
     pub committed: WatchPosition,
     /// The updates behind it.
     tail: VecDeque<Update>,
-    /// Keys with an update in the tail, and how many.
+    /// Keys with an update in a tail that is too long to be searched, and how many.
     pending: HashMap<Blob, u32, FixedState>,
     /// Updates in the tail that concern every key.
     pending_for_all: u32,
+}
+
+/// How often an effect concerns every key.
+fn concerning_all(effect: &UpdateEffect) -> u32 {
+    let ended = effect.keys().filter(|key| is_ended(key)).count();
+    let all = matches!(effect, UpdateEffect::Clear { .. });
+    ended as u32 + u32::from(all)
+}
+
+/// The keys that are counted where the tail is long.
+fn counted(effect: &UpdateEffect) -> impl Iterator<Item = &Blob> {
+    effect.keys().filter(|key| !is_ended(key))
 }
 
 impl Log {
@@ -42,12 +57,25 @@ impl Log {
 
     /// Whether an update in the tail concerns a key.
     pub fn is_pending(&self, key: &[u8]) -> bool {
-        self.pending_for_all > 0 || self.pending.contains_key(key)
+        self.pending_for_all > 0
+            || if self.is_searched() {
+                self.searched().any(|own| **own == *key)
+            } else {
+                self.pending.contains_key(key)
+            }
+    }
+
+    fn is_searched(&self) -> bool {
+        self.tail.len() <= SEARCHED_MAX
+    }
+
+    fn searched(&self) -> impl Iterator<Item = &Blob> {
+        self.tail.iter().flat_map(|update| counted(&update.effect))
     }
 
     /// Whether a key that begins so is pending.
     pub fn is_pending_below(&self, prefix: &[u8]) -> bool {
-        self.pending.keys().any(|key| key.starts_with(prefix))
+        self.searched().any(|key| key.starts_with(prefix))
     }
 
     /// Whether something that concerns the whole partition, or anything at all, is pending.
@@ -107,16 +135,18 @@ impl Log {
     pub fn push(&mut self, update: Update) {
         debug_assert_eq!(update.counter, self.applied + 1);
         self.applied = update.counter;
-        for key in update.effect.keys() {
-            if is_ended(key) {
-                self.pending_for_all += 1;
-            } else {
+        self.pending_for_all += concerning_all(&update.effect);
+        self.tail.push_back(update);
+        let uncounted = match self.tail.len() {
+            len if len <= SEARCHED_MAX => len,
+            len if len == SEARCHED_MAX + 1 => 0,
+            len => len - 1,
+        };
+        for update in self.tail.range(uncounted..) {
+            for key in counted(&update.effect) {
                 *self.pending.entry(key.clone()).or_default() += 1;
             }
         }
-        let all = matches!(update.effect, UpdateEffect::Clear { .. });
-        self.pending_for_all += u32::from(all);
-        self.tail.push_back(update);
     }
 
     /// Takes the first update out of the tail if its counter is not above `upto`.
@@ -125,18 +155,19 @@ impl Log {
             return None;
         }
         let update = self.tail.pop_front()?;
-        for key in update.effect.keys() {
-            if is_ended(key) {
-                self.pending_for_all -= 1;
-            } else if let Some(count) = self.pending.get_mut(key) {
-                *count -= 1;
-                if *count == 0 {
-                    self.pending.remove(key);
+        self.pending_for_all -= concerning_all(&update.effect);
+        if self.is_searched() {
+            self.pending.clear();
+        } else {
+            for key in counted(&update.effect) {
+                if let Some(count) = self.pending.get_mut(key) {
+                    *count -= 1;
+                    if *count == 0 {
+                        self.pending.remove(key);
+                    }
                 }
             }
         }
-        let all = matches!(update.effect, UpdateEffect::Clear { .. });
-        self.pending_for_all -= u32::from(all);
         self.committed = WatchPosition {
             counter: update.counter,
             topology: update.topology,
@@ -204,5 +235,50 @@ impl Log {
             updates: self.tail.iter().cloned().collect(),
             floor,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn update(counter: u64, key: &str) -> Update {
+        Update {
+            counter,
+            topology: TopologyVersion::default(),
+            effect: UpdateEffect::Expire {
+                key: Blob::from(key),
+                incarnation: EntryVersion::default(),
+                tombstone: false,
+            },
+            request: None,
+        }
+    }
+
+    #[test]
+    fn a_key_is_pending_as_long_as_an_update_of_it_waits_however_many_do() {
+        let mut log = Log::default();
+        let keys: Vec<String> = (0..30).map(|key| format!("key {}", key % 7)).collect();
+        let (mut from, mut upto) = (0, 0);
+        for (pushes, commits) in [(5, 3), (9, 2), (16, 4), (0, 17), (0, 4)] {
+            for _ in 0..pushes {
+                log.push(update(upto as u64 + 1, &keys[upto]));
+                upto += 1;
+            }
+            for _ in 0..commits {
+                assert!(log.commit_next(u64::MAX).is_some());
+                from += 1;
+            }
+            for key in &keys {
+                let waits = keys[from..upto].contains(key);
+                assert_eq!(
+                    log.is_pending(key.as_bytes()),
+                    waits,
+                    "{key}, {from}..{upto}"
+                );
+            }
+            assert_eq!(log.is_pending_below(b"key"), from < upto);
+        }
+        assert!(log.is_settled() && log.pending.is_empty());
     }
 }

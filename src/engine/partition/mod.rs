@@ -39,6 +39,7 @@ pub mod sums;
 pub(super) mod tickets;
 mod transfer;
 mod verify;
+mod waiting;
 
 use super::shell::Shell;
 use super::tally::{Pace, Tally};
@@ -188,65 +189,67 @@ struct Parked {
     asker: Asker,
 }
 
-/// One partition on one node.
+/// One partition on one node. A call finds most of them in no cache, so what every call needs stands
+/// together, first what a plain read needs.
+#[repr(C)]
 pub struct Partition {
-    cache: CacheId,
-    index: u32,
-    settings: Arc<CacheSettings>,
-    me: Member,
-    place: Place,
+    /// A plain read needs nothing but a lease: see `settle_reads`.
+    at_hand: bool,
     /// A view without this node as an owner has been acknowledged.
     renounced: bool,
-    /// The copy is complete as of this topology.
-    complete: Option<TopologyVersion>,
-    /// It may be behind what others acknowledged: a primary view in which others own it has been
-    /// acknowledged (in a cache that stops in a minority), the primary has not said yet whether it
-    /// still counts on this load, or it lay aside.
+    /// The copy may be behind what others acknowledged: a primary view in which others own it has
+    /// been acknowledged (in a cache that stops in a minority), the primary has not said yet whether
+    /// it still counts on this load, or it lay aside.
     retired: bool,
     /// Who proposes the next view was told of the copy, and counts on it.
     told: bool,
     /// Something waits for the lease.
     waits_for_lease: bool,
+    index: u32,
+    cache: CacheId,
+    settings: Arc<CacheSettings>,
+    store: Store,
+    log: Log,
+    lead: Option<Box<lead::Lead>>,
+    /// What is kept of transactions; absent where that is nothing.
+    held: Option<Box<held::Held>>,
+    /// A complete copy that lies aside while another one is loaded.
+    kept: Option<Box<kept::Kept>>,
+    outgoing: Option<Box<transfer::Outgoing>>,
+    /// Somebody asked for a comparison of all copies.
+    verifying: Option<Box<verify::Verifying>>,
+    place: Place,
+    me: Member,
+    parked_until: Option<Monotonic>,
+    /// A backup whose tail does not settle asks again at this moment.
+    settle_at: Option<Monotonic>,
+    /// When work that tickets leave is looked at.
+    chores_at: Option<Monotonic>,
+    expiry: expiry::Schedule,
+    waiters: waiting::Waiters,
+    parked: VecDeque<Parked>,
+    redirected: Vec<(Ask, Asker)>,
+    reports: Vec<Report>,
+    chores: Vec<Blob>,
+    /// Sessions whose tickets were used here.
+    used_below: Vec<tickets::access::Access>,
+    feed: feed::Feed,
     /// The greatest version that every holder, also one that is out, is known to hold.
     agreed: crate::types::EntryVersion,
     /// The same for holders that are out, as it was when they left, and what else they had.
     parted: BTreeMap<Member, Parting>,
+    /// What this node keeps of a partition that it does not own.
+    copies: near::Copies,
+    /// The copy is complete as of this topology.
+    complete: Option<TopologyVersion>,
     /// The view with which the copy came to this cluster from one that was formed apart: what others
     /// agreed on here before says nothing of it.
     joined: TopologyVersion,
-    store: Store,
-    log: Log,
-    lead: Option<Box<lead::Lead>>,
-    /// A complete copy that lies aside while another one is loaded.
-    kept: Option<Box<kept::Kept>>,
     incoming: Option<transfer::Incoming>,
-    outgoing: Option<Box<transfer::Outgoing>>,
-    parked: VecDeque<Parked>,
-    parked_until: Option<Monotonic>,
-    waiters: BTreeMap<u64, Vec<primary::Waiter>>,
-    /// The earliest deadline among them, or earlier.
-    waiters_until: Option<Monotonic>,
-    redirected: Vec<(Ask, Asker)>,
-    reports: Vec<Report>,
-    expiry: expiry::Schedule,
-    feed: feed::Feed,
-    /// What this node keeps of a partition that it does not own.
-    copies: near::Copies,
-    /// A backup whose tail does not settle asks again at this moment.
-    settle_at: Option<Monotonic>,
-    /// What is kept of transactions; absent where that is nothing.
-    held: Option<Box<held::Held>>,
-    /// Somebody asked for a comparison of all copies.
-    verifying: Option<Box<verify::Verifying>>,
-    /// When work that tickets leave is looked at.
-    chores_at: Option<Monotonic>,
     /// Behind which the next look goes on.
     chores_after: Option<Blob>,
     /// Since when each of it has been known.
     chores_since: BTreeMap<Blob, Monotonic>,
-    chores: Vec<Blob>,
-    /// Sessions whose tickets were used here.
-    used_below: Vec<tickets::access::Access>,
 }
 
 impl Partition {
@@ -258,6 +261,7 @@ impl Partition {
         near: near::NearBytes,
     ) -> Self {
         Self {
+            at_hand: false,
             cache,
             index,
             store: Store::new(settings.removes_are_final),
@@ -279,8 +283,7 @@ impl Partition {
             outgoing: None,
             parked: VecDeque::new(),
             parked_until: None,
-            waiters: BTreeMap::new(),
-            waiters_until: None,
+            waiters: waiting::Waiters::default(),
             redirected: Vec::new(),
             reports: Vec::new(),
             expiry: expiry::Schedule::default(),
@@ -404,25 +407,12 @@ impl Partition {
     /// A plain read of a key from what is committed here, where nothing has to be asked, parked or
     /// noted for it: the same answer as by `submit`, at less cost. None: it must be submitted.
     pub fn glance(&self, key: &[u8], cx: &Cx<'_>) -> Option<Option<EntryView>> {
-        let fenced = !self.local() && (!self.has_lease(cx) || self.renounced);
-        if fenced
-            || self.place.resting
-            || self.settings.touch_on_read
-            || is_note(key)
-            || self.is_locked(key)
-        {
-            return None;
-        }
-        let pending = self.settings.full_sync() && self.log.is_pending(key);
-        let serves = if self.is_primary() {
-            let active = |lead: &lead::Lead| {
-                lead.is_active() && (!pending || self.log.committed.counter >= lead.inherited)
-            };
-            self.lead.as_deref().is_some_and(active)
-        } else {
-            !pending && self.may_read_any()
-        };
-        if !serves {
+        debug_assert!(
+            !self.at_hand || self.reads_at_hand(),
+            "a change was not settled"
+        );
+        let serves = self.at_hand || self.reads(key);
+        if !serves || is_note(key) || (!self.local() && !self.has_lease(cx)) {
             return None;
         }
         let Some((key, entry)) = self.store.find(key) else {
@@ -433,6 +423,47 @@ impl Partition {
             return None;
         }
         Some(evaluate::view(key, entry, false))
+    }
+
+    /// Whether a plain read may be answered here, but for the lease.
+    fn reads(&self, key: &[u8]) -> bool {
+        let fenced = !self.local() && self.renounced;
+        if fenced || self.place.resting || self.settings.touch_on_read || self.is_locked(key) {
+            return false;
+        }
+        let pending = self.settings.full_sync() && self.log.is_pending(key);
+        if self.is_primary() {
+            let active = |lead: &lead::Lead| {
+                lead.is_active() && (!pending || self.log.committed.counter >= lead.inherited)
+            };
+            self.lead.as_deref().is_some_and(active)
+        } else {
+            !pending && self.may_read_any()
+        }
+    }
+
+    /// The same whatever the key.
+    fn reads_at_hand(&self) -> bool {
+        self.log.is_settled() && self.held.is_none() && self.reads(&[])
+    }
+
+    /// After every change: notes whether plain reads need look at nothing else.
+    pub fn settle_reads(&mut self) {
+        self.at_hand = self.reads_at_hand();
+    }
+
+    /// Before a change that is not settled at once: plain reads look again.
+    pub fn unsettle_reads(&mut self) {
+        self.at_hand = false;
+    }
+
+    /// Whether there is something to take: who must be routed anew, reports, work elsewhere.
+    pub fn has_left_over(&self) -> bool {
+        !self.redirected.is_empty()
+            || !self.reports.is_empty()
+            || !self.chores.is_empty()
+            || !self.used_below.is_empty()
+            || self.held.is_some()
     }
 
     /// Whether this backup may answer reads at all.
@@ -586,7 +617,7 @@ impl Partition {
         if self.parked_until.is_some_and(|until| now >= until) {
             self.unpark(cx);
         }
-        if self.waiters_until.is_some_and(|until| now >= until) {
+        if self.waiters.next().is_some_and(|until| now >= until) {
             self.give_up_late_waiters(cx);
         }
         if self.settle_at.is_some_and(|at| now >= at) {
@@ -614,7 +645,7 @@ impl Partition {
             .and_then(|outgoing| outgoing.resend_at);
         [
             self.parked_until,
-            self.waiters_until.filter(|_| !self.waiters.is_empty()),
+            self.waiters.next(),
             self.settle_at,
             lead,
             outgoing,

@@ -134,13 +134,14 @@ struct Wait {
 
 /// What the primary granted, and which updates wait for it.
 #[derive(Default)]
+#[repr(C)]
 pub struct Grants {
+    /// An earlier primary may have granted what ends here.
+    quiet_until: Option<ClusterTime>,
+    waits: BTreeMap<u64, Wait>,
     leases: BTreeMap<Blob, BTreeMap<Member, ClusterTime>>,
     /// All of them, the one that ends first first.
     order: VecDeque<(ClusterTime, Blob)>,
-    waits: BTreeMap<u64, Wait>,
-    /// An earlier primary may have granted what ends here.
-    quiet_until: Option<ClusterTime>,
 }
 
 impl Grants {

@@ -3,7 +3,8 @@
 use super::evaluate::{Evaluated, Given, evaluate, view};
 use super::lead::Phase;
 use super::tickets::decide::Children;
-use super::{Ask, Asker, Caller, Cx, Partition, Submitted};
+use super::waiting::Waiter;
+use super::{Ask, Caller, Cx, Partition, Submitted};
 use crate::engine::planted::{self, Fault};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::message::{
@@ -17,16 +18,6 @@ use crate::types::{
 
 /// The most entries that one scan page returns, whatever was asked.
 pub const SCAN_MAX: u32 = 4096;
-
-/// Who waits for an update to commit, and what it will be answered.
-pub struct Waiter {
-    pub asker: Asker,
-    pub reply: Reply,
-    /// The topology of the update that is waited for.
-    pub topology: TopologyVersion,
-    /// When it is told that nobody knows yet.
-    pub deadline: Monotonic,
-}
 
 /// The same entry, accessed now.
 pub(super) fn touched_at(entry: &Entry, now: ClusterTime) -> Entry {
@@ -135,35 +126,6 @@ impl Partition {
             },
         );
         Some(Submitted::Pending)
-    }
-
-    pub(super) fn wait_for(&mut self, counter: u64, waiter: Waiter) {
-        let until = self
-            .waiters_until
-            .map_or(waiter.deadline, |until| until.min(waiter.deadline));
-        self.waiters_until = Some(until);
-        self.waiters.entry(counter).or_default().push(waiter);
-    }
-
-    /// Answers "unknown" to those whose time is up: their writes are on their way to the owners.
-    pub(super) fn give_up_late_waiters(&mut self, cx: &Cx<'_>) {
-        let now = cx.now.mono;
-        let mut late = Vec::new();
-        self.waiters.retain(|_, waiters| {
-            late.extend(waiters.extract_if(.., |waiter| now >= waiter.deadline));
-            !waiters.is_empty()
-        });
-        let left = self
-            .waiters
-            .values()
-            .flatten()
-            .map(|waiter| waiter.deadline);
-        self.waiters_until = left.min();
-        for waiter in late {
-            let context = "the write was not confirmed by every owner within the deadline";
-            let error = Error::new(ErrorKind::DeadlineExceeded, context);
-            self.answer(waiter.asker, Err(error), cx);
-        }
     }
 
     fn decide_key(&mut self, ask: Ask, caller: &mut Caller<'_>, cx: &Cx<'_>) -> Submitted {
@@ -501,7 +463,7 @@ impl Partition {
             if self.settings.full_sync() {
                 self.apply(update, cx);
             }
-            for waiter in self.waiters.remove(&counter).into_iter().flatten() {
+            while let Some(waiter) = self.waiters.take(counter) {
                 let result = if waiter.topology == topology {
                     Ok(waiter.reply)
                 } else {

@@ -225,7 +225,7 @@ impl Partition {
 
     /// Those who wait for writes of this former owner cannot be told what became of them.
     fn give_up_waiters(&mut self, cx: &Cx<'_>) {
-        for waiter in std::mem::take(&mut self.waiters).into_values().flatten() {
+        for waiter in self.waiters.take_all() {
             let error = Error::unknown("the primary changed while the write was under way");
             self.answer(waiter.asker, Err(error), cx);
         }

@@ -7,7 +7,7 @@
 
 use super::evaluate::{Evaluated, Given, holds};
 use super::held::{self, Held, Inquiry, Kind, REMEMBERED_FOR, is_step, writes_of};
-use super::primary::Waiter;
+use super::waiting::Waiter;
 use super::{Ask, Caller, Cx, Partition, Submitted};
 use crate::engine::planted::{self, Fault};
 use crate::error::{Error, ErrorKind, Result};

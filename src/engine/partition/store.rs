@@ -7,7 +7,7 @@
 
 use super::remembered::Remembered;
 use super::sums;
-use super::tickets::index::{Index, state};
+use super::tickets::index::{Tickets, state};
 use crate::engine::planted::{self, Fault};
 use crate::types::ticket::{TicketRecord, note};
 use crate::types::time::ClusterTime;
@@ -17,27 +17,28 @@ use hashbrown::HashMap;
 use std::cmp::Ordering;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// The contents of a partition.
+/// The contents of a partition; in this order what every call looks at stands together.
 #[derive(Default)]
+#[repr(C)]
 pub struct Store {
     entries: HashMap<Blob, Entry, FixedState>,
     removes_are_final: bool,
     /// All that was created at or before this point is gone.
     pub cleared_at: Option<ClusterTime>,
-    /// Tombstones up to this version may be gone.
-    pub floor: EntryVersion,
-    /// The greatest version seen.
-    pub seen: EntryVersion,
     pub requests: Remembered,
-    /// How tickets among the entries are found.
-    pub tickets: Index,
-    /// What lived and fell under the end of a principal, for whoever tells of it.
-    killed: Vec<(Blob, Entry)>,
-    tombstones: usize,
     /// Over all states, see `sums`.
     sum: u64,
     /// What `entries` take in memory.
     bytes: u64,
+    tombstones: usize,
+    /// The greatest version seen.
+    pub seen: EntryVersion,
+    /// Tombstones up to this version may be gone.
+    pub floor: EntryVersion,
+    /// What lived and fell under the end of a principal, for whoever tells of it.
+    killed: Vec<(Blob, Entry)>,
+    /// How tickets among the entries are found.
+    pub tickets: Tickets,
 }
 
 /// What a state takes beside the bytes of its key and of its value: its place in the table, with
@@ -386,7 +387,7 @@ impl Store {
         self.for_each_mut(|entry| entry.shift(by));
         self.cleared_at = self.cleared_at.map(|at| at.shifted(by));
         self.requests.shift(by);
-        self.tickets = Index::default();
+        self.tickets = Tickets::default();
         let keys = self.keys();
         for key in keys {
             self.changed(&key, None);

@@ -8,6 +8,7 @@ pub mod blob;
 pub mod comparing;
 pub mod condition;
 pub mod control;
+pub mod direct;
 pub mod entry;
 pub mod hello;
 pub mod limits;

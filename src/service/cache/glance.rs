@@ -21,7 +21,8 @@ pub fn at_hand(
     }
     let (cache, partition) = {
         let view = handle.look_at_view();
-        plain_read(message, &view.cache_named(&message.cache)?.settings)?
+        let (cache, known) = view.find_named(&message.cache)?;
+        (cache, plain_read(message, &known.settings)?)
     };
     let found = handle.glance(cache, partition, &message.key, now)?;
     let entry = found.map(|view| entry_under(message.key.clone(), view));

@@ -61,8 +61,8 @@ pub struct TicketRecord {
 }
 
 /// Whether a value is a ticket.
-pub fn is_ticket(value: &[u8]) -> bool {
-    value.starts_with(MARK)
+pub fn is_ticket(value: &Blob) -> bool {
+    value.begins_with(MARK)
 }
 
 /// The distance between two points.

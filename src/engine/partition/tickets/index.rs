@@ -9,6 +9,7 @@ use crate::types::{Blob, ClusterTime, Entry};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::{Deref, DerefMut};
 
 /// The most ended principals that a partition remembers at a time. More are refused: they are
 /// dropped within seconds, unless a server that held the partition is out.
@@ -55,6 +56,34 @@ pub struct Index {
     ended_count: usize,
     /// Parents that do not live and have links, or are ending.
     work: BTreeSet<Blob>,
+}
+
+/// The indexes of a partition, which take no room where it holds no tickets.
+#[derive(Debug, Default)]
+pub struct Tickets(Option<Box<Index>>);
+
+/// What is found where there are none.
+static NONE: Index = Index {
+    terms: BTreeMap::new(),
+    due: BTreeSet::new(),
+    points: HashMap::with_hasher(FixedState::with_seed(0)),
+    links: BTreeMap::new(),
+    ended: BTreeMap::new(),
+    ended_count: 0,
+    work: BTreeSet::new(),
+};
+
+impl Deref for Tickets {
+    type Target = Index;
+    fn deref(&self) -> &Index {
+        self.0.as_deref().unwrap_or(&NONE)
+    }
+}
+
+impl DerefMut for Tickets {
+    fn deref_mut(&mut self) -> &mut Index {
+        self.0.get_or_insert_default()
+    }
 }
 
 fn term(tag: u8, bytes: &[u8]) -> Blob {
