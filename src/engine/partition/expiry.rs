@@ -64,6 +64,13 @@ impl Schedule {
         self.requests_end.get_or_insert(end);
     }
 
+    /// Gives back what touches took that have been sent.
+    pub fn give_back(&mut self) {
+        if self.touched.is_empty() {
+            self.touched = BTreeMap::new();
+        }
+    }
+
     pub fn reset(&mut self) {
         self.earliest = None;
         self.requests_end = None;
