@@ -124,6 +124,29 @@
 //! by the primary as one, each a piece of the engine and of protobuf; system calls are 1.9 for it
 //! on both nodes together.
 //!
+//! A use of a service ticket beside a put, on three nodes (REPLICATED, FULL_SYNC), by samples of the nodes in
+//! either phase of one run: 1.4 to 1.5 puts. No more messages pass between the nodes than for a put. What
+//! was found, and is gone:
+//!
+//! | what | where |
+//! |---|---|
+//! | callers that wait together put their puts on one stream, and made a call of its own for each use | client, service |
+//! | the first tombstone of a partition set a timer for at once, and woke a thread; looks at the floor come in steps now | engine |
+//! | the settings of every cache of tickets were copied to find the one; the record once more for the answer | node |
+//! | trees of terms were made to compare them, and a point kept twice for tickets without an idle time | index, each owner |
+//!
+//! Afterwards it is 1.14 to 1.25 puts, in four runs with other work beside them. What is left is memory that a put does not touch: of
+//! the three indexes that the ticket stands in, and of its session, on each owner; the ticket is read and written
+//! once, read again for the index of each owner and once for the answer, which together is a microsecond.
+//!
+//! **Memory that is given back.** With 10,000 sessions gone, a node kept 22 MB that nothing was in: a leaf of each
+//! emptied tree, a table of each emptied map and a queue of each log, in a thousand partitions. Each lay on a
+//! page of memory of its own by then, and kept all of it. What is empty lets go of all now, in the index at
+//! once, elsewhere when the partition's timer rings: 1.6 MB stay. Behind 50,000 sessions 4 MB stayed in one run,
+//! and 40 in another: what other threads freed of its pages the allocator finds only when it is asked for memory
+//! often enough, and an idle node asks for little (with `MIMALLOC_GENERIC_COLLECT=100` and
+//! `MIMALLOC_PURGE_DELAY=100` in its environment it was 3 MB).
+//!
 //! # Decisions
 //!
 //! **What does a view rest on?** On what every server of it says it holds, so a proposal first
@@ -401,6 +424,13 @@
 //! use. Rejected: a touch behind every use, which where the session was not used a moment before is a
 //! replicated write of its own; and touches in batches alone, by which the death of one node would take
 //! from a session all the time since it was used before.
+//!
+//! **Which calls on tickets share a stream of the client?** Those that read or use one ticket, on the stream
+//! that calls on keys share (`CacheService.Pipeline`): a sign-on server makes them for every page that its
+//! users open, and of callers that wait together each would pay for a call of its own. What is asked
+//! of one ticket is answered in order. Rejected: a pipeline of the `TicketService`, a second stream on each
+//! connection, whose frames would not go together with those of the first; other calls on tickets, which
+//! are seldom and take several steps anyway.
 //!
 //! **When is the cache of tickets made?** With the first ticket, where no settings name it: a cluster without
 //! tickets pays nothing for them. Rejected: always, a thousand partitions that most tests and many users
