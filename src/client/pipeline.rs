@@ -68,6 +68,8 @@ single! {
     RemoveRequest => RemoveResponse, Remove;
     TouchRequest => TouchResponse, Touch;
     ModifyRequest => ModifyResponse, Modify;
+    GetTicketRequest => GetTicketResponse, GetTicket;
+    UseTicketRequest => UseTicketResponse, UseTicket;
 }
 
 /// One stream to a node.

@@ -176,6 +176,10 @@ impl State {
             self.bytes -= weight;
             batch.push(message);
         }
+        if self.queue.is_empty() && self.queue.capacity() > BATCH_MESSAGES_MAX {
+            // What one burst took need not stay.
+            self.queue = VecDeque::new();
+        }
         self.moved = Instant::now();
         self.urgent = !self.queue.is_empty();
         batch

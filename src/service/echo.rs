@@ -74,6 +74,8 @@ impl Echo {
             Operation::Remove(_) => Answer::Remove(pb::RemoveResponse::default()),
             Operation::Touch(_) => Answer::Touch(pb::TouchResponse::default()),
             Operation::Modify(_) => Answer::Modify(pb::ModifyResponse::default()),
+            Operation::GetTicket(_) => Answer::GetTicket(pb::GetTicketResponse::default()),
+            Operation::UseTicket(_) => Answer::UseTicket(pb::UseTicketResponse::default()),
         }
     }
 }

@@ -211,7 +211,7 @@ impl Tickets {
             kind: kind.to_owned(),
         };
         let send = async |channel, message| ticket_service(channel).get(message).await;
-        let reply = self.client.call(Effect::Read, request, send).await;
+        let reply = self.client.single(Effect::Read, request, send).await;
         present(reply.map_err(TicketError::of_read)?.ticket)
     }
 
@@ -317,7 +317,7 @@ impl Tickets {
     pub async fn use_as(&self, mut request: UseTicketRequest) -> Result<Ticket> {
         identified(&mut request.request_id)?;
         let send = async |channel, message| ticket_service(channel).r#use(message).await;
-        let reply = self.client.call(Effect::Write, request, send).await?;
+        let reply = self.client.single(Effect::Write, request, send).await?;
         present(reply.ticket)
     }
 

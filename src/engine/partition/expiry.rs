@@ -19,6 +19,9 @@ const SWEEP_MAX: usize = 256;
 const SWEEP_PAUSE: Micros = 200 * MILLISECOND;
 /// Between two looks at the floor of tombstones.
 const FLOOR_PAUSE: Micros = 5 * SECOND;
+/// Looks at the floor come in such steps, many partitions together: a timer for each tombstone, at
+/// once, costs about as much as the remove did.
+const FLOOR_STEP: Micros = FLOOR_PAUSE / 20;
 /// The longest batch of touches.
 const TOUCH_BATCH_MAX: Micros = SECOND;
 /// Request ids are forgotten in so many batches a window, each by one batch late at most.
@@ -65,6 +68,13 @@ impl Schedule {
         self.requests_end.get_or_insert(end);
     }
 
+    /// Gives back what touches took that have been sent.
+    pub fn give_back(&mut self) {
+        if self.touched.is_empty() {
+            self.touched = BTreeMap::new();
+        }
+    }
+
     pub fn reset(&mut self) {
         self.earliest = None;
         self.requests_end = None;
@@ -77,11 +87,17 @@ impl Schedule {
         let sweep = sweep.map(|at| at.max(self.sweep_not_before));
         let requests = self.requests_end.map(on_mono);
         let floor = self.floor_due.filter(|_| primary);
+        let floor = floor.map(|due| floor_step(due.max(now.mono)));
         [sweep, requests, self.touches_due, floor]
             .into_iter()
             .flatten()
             .min()
     }
+}
+
+/// The step at a point or behind it.
+fn floor_step(at: Monotonic) -> Monotonic {
+    Monotonic(at.0.div_ceil(FLOOR_STEP).saturating_mul(FLOOR_STEP))
 }
 
 impl Partition {
@@ -427,7 +443,7 @@ impl Partition {
     /// counts as missing until it returns, is replaced, or the retention has passed.
     fn look_at_floor(&mut self, active: bool, cx: &Cx<'_>) {
         let has = self.store.tombstones() > 0 || self.store.tickets.ended_count() > 0;
-        self.expiry.floor_due = has.then(|| cx.now.mono.after(FLOOR_PAUSE));
+        self.expiry.floor_due = has.then(|| floor_step(cx.now.mono.after(FLOOR_PAUSE)));
         let all_here = self.all_here(cx);
         let settled =
             self.place.sources.is_empty() && self.place.loading.is_empty() && self.log.is_settled();

@@ -109,6 +109,14 @@ impl Log {
         self.tail.len() >= TAIL_MAX
     }
 
+    /// Gives back what updates took that wait no more.
+    pub fn give_back(&mut self) {
+        if self.tail.is_empty() {
+            self.tail = VecDeque::new();
+            self.pending.shrink_to(0);
+        }
+    }
+
     pub fn len(&self) -> usize {
         self.tail.len()
     }

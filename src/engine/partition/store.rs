@@ -46,7 +46,7 @@ pub struct Store {
 const ENTRY_BYTES: u64 = size_of::<(Blob, Entry)>() as u64 * 3 / 2 + 32;
 
 /// A table of so many places is kept, however few are in use; of those without any, a thousand of
-/// which are a cache that is empty, next to nothing.
+/// which are a cache that is empty, nothing.
 const CAPACITY_KEPT: usize = 64;
 
 /// What a state of a key takes in memory.
@@ -281,8 +281,7 @@ impl Store {
     /// What many entries took in the table need not stay when few are left.
     fn give_back(&mut self) {
         let (capacity, left) = (self.entries.capacity(), self.entries.len());
-        let kept = if left == 0 { 0 } else { CAPACITY_KEPT };
-        if capacity > kept && capacity / 4 > left {
+        if left == 0 || (capacity > CAPACITY_KEPT && capacity / 4 > left) {
             self.entries.shrink_to(2 * left);
         }
     }

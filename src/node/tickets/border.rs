@@ -94,7 +94,7 @@ impl Tickets {
     ///
     /// `DataLoss` where it cannot be decrypted.
     pub fn show(&self, entry: &EntryView) -> Result<Option<Ticket>> {
-        let Some(record) = TicketRecord::decode(&entry.value) else {
+        let Some(mut record) = TicketRecord::decode(&entry.value) else {
             return Ok(None);
         };
         let link = |link: &Option<Link>| match link {
@@ -110,7 +110,13 @@ impl Tickets {
                     Error::new(ErrorKind::DataLoss, "the encrypted ticket is damaged")
                 })?
             }
-            None => record.clone(),
+            None => TicketRecord {
+                principal: std::mem::take(&mut record.principal),
+                service: std::mem::take(&mut record.service),
+                attributes: std::mem::take(&mut record.attributes),
+                payload: std::mem::take(&mut record.payload),
+                ..TicketRecord::default()
+            },
         };
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let attributes = said.attributes.into_iter();

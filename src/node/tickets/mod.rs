@@ -15,12 +15,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::types::cache::partition_of;
 use crate::types::ticket::{Expiration, ID_BYTES_MAX, Ticket, TicketErrand, TicketOperation};
 use crate::types::{
-    Blob, CacheId, CacheSettings, ClusterTime, KeyOperation, Operation, Reply, Request, RequestId,
+    Blob, CacheId, ClusterTime, KeyOperation, Operation, Reply, Request, RequestId,
 };
 use std::time::Instant;
 
 /// A partition of a cache.
 type Place = (CacheId, u32);
+
+/// A cache, and how many partitions it has.
+type Extent = (CacheId, u32);
 
 /// The registry of a node.
 #[derive(Clone)]
@@ -76,7 +79,8 @@ impl Tickets {
             not_after: None,
         };
         let stored = if ticket.parent_id.is_empty() {
-            self.find(key, &[cache], add, id, deadline).await
+            let extent = (cache.id(), cache.partitions);
+            self.find(key, &[extent], add, id, deadline).await
         } else {
             let now = self.handle.now().cluster;
             let created = ticket.created_at.map_or(now, |at| at.min(now));
@@ -125,7 +129,7 @@ impl Tickets {
     async fn find(
         &self,
         key: Blob,
-        caches: &[CacheSettings],
+        caches: &[Extent],
         operation: TicketOperation,
         request_id: Option<RequestId>,
         deadline: Instant,
@@ -137,15 +141,15 @@ impl Tickets {
         };
         if request_id.is_none() && !matches!(operation, TicketOperation::Get { .. }) {
             // It is given one.
-            let caches: Vec<CacheId> = caches.iter().map(CacheSettings::id).collect();
+            let caches: Vec<CacheId> = caches.iter().map(|(id, _)| *id).collect();
             if caches.is_empty() {
                 return Err(not_found());
             }
             let errand = errand(caches, operation);
             return self.run(errand, request_id, deadline).await;
         }
-        for cache in caches {
-            let place = (cache.id(), partition_of(&key, cache.partitions));
+        for (cache, partitions) in caches {
+            let place = (*cache, partition_of(&key, *partitions));
             let on_key = Operation::Key {
                 key: key.clone(),
                 operation: KeyOperation::Ticket(operation.clone()),
@@ -157,7 +161,7 @@ impl Tickets {
                 Err(error) if error.reason == UNSURE => {}
                 other => return other,
             }
-            let errand = errand(vec![cache.id()], operation);
+            let errand = errand(vec![*cache], operation);
             return self.run(errand, request_id, deadline).await;
         }
         Err(not_found())
@@ -176,7 +180,7 @@ impl Tickets {
             kind: Blob::from(kind),
             vouched: false,
         };
-        let (key, caches) = (self.key(id), self.caches(kind)?);
+        let (key, caches) = (self.key(id), self.extents(kind)?);
         self.shown(self.find(key, &caches, operation, None, deadline).await?)
     }
 
@@ -212,7 +216,7 @@ impl Tickets {
             expected_version,
             vouched: false,
         };
-        let caches = self.caches(&ticket.kind)?;
+        let caches = self.extents(&ticket.kind)?;
         let found = self.find(key, &caches, operation, id, deadline);
         match found.await? {
             Reply::Put { version, .. } => Ok(version),
@@ -239,7 +243,7 @@ impl Tickets {
             kind: Blob::from(kind),
             vouched: false,
         };
-        let (key, caches) = (self.key(id), self.caches(kind)?);
+        let (key, caches) = (self.key(id), self.extents(kind)?);
         let found = self.find(key, &caches, operation, request_id, deadline);
         self.shown(found.await?)
     }

@@ -1,6 +1,6 @@
-//! `Pipeline`: many single-key calls over one stream. Requests for one key, and those within one
-//! transaction, are carried out one after the other; others go on beside each other and are answered
-//! as they end. Where too many are in flight, the next one is not read.
+//! `Pipeline`: many calls on one key or one ticket over one stream. Requests for one key, for one
+//! ticket, and those within one transaction, are carried out one after the other; others go on beside
+//! each other and are answered as they end. Where too many are in flight, the next one is not read.
 
 use super::super::Front;
 use super::super::deadline::CallTime;
@@ -8,6 +8,7 @@ use super::super::decode::{SingleKey, known, transaction};
 use super::super::encode::{FromReply, modified};
 use super::super::guard::transport_error;
 use super::super::limits::{PIPELINE_IN_FLIGHT_MAX, Pass};
+use super::super::tickets::one;
 use super::super::transactions::execute;
 use super::glance;
 use crate::error::{Error, ErrorKind, Result};
@@ -15,6 +16,7 @@ use crate::node::{Begun, Handle};
 use crate::rpc::proto as pb;
 use crate::rpc::status::{from_status, to_proto, to_status};
 use crate::types::{Blob, CacheId, Operation, Reply, Request, TransactionId, View};
+use bytes::Bytes;
 use futures_util::stream::FuturesUnordered;
 use pb::pipeline_request::Operation as Asked;
 use pb::pipeline_response::Result as Answer;
@@ -100,6 +102,8 @@ impl Kind {
 enum Place {
     /// The key of an entry across caches: the same bytes under another affinity key are another entry.
     Key(CacheId, u32, Blob),
+    /// A ticket, by its id, in whichever cache it is.
+    Ticket(Bytes),
     /// A transaction, which takes one call at a time.
     Within(TransactionId),
 }
@@ -108,10 +112,16 @@ enum Place {
 #[derive(Debug)]
 struct Item {
     id: u64,
-    kind: Kind,
-    request: Request,
-    within: Option<TransactionId>,
+    call: Call,
     deadline: Instant,
+}
+
+/// What is asked.
+#[derive(Debug)]
+enum Call {
+    Key(Kind, Part),
+    GetTicket(pb::GetTicketRequest),
+    UseTicket(pb::UseTicketRequest),
 }
 
 /// How an item ended.
@@ -124,30 +134,28 @@ struct Done {
 /// A request, and the transaction that it is part of.
 type Part = (Request, Option<TransactionId>);
 
-fn decode(view: &View, operation: Option<Asked>) -> Result<(Kind, Part)> {
-    fn request(view: &View, message: impl SingleKey) -> Result<Part> {
+fn decode(view: &View, operation: Option<Asked>) -> Result<Call> {
+    fn of_key(view: &View, kind: Kind, message: impl SingleKey) -> Result<Call> {
         let (name, id) = message.within();
         let within = transaction(name, id)?;
         let settings = &known(view, message.cache())?.settings;
-        Ok((message.request(settings)?, within))
+        Ok(Call::Key(kind, (message.request(settings)?, within)))
     }
-    Ok(match operation {
-        None => {
-            return Err(Error::invalid(
-                "one of get, put, remove, touch and modify is required",
-            ));
+    match operation {
+        None => Err(Error::invalid(
+            "one of get, put, remove, touch, modify, get_ticket and use_ticket is required",
+        )),
+        Some(Asked::Get(message)) => of_key(view, Kind::Get, message),
+        Some(Asked::Put(message)) => of_key(view, Kind::Put, message),
+        Some(Asked::Remove(message)) => of_key(view, Kind::Remove, message),
+        Some(Asked::Touch(message)) => of_key(view, Kind::Touch, message),
+        Some(Asked::Modify(message)) => {
+            let increment = is_increment(&message);
+            of_key(view, Kind::Modify { increment }, message)
         }
-        Some(Asked::Get(message)) => (Kind::Get, request(view, message)?),
-        Some(Asked::Put(message)) => (Kind::Put, request(view, message)?),
-        Some(Asked::Remove(message)) => (Kind::Remove, request(view, message)?),
-        Some(Asked::Touch(message)) => (Kind::Touch, request(view, message)?),
-        Some(Asked::Modify(message)) => (
-            Kind::Modify {
-                increment: is_increment(&message),
-            },
-            request(view, message)?,
-        ),
-    })
+        Some(Asked::GetTicket(message)) => Ok(Call::GetTicket(message)),
+        Some(Asked::UseTicket(message)) => Ok(Call::UseTicket(message)),
+    }
 }
 
 /// One stream, as the connection draws answers from it: what can be answered at once is answered
@@ -242,15 +250,13 @@ impl Line {
         }
         let decoded = decode(&self.handle.look_at_view(), message.operation)
             .and_then(|decoded| time.check(now).map(|()| decoded));
-        let (kind, (request, within)) = match decoded {
+        let call = match decoded {
             Ok(decoded) => decoded,
             Err(error) => return self.answer(id, Err(error)),
         };
         let item = Item {
             id,
-            kind,
-            request,
-            within,
+            call,
             deadline: time.deadline,
         };
         let Some(place) = place(&item) else {
@@ -292,31 +298,44 @@ impl Line {
 
     /// Begins an item: its answer, or none where it must wait.
     fn begin(&mut self, item: Item, place: &Place) -> Option<Result<Answer>> {
-        let Item {
-            id,
-            kind,
-            request,
-            within,
-            deadline,
-        } = item;
-        if let Some(transaction) = within {
-            let (handle, place) = (self.handle.clone(), place.clone());
-            self.in_flight.push(Box::pin(async move {
-                let reply = operate(&handle, transaction, request, deadline).await;
-                let answer = reply.and_then(|reply| kind.answer(reply));
-                Done { id, place, answer }
-            }));
-            return None;
-        }
-        let waiting = match self.handle.begin(request, deadline) {
-            Begun::Done(reply) => return Some(reply.and_then(|reply| kind.answer(reply))),
-            Begun::Waiting(waiting) => waiting,
-        };
+        let Item { id, call, deadline } = item;
         let place = place.clone();
-        self.in_flight.push(Box::pin(async move {
-            let answer = waiting.end().await.and_then(|reply| kind.answer(reply));
-            Done { id, place, answer }
-        }));
+        match call {
+            Call::Key(kind, (request, Some(transaction))) => {
+                let handle = self.handle.clone();
+                self.in_flight.push(Box::pin(async move {
+                    let reply = operate(&handle, transaction, request, deadline).await;
+                    let answer = reply.and_then(|reply| kind.answer(reply));
+                    Done { id, place, answer }
+                }));
+            }
+            Call::Key(kind, (request, None)) => {
+                let waiting = match self.handle.begin(request, deadline) {
+                    Begun::Done(reply) => return Some(reply.and_then(|reply| kind.answer(reply))),
+                    Begun::Waiting(waiting) => waiting,
+                };
+                self.in_flight.push(Box::pin(async move {
+                    let answer = waiting.end().await.and_then(|reply| kind.answer(reply));
+                    Done { id, place, answer }
+                }));
+            }
+            Call::GetTicket(message) => {
+                let tickets = self.handle.tickets();
+                self.in_flight.push(Box::pin(async move {
+                    let got = one::get(&tickets, message, deadline).await;
+                    let answer = got.map(Answer::GetTicket);
+                    Done { id, place, answer }
+                }));
+            }
+            Call::UseTicket(message) => {
+                let tickets = self.handle.tickets();
+                self.in_flight.push(Box::pin(async move {
+                    let used = one::use_once(&tickets, message, deadline).await;
+                    let answer = used.map(Answer::UseTicket);
+                    Done { id, place, answer }
+                }));
+            }
+        }
         None
     }
 
@@ -330,8 +349,12 @@ impl Line {
 }
 
 fn place(item: &Item) -> Option<Place> {
-    let request = &item.request;
-    match (&request.operation, item.within) {
+    let (request, within) = match &item.call {
+        Call::Key(_, (request, within)) => (request, *within),
+        Call::GetTicket(message) => return Some(Place::Ticket(message.id.clone())),
+        Call::UseTicket(message) => return Some(Place::Ticket(message.id.clone())),
+    };
+    match (&request.operation, within) {
         (Operation::Key { .. }, Some(transaction)) => Some(Place::Within(transaction)),
         (Operation::Key { key, .. }, None) => {
             Some(Place::Key(request.cache, request.partition, key.clone()))

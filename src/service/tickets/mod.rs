@@ -1,9 +1,10 @@
 //! `TicketService`: every call in a few lines here; messages ⇄ tickets in `decode.rs` and
-//! `encode.rs`, what streams in `list.rs` and `watch.rs`.
+//! `encode.rs`, what a pipeline carries as well in `one.rs`, what streams in `list.rs` and `watch.rs`.
 
 mod decode;
 mod encode;
 mod list;
+pub mod one;
 mod watch;
 
 use super::Front;
@@ -176,12 +177,7 @@ impl TicketService for TicketFront {
         request: Request<pb::GetTicketRequest>,
     ) -> Result<Response<pb::GetTicketResponse>, Status> {
         let time = time_of(&request);
-        let message = request.into_inner();
-        let tickets = self.tickets();
-        let got = tickets.get(&message.id, &message.kind, time.deadline).await;
-        respond(got.map(|ticket| pb::GetTicketResponse {
-            ticket: Some(encode::ticket(ticket)),
-        }))
+        respond(one::get(&self.tickets(), request.into_inner(), time.deadline).await)
     }
 
     async fn update(
@@ -210,17 +206,7 @@ impl TicketService for TicketFront {
         request: Request<pb::UseTicketRequest>,
     ) -> Result<Response<pb::UseTicketResponse>, Status> {
         let time = time_of(&request);
-        let message = request.into_inner();
-        let used = async {
-            let id = request_id(&message.request_id)?;
-            let tickets = self.tickets();
-            tickets
-                .use_ticket(&message.id, &message.kind, id, time.deadline)
-                .await
-        };
-        respond(used.await.map(|ticket| pb::UseTicketResponse {
-            ticket: Some(encode::ticket(ticket)),
-        }))
+        respond(one::use_once(&self.tickets(), request.into_inner(), time.deadline).await)
     }
 
     async fn delete(

@@ -1,8 +1,9 @@
-//! Pipeline: order per key, errors per request, many in flight.
+//! Pipeline: order per key and per ticket, errors per request, many in flight.
 
 use super::alone::{ATOMIC, Alone, TRANSACTIONAL, get, put, refused, soon};
 use embergrid::error::ErrorKind;
 use embergrid::rpc::proto as pb;
+use embergrid::rpc::proto::ticket_service_client::TicketServiceClient;
 use embergrid::rpc::proto::transaction_service_client::TransactionServiceClient;
 use embergrid::rpc::status::from_proto;
 use pb::pipeline_request::Operation;
@@ -180,4 +181,77 @@ async fn requests_within_a_transaction_are_carried_out_in_order_beside_others() 
     transactions.commit(commit).await.expect("a commit");
     let read = node.cache.get(get(TRANSACTIONAL, "k9")).await;
     assert!(read.expect("a read").into_inner().entry.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tickets_are_read_and_used_in_order() {
+    let mut node = Alone::start().await;
+    let mut tickets = TicketServiceClient::new(node.channel());
+    let ticket = |id: String, kind: &str, parent: &str| pb::Ticket {
+        id: id.into(),
+        kind: kind.to_owned(),
+        parent_id: parent.to_owned().into(),
+        ..Default::default()
+    };
+    let session = ticket("TGT-1".to_owned(), "TGT", "");
+    let children = (0..50).map(|number| ticket(format!("TST-{number}"), "TST", "TGT-1"));
+    let request = pb::AddTicketsRequest {
+        tickets: std::iter::once(session).chain(children).collect(),
+        ..Default::default()
+    };
+    tickets.add_many(request).await.expect("they are stored");
+    let reads = |id: String, kind: &str| {
+        let kind = kind.to_owned();
+        let id = id.into();
+        Operation::GetTicket(pb::GetTicketRequest { id, kind })
+    };
+    let uses = |id: String, request_id: &'static [u8]| {
+        Operation::UseTicket(pb::UseTicketRequest {
+            id: id.into(),
+            kind: "TST".to_owned(),
+            request_id: request_id.into(),
+        })
+    };
+    let of_one = |number: usize| {
+        let id = format!("TST-{number}");
+        [
+            reads(id.clone(), "TST"),
+            uses(id.clone(), b""),
+            reads(id.clone(), ""),
+            uses(id, b""),
+        ]
+    };
+    let others = [
+        reads("TGT-1".to_owned(), "ST"),
+        reads("TGT-1".to_owned(), "TGT"),
+        uses("TGT-1".to_owned(), b"short"),
+    ];
+    let requests = numbered((0..50).flat_map(of_one).chain(others));
+    let mut answers = send(&mut node, requests).await;
+    answers.sort_by_key(|answer| answer.id);
+    let results: Vec<Answer> = answers
+        .into_iter()
+        .filter_map(|answer| answer.result)
+        .collect();
+    assert_eq!(results.len(), 203);
+    let failed = |place: usize| match results[place].clone() {
+        Answer::Error(error) => from_proto(error),
+        other => panic!("{place}: {other:?}"),
+    };
+    for first in (0..200).step_by(4) {
+        let uses = |answer: &Answer| match answer {
+            Answer::GetTicket(got) => got.ticket.as_ref().map(|ticket| ticket.uses),
+            Answer::UseTicket(used) => used.ticket.as_ref().map(|ticket| ticket.uses),
+            _ => None,
+        };
+        assert_eq!(uses(&results[first]), Some(0), "{:?}", results[first]);
+        assert_eq!(uses(&results[first + 1]), Some(1), "it was used");
+        assert_eq!(failed(first + 2).kind, ErrorKind::NotFound);
+        assert_eq!(failed(first + 3).kind, ErrorKind::NotFound);
+    }
+    let wrong = failed(200);
+    assert_eq!(wrong.kind, ErrorKind::WrongKind);
+    assert_eq!(wrong.detail.as_deref(), Some("TGT"));
+    assert!(matches!(&results[201], Answer::GetTicket(got) if got.ticket.is_some()));
+    assert_eq!(failed(202).kind, ErrorKind::InvalidArgument);
 }

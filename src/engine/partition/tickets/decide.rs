@@ -364,7 +364,7 @@ impl Partition {
         cx: &Cx<'_>,
     ) -> Result<Children> {
         // One that registered a moment ago goes on as well.
-        if self.log.is_pending_below(&note::links_of(key)) {
+        if !self.log.is_settled() && self.log.is_pending_below(&note::links_of(key)) {
             return Ok(Children::Coming);
         }
         if self.store.tickets.links(key).next().is_none() {

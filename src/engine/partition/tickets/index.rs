@@ -5,7 +5,7 @@
 use crate::engine::planted::{self, Fault};
 use crate::types::ticket::record::is_ticket;
 use crate::types::ticket::{TicketFilter, TicketRecord, note};
-use crate::types::{Blob, ClusterTime, Entry};
+use crate::types::{Blob, ClusterTime, Entry, Live};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use std::collections::{BTreeMap, BTreeSet};
@@ -15,7 +15,7 @@ use std::ops::{Deref, DerefMut};
 /// dropped within seconds, unless a server that held the partition is out.
 pub const ENDED_MAX: usize = 4096;
 
-/// Room for so many points is kept, however few there are.
+/// Room for so many points is kept, however few there are, if there is one.
 const POINTS_KEPT: usize = 16;
 
 const KIND: u8 = b'k';
@@ -47,7 +47,7 @@ pub struct Index {
     terms: BTreeMap<Blob, BTreeSet<Blob>>,
     /// When a ticket ends at the earliest; what was used since may end later.
     due: BTreeSet<(ClusterTime, Blob)>,
-    /// The point of each ticket in `due`; never walked through.
+    /// The point in `due` of each ticket with an idle time, whose own moves on; never walked through.
     points: HashMap<Blob, ClusterTime, FixedState>,
     /// The links of each parent.
     links: BTreeMap<Blob, BTreeSet<Blob>>,
@@ -102,18 +102,27 @@ fn attribute(name: &[u8], value: &[u8]) -> Blob {
     Blob::from(term)
 }
 
-fn terms(record: &TicketRecord) -> BTreeSet<Blob> {
-    let mut terms = BTreeSet::from([term(KIND, &record.kind)]);
+/// The terms of a ticket; one of them may stand there twice.
+fn terms(record: &TicketRecord) -> Vec<Blob> {
+    let mut terms = vec![term(KIND, &record.kind)];
     if !record.principal.is_empty() {
-        terms.insert(term(PRINCIPAL, &record.principal));
+        terms.push(term(PRINCIPAL, &record.principal));
     }
     if !record.service.is_empty() {
-        terms.insert(term(SERVICE, &record.service));
+        terms.push(term(SERVICE, &record.service));
     }
     for (name, values) in &record.attributes {
         terms.extend(values.iter().map(|value| attribute(name, value)));
     }
     terms
+}
+
+/// Whether two tickets are found by the same terms.
+fn have_same_terms(one: &TicketRecord, other: &TicketRecord) -> bool {
+    one.kind == other.kind
+        && one.principal == other.principal
+        && one.service == other.service
+        && one.attributes == other.attributes
 }
 
 /// The ticket of an entry that the indexes show.
@@ -156,6 +165,7 @@ impl Index {
             } else if let Some(principal) = note::read_ended(key) {
                 self.change_ended(key, &Blob::from(principal), before, after);
             }
+            self.give_back();
             return;
         }
         if !self.concerns(key, before, after) {
@@ -163,6 +173,25 @@ impl Index {
         }
         self.change_ticket(key, before, after);
         self.judge(key, state(after));
+        self.give_back();
+    }
+
+    /// A tree that was emptied keeps a leaf, which a thousand partitions need not.
+    fn give_back(&mut self) {
+        if self.terms.is_empty() {
+            debug_assert!(self.due.is_empty(), "every ticket has a term");
+            self.terms = BTreeMap::new();
+            self.due = BTreeSet::new();
+        }
+        if self.links.is_empty() {
+            self.links = BTreeMap::new();
+        }
+        if self.work.is_empty() {
+            self.work = BTreeSet::new();
+        }
+        if self.ended.is_empty() {
+            self.ended = BTreeMap::new();
+        }
     }
 
     fn change_link(&mut self, key: &Blob, parent: &Blob, before: bool, after: bool) {
@@ -195,37 +224,59 @@ impl Index {
 
     fn change_ticket(&mut self, key: &Blob, before: Option<&Entry>, after: Option<&Entry>) {
         let (old, new) = (shown(before), shown(after));
-        let (old_terms, new_terms) = (
-            old.as_ref().map(terms).unwrap_or_default(),
-            new.as_ref().map(terms).unwrap_or_default(),
-        );
-        let stale = planted::is(Fault::StaleIndex);
-        for term in old_terms.difference(&new_terms).filter(|_| !stale) {
-            if let Some(keys) = self.terms.get_mut(term) {
+        let same = |(old, new)| have_same_terms(old, new);
+        if !old.as_ref().zip(new.as_ref()).is_some_and(same) {
+            self.change_terms(key, old.as_ref(), new.as_ref());
+        }
+        let before = before.filter(|_| old.is_some());
+        let before = before.and_then(|before| before.live.as_ref());
+        let after = after.filter(|_| new.is_some());
+        let after = after.and_then(|after| after.live.as_ref());
+        self.change_point(key, before, after);
+    }
+
+    fn change_terms(&mut self, key: &Blob, old: Option<&TicketRecord>, new: Option<&TicketRecord>) {
+        let old = old.filter(|_| !planted::is(Fault::StaleIndex));
+        for term in old.map(terms).unwrap_or_default() {
+            if let Some(keys) = self.terms.get_mut(&term) {
                 keys.remove(key);
                 if keys.is_empty() {
-                    self.terms.remove(term);
+                    self.terms.remove(&term);
                 }
             }
         }
-        for term in new_terms.difference(&old_terms) {
-            let keys = self.terms.entry(term.clone()).or_default();
-            keys.insert(key.clone());
+        for term in new.map(terms).unwrap_or_default() {
+            self.terms.entry(term).or_default().insert(key.clone());
         }
-        if let Some(point) = self.points.remove(key) {
-            self.due.remove(&(point, key.clone()));
-            if self.points.capacity() / 4 > self.points.len().max(POINTS_KEPT) {
-                self.points.shrink_to(2 * self.points.len());
-            }
-        }
-        let live = after.and_then(|after| after.live.as_ref());
-        let ends = live.and_then(|live| {
+    }
+
+    /// When a ticket ends at the earliest.
+    fn change_point(&mut self, key: &Blob, before: Option<&Live>, after: Option<&Live>) {
+        let known = before.and_then(|live| match live.time_to_idle {
+            Some(_) => self.points.remove(key),
+            None => live.expires_at,
+        });
+        let point = after.and_then(|live| {
             let points = [live.expires_at, live.idle_expires_at()];
             points.into_iter().flatten().min()
         });
-        if let Some(point) = ends.filter(|_| new.is_some()) {
+        if let Some(point) = point
+            && after.is_some_and(|live| live.time_to_idle.is_some())
+        {
             self.points.insert(key.clone(), point);
-            self.due.insert((point, key.clone()));
+        }
+        if known != point {
+            if let Some(known) = known {
+                self.due.remove(&(known, key.clone()));
+            }
+            if let Some(point) = point {
+                self.due.insert((point, key.clone()));
+            }
+        }
+        // What many tickets took need not stay when few are left.
+        let (capacity, left) = (self.points.capacity(), self.points.len());
+        if left == 0 || (capacity > POINTS_KEPT && capacity / 4 > left) {
+            self.points.shrink_to(2 * left);
         }
     }
 
@@ -379,9 +430,70 @@ impl Index {
         assert_eq!(fresh.ended_count, self.ended_count);
         assert_eq!(fresh.work, self.work, "work that is due is not a scan's");
         assert_eq!(
-            fresh.points.len(),
-            self.points.len(),
+            (fresh.points.len(), fresh.due.len()),
+            (self.points.len(), self.due.len()),
             "points of tickets are not a scan's"
         );
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::EntryVersion;
+
+    fn ticket(principal: &str, expires: Option<u64>, idle: Option<u64>) -> Entry {
+        let record = TicketRecord {
+            kind: Blob::from("TGT"),
+            principal: Blob::from(principal),
+            ..TicketRecord::default()
+        };
+        Entry {
+            incarnation: EntryVersion::default(),
+            version: EntryVersion::default(),
+            created_at: ClusterTime(1),
+            removed_by_key: false,
+            live: Some(Live {
+                value: record.encode(),
+                flags: 0,
+                value_version: 1,
+                expires_at: expires.map(ClusterTime),
+                time_to_idle: idle,
+                last_access: ClusterTime(1),
+            }),
+        }
+    }
+
+    #[test]
+    fn it_is_what_a_scan_gives_after_every_change_and_takes_nothing_when_all_are_gone() {
+        let states = [
+            Some(ticket("alice", Some(90), None)),
+            Some(ticket("alice", Some(80), None)),
+            Some(ticket("alice", Some(80), Some(50))),
+            Some(ticket("bob", Some(80), Some(70))),
+            Some(ticket("bob", None, Some(70))),
+            Some(ticket("bob", None, None)),
+            Some(ticket("", Some(90), Some(95))),
+            None,
+        ];
+        let keys: Vec<Blob> = (0..200)
+            .map(|number| Blob::from(format!("TGT-{number}").as_str()))
+            .collect();
+        let mut all: BTreeMap<Blob, Entry> = BTreeMap::new();
+        let mut index = Index::default();
+        for state in &states {
+            for key in &keys {
+                let mut before = all.remove(key);
+                // An access that came since moves no point here.
+                if let Some(live) = before.as_mut().and_then(|entry| entry.live.as_mut()) {
+                    live.last_access = ClusterTime(9);
+                }
+                index.change(key, before.as_ref(), state.as_ref(), |_| State::Gone);
+                all.extend(state.clone().map(|entry| (key.clone(), entry)));
+            }
+            index.check(all.iter());
+        }
+        assert!(index.due.is_empty() && index.terms.is_empty());
+        assert_eq!(index.points.capacity(), 0);
     }
 }
