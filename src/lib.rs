@@ -252,6 +252,16 @@
 //! what is written too, as others do, finds lost updates and not read skew. Rejected: that, and several
 //! versions of each value.
 //!
+//! **When does a transaction learn that it has seen half of another?** At its commit, which it then does not
+//! do: that transactions are seen whole is promised of those that commit. Rejected: to look at all that was
+//! read before at each further read, a message to every participant for each; and several versions of each value.
+//!
+//! **What becomes of a record whose cache is dropped?** It goes with it, and who asks for it rolls back: locks
+//! end, and in the worst case, where the initiator is gone as well, one transaction is done in part. Rejected: to
+//! drop only when all records have been fetched, for which a view would wait for transactions; a copy of the
+//! decision at each participant, one more round for every transaction; and to wait for the initiator, which
+//! may itself wait for the record.
+//!
 //! **When does the client run a transaction again?** Where nothing of it was done: on a conflict, and
 //! where the node that kept it is gone before the commit was asked for. A commit without an answer is
 //! asked for again at that node, which remembers its end; where it cannot be learned, it is "unknown".
