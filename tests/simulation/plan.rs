@@ -5,6 +5,7 @@ use crate::caches::{self, Use};
 use crate::clock::{MS, SECOND, Time};
 use crate::faults::{FaultKind, Profile};
 use crate::rng::Rng;
+use embergrid::types::transaction::Concurrency;
 use embergrid::types::{CacheSettings, Role};
 
 #[derive(Clone, Debug)]
@@ -29,6 +30,10 @@ pub struct Plan {
     pub think: Time,
     /// Nodes speak two versions of the protocol, and with each life the other one.
     pub two_versions: bool,
+    /// How many write lists.
+    pub writers: usize,
+    /// When all of them take their locks; absent: each transaction as it is drawn.
+    pub writers_lock: Option<Concurrency>,
     /// Between two comparisons of copies; absent: there are none.
     pub compare_interval: Option<Time>,
     pub clients_start: Time,
@@ -101,6 +106,8 @@ impl Plan {
             clients: rng.within(2, 4) as usize,
             think: rng.within(20, 120) * MS,
             two_versions,
+            writers: 3,
+            writers_lock: None,
             compare_interval: Some(2 * SECOND),
             clients_start: if profile == Profile::Start {
                 14 * SECOND
