@@ -43,6 +43,8 @@ pub enum Fault {
     ReadPrepared,
     /// A participant that has lost its initiator rolls back without asking.
     DecideAlone,
+    /// What was prepared and is rolled back is carried out.
+    ApplyRolledBack,
     /// A transaction commits whatever became of what it read.
     ForgetReads,
     /// A lock is granted while another one's lease runs.
@@ -124,6 +126,7 @@ const ALL: &[Fault] = &[
     Fault::ForgetEnded,
     Fault::ReadPrepared,
     Fault::DecideAlone,
+    Fault::ApplyRolledBack,
     Fault::ForgetReads,
     Fault::PrepareBehindEnd,
     Fault::TrustAbove,

@@ -69,7 +69,8 @@ struct State {
     under_way: usize,
 }
 
-fn single_attempt(patience: Duration) -> Options {
+/// What is asked once, and no longer than this is waited for.
+pub fn single_attempt(patience: Duration) -> Options {
     Options {
         routing: false,
         attempts_max: 1,
@@ -163,6 +164,15 @@ impl Clients {
     /// Which nodes there is any point in asking.
     pub fn set_up(&self, up: BTreeSet<usize>) {
         *self.up.lock() = up;
+    }
+
+    /// The nodes that there is any point in asking.
+    pub fn up(&self) -> Vec<usize> {
+        self.up.lock().iter().copied().collect()
+    }
+
+    pub fn stopped(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed)
     }
 
     pub fn stop(&self) {

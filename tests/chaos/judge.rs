@@ -16,6 +16,8 @@ const BY_CLIENTS: &[&str] = &[
     "7 linear",
     "8 request ids",
     "10 equal copies",
+    "24 bank",
+    "26 locks",
 ];
 
 /// A time during which nothing was done to the cluster and it was whole at both ends.

@@ -8,6 +8,7 @@
 //! | `EMBERGRID_SEED=7 ...` | the run of one seed |
 //! | `EMBERGRID_NETWORK=proxies ...` | on loopback behind proxies, also where there could be namespaces |
 
+mod bank;
 mod clients;
 mod cluster;
 mod cold_start;

@@ -1,5 +1,6 @@
 //! One run from its seed to its verdict: a cluster of processes, clients, faults, and the checkers.
 
+use crate::bank::{self, Bank};
 use crate::caches::{self, Use};
 use crate::checkers::{Findings, equal_copies};
 use crate::clients::Clients;
@@ -168,6 +169,7 @@ fn caches_of(nodes: usize) -> Vec<(Use, CacheSettings)> {
         let stopping = caches::stopping(PARTITIONS).into_iter();
         caches.extend(stopping.filter(|(_, settings)| settings.denies_reads()));
     }
+    caches.push(bank::locks(PARTITIONS, nodes));
     caches
 }
 
@@ -202,6 +204,10 @@ async fn play(plan: Plan, ground: Ground) -> Report {
     for number in 0..plan.workers {
         workers.spawn(Arc::clone(&clients).work(number));
     }
+    let bank = Bank::open(&cluster, &clients, &caches, plan.profile, plan.seed).await;
+    if let Some(bank) = &bank {
+        bank.work(&mut workers);
+    }
     let mut record = empty(&plan, &caches);
     disturb(&plan, &mut cluster, &monitor, &clients, &mut record).await;
     let over = Instant::now();
@@ -213,6 +219,10 @@ async fn play(plan: Plan, ground: Ground) -> Report {
     workers.join_all().await;
     let broken = compare(&clients, &mut record, plan.patience).await;
     let equal_after = over.elapsed();
+    if let Some(bank) = &bank {
+        bank.audit().await;
+        bank.write_down(&mut record);
+    }
     monitor.stop();
     finish(
         plan,

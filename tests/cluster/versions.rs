@@ -2,16 +2,25 @@
 //! refused with both ranges named.
 
 use crate::rig::{Authorities, PATIENCE, TestNode, listeners, settings, wait_until};
+use crate::services::alone::{channel, get as get_request, put as put_request};
 use embergrid::config::Settings;
-use embergrid::error::{ErrorKind, Result};
+use embergrid::error::{Applied, Error, ErrorKind, Result};
+use embergrid::rpc::proto as pb;
+use embergrid::rpc::status::from_status;
+use embergrid::rpc::tls::client_tls;
 use embergrid::types::comparing::Verified;
 use embergrid::types::protocol::{PROTOCOL_VERSION, PROTOCOL_VERSION_MIN};
 use embergrid::types::{
     Blob, CacheId, CacheMode, CacheSettings, Condition, EntryView, Expiry, KeyOperation, Operation,
     Reply, Request,
 };
+use pb::cache_service_client::CacheServiceClient;
+use pb::execute_request::operation::Operation as Asked;
+use pb::transaction_service_client::TransactionServiceClient;
 use std::time::Instant;
 use tokio::runtime::Runtime;
+use tonic::Status;
+use tonic::transport::Channel;
 
 const CACHE: &str = "kept";
 const KEYS: usize = 64;
@@ -148,6 +157,120 @@ fn nodes_of_two_versions_keep_one_cache_and_replace_each_other() {
         assert_eq!((verified.copies, verified.keys), (2, 0));
     }
     assert_eq!(increment(&runtime, &third), Blob::from("7"));
+}
+
+/// What a node says to each call that an older protocol does not know.
+async fn transacts(channel: Channel) -> Vec<(&'static str, Result<()>)> {
+    fn told<T>(done: std::result::Result<T, Status>) -> Result<()> {
+        done.map(|_| ()).map_err(|status| from_status(&status))
+    }
+    let mut transactions = TransactionServiceClient::new(channel.clone());
+    let mut cache = CacheServiceClient::new(channel);
+    let operation = |key: &str| pb::execute_request::Operation {
+        operation: Some(Asked::Put(put_request(CACHE, key, "v"))),
+    };
+    let executes = |keys: &[&'static str]| pb::ExecuteRequest {
+        operations: keys.iter().map(|key| operation(key)).collect(),
+        ..Default::default()
+    };
+    let one = transactions.execute(executes(&["a"])).await;
+    let several = transactions.execute(executes(&["a", "b", "c"])).await;
+    let begun = transactions.begin(pb::BeginRequest::default()).await;
+    let lock = pb::LockRequest {
+        name: "job".to_owned(),
+        ..Default::default()
+    };
+    let locked = transactions.lock(lock).await;
+    let entry = |key: &'static str| pb::put_many_request::Put {
+        key: key.into(),
+        value: "v".into(),
+        ..Default::default()
+    };
+    let batch = pb::PutManyRequest {
+        cache: CACHE.into(),
+        entries: ["d", "e"].map(entry).into(),
+        ..Default::default()
+    };
+    let stored = cache.put_many(batch).await;
+    let remove = |key: &'static str| pb::remove_many_request::Remove {
+        key: key.into(),
+        condition: None,
+    };
+    let removes = pb::RemoveManyRequest {
+        cache: CACHE.into(),
+        keys: ["d", "e"].map(remove).into(),
+        ..Default::default()
+    };
+    let removed = cache.remove_many(removes).await;
+    vec![
+        ("execute on one key", told(one)),
+        ("execute", told(several)),
+        ("begin", told(begun)),
+        ("lock", told(locked)),
+        ("put many", told(stored)),
+        ("remove many", told(removed)),
+    ]
+}
+
+#[test]
+fn nothing_is_done_by_transactions_and_locks_before_the_last_older_node_is_gone() {
+    let authorities = Authorities::new("older");
+    let (mut ports, list) = listeners(2);
+    let second_port = ports.remove(1);
+    let made = |name: &str, protocol| speaking(protocol, settings(&list, authorities.node(name)));
+    let old = PROTOCOL_VERSION - 1;
+    let mut first =
+        TestNode::start(&made("first", old), ports.remove(0)).expect("the older one starts");
+    let second =
+        TestNode::start(&made("second", PROTOCOL_VERSION), second_port).expect("it starts");
+    wait_until("both own everything", || settled(&[&first, &second]));
+    let runtime = Runtime::new().expect("a runtime");
+    let tls = client_tls(&authorities.client("client"));
+    let tls = tls.expect("files").expect("TLS is on");
+    let reaches = |node: &TestNode| {
+        let _inside = runtime.enter();
+        channel(node.address.port(), tls.clone())
+    };
+    for node in [&first, &second] {
+        for (call, told) in runtime.block_on(transacts(reaches(node))) {
+            let Error {
+                kind,
+                reason,
+                applied,
+                ..
+            } = told.expect_err(call);
+            let told = (kind, &*reason, applied);
+            let expected = (
+                ErrorKind::Unavailable,
+                "OLDER_PROTOCOL",
+                Applied::NotApplied,
+            );
+            assert_eq!(told, expected, "{call}");
+        }
+    }
+    let mut cache = CacheServiceClient::new(reaches(&second));
+    for key in ["a", "b", "c", "d", "e"] {
+        let found = runtime.block_on(cache.get(get_request(CACHE, key)));
+        assert_eq!(found.expect("a read").into_inner().entry, None, "{key}");
+    }
+    // Batches of reads go on, each key for itself.
+    put(&runtime, &first, 1, "one");
+    let keys = pb::GetManyRequest {
+        cache: CACHE.into(),
+        keys: vec![key(1).into(), key(2).into()],
+        ..Default::default()
+    };
+    let read = runtime.block_on(cache.get_many(keys)).expect("a batch");
+    let read = read.into_inner().results.into_iter().map(|read| {
+        use pb::get_many_response::result::Result as Got;
+        matches!(read.result, Some(Got::Get(got)) if got.entry.is_some())
+    });
+    assert_eq!(read.collect::<Vec<_>>(), [true, false]);
+    first.shut_down();
+    wait_until("the older one is out", || settled(&[&second]));
+    for (call, told) in runtime.block_on(transacts(reaches(&second))) {
+        assert_eq!(told, Ok(()), "{call}");
+    }
 }
 
 #[test]

@@ -60,21 +60,8 @@ fn setting(name: &str) -> Option<u64> {
         .and_then(|text| text.trim().parse().ok())
 }
 
-/// Whether the machines behind the engine's interface are there.
-fn engine_is_there() -> bool {
-    std::panic::catch_unwind(|| {
-        let options = embergrid::engine::GridOptions::of(Default::default());
-        let shell = std::sync::Arc::new(shell::Recorder::default());
-        embergrid::engine::Grid::new(options, 1, shell, Default::default(), 0).view();
-    })
-    .is_ok()
-}
-
 #[test]
 fn promises_hold_under_faults() {
-    if !engine_is_there() {
-        return;
-    }
     if let Some(seed) = setting("EMBERGRID_SEED") {
         let report = run::run(seed, Detail::Print);
         let mut totals = Totals::default();
@@ -175,9 +162,6 @@ const TAUGHT: &[(u64, &str)] = &[
 
 #[test]
 fn what_seeds_taught_is_not_forgotten() {
-    if !engine_is_there() {
-        return;
-    }
     for (seed, lesson) in TAUGHT {
         let report = run::run(*seed, Detail::Terse);
         let violations: Vec<_> = report.violations().collect();
@@ -191,9 +175,6 @@ fn what_seeds_taught_is_not_forgotten() {
 /// Promise 23: the same seed gives the same history, to the last byte of the last message.
 #[test]
 fn the_same_seed_gives_the_same_history() {
-    if !engine_is_there() {
-        return;
-    }
     for seed in [0, 2, 4] {
         let [one, other] = [(); 2].map(|()| run::run(seed, Detail::Full).record);
         assert_eq!(

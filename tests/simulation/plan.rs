@@ -5,6 +5,7 @@ use crate::caches::{self, Use};
 use crate::clock::{MS, SECOND, Time};
 use crate::faults::{FaultKind, Profile};
 use crate::rng::Rng;
+use embergrid::types::transaction::Concurrency;
 use embergrid::types::{CacheSettings, Role};
 
 #[derive(Clone, Debug)]
@@ -31,6 +32,10 @@ pub struct Plan {
     pub two_versions: bool,
     /// In every other life a node has this `ack-timeout` and this lease.
     pub unequal: Option<(Time, Time)>,
+    /// How many write lists.
+    pub writers: usize,
+    /// When all of them take their locks; absent: each transaction as it is drawn.
+    pub writers_lock: Option<Concurrency>,
     /// Between two comparisons of copies; absent: there are none.
     pub compare_interval: Option<Time>,
     pub clients_start: Time,
@@ -106,6 +111,8 @@ impl Plan {
             unequal: Rng::stream(seed, "leases")
                 .percent(15)
                 .then_some((4 * SECOND, 3 * SECOND)),
+            writers: 3,
+            writers_lock: None,
             compare_interval: Some(2 * SECOND),
             clients_start: if profile == Profile::Start {
                 14 * SECOND
@@ -151,7 +158,6 @@ impl Plan {
     }
 
     /// The servers know their number, and some caches stop in a minority.
-    #[cfg(debug_assertions)]
     pub fn with_stopping(&mut self) {
         self.without_stopping();
         self.quorum_of = Some((self.nodes - self.client_nodes) as u32);
@@ -171,7 +177,6 @@ impl Plan {
     }
 
     /// Every cache goes on in a minority.
-    #[cfg(debug_assertions)]
     pub fn without_stopping(&mut self) {
         self.quorum_of = None;
         let caches = caches::all(self.caches[0].partitions);

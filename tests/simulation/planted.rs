@@ -268,6 +268,7 @@ faults! {
     a_kept_near_copy: KeepNear, slow, 0, ["7 "];
     reads_that_commit_forgets: ForgetReads, slow, 0, ["25 "];
     a_read_of_what_is_prepared: ReadPrepared, slow, 0, ["24 "];
+    a_rollback_that_is_carried_out: ApplyRolledBack, slow, 0, ["25 "];
     a_gap_for_watchers: WatchGap, crashes, 9, ["17 "];
     a_majority_that_does_not_wait: OpenAtOnce, overlaps, 0, ["7 ", "11 "];
     a_lease_that_is_longer_than_theirs: OwnLease, unequal, 0, ["7 ", "11 "];

@@ -14,7 +14,6 @@ use std::collections::BTreeMap;
 
 /// Lists that READ_COMMITTED transactions write.
 const LOOSE: usize = 4;
-const WRITERS: usize = 3;
 /// Tokens of calls: far from those of other clients.
 const FIRST_TOKEN: u64 = 1 << 41;
 /// An answer may come so much after the deadline, and no later.
@@ -96,7 +95,7 @@ impl World {
         if self.record.bank.is_empty() {
             return;
         }
-        for writer in 0..WRITERS {
+        for writer in 0..self.plan.writers {
             let at = self.plan.clients_start + SECOND + self.writers.rng().below(500 * MS);
             self.at(at, Happening::WriterStep(writer));
         }
@@ -122,6 +121,7 @@ impl World {
         } else {
             Concurrency::Optimistic
         };
+        let concurrency = self.plan.writers_lock.unwrap_or(concurrency);
         let lists = if strict {
             0..STRICT
         } else {

@@ -5,6 +5,7 @@
 //! primary goes on where the old one was. Only forgetting goes by time, at each owner for itself:
 //! what is forgotten can no longer be asked for.
 
+use crate::engine::planted::{self, Fault};
 use crate::types::message::Update;
 use crate::types::transaction::{PartitionId, Prepared, Status, TransactionStates};
 use crate::types::{Blob, ClusterTime, Decision, Micros, Monotonic, Reply, TransactionId};
@@ -303,6 +304,9 @@ pub fn shift_prepared(prepared: &mut Prepared, by: i64) {
 /// The states that a decision leaves.
 pub fn writes_of(prepared: &Prepared, decision: Decision) -> Vec<(Blob, crate::types::Entry)> {
     match decision {
+        Decision::RolledBack if planted::is(Fault::ApplyRolledBack) => {
+            prepared.operations.writes.clone()
+        }
         Decision::RolledBack => Vec::new(),
         Decision::Committed { held: true } => prepared.operations.writes.clone(),
         Decision::Committed { held: false } => prepared.otherwise.writes.clone(),

@@ -61,7 +61,9 @@
 //! | all owners of a participant | at any time | it is lost, as all that they had; the others finish |
 //! | all owners of the record | at any time | the participants wait for one of them to return, or for the lost partition to be reset |
 //!
-//! Where the cache with the record is dropped, who has not finished rolls back.
+//! Where the cache with the record is dropped, who has not finished rolls back. What is committed and has
+//! not finished everywhere is done in part then, unless its initiator lives and reaches all others before
+//! the deadline: README says so, and "Decisions" why.
 //!
 //! # Order
 //!

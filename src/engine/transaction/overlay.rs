@@ -40,8 +40,18 @@ enum Change {
 #[derive(Debug, Default)]
 pub struct Overlay {
     keys: BTreeMap<KeyPlace, Known>,
+    /// Those that the call under way was the first to ask for: nobody has been told of them.
+    fresh: Vec<KeyPlace>,
     bytes: usize,
     writes: u64,
+}
+
+fn check_bytes(bytes: usize) -> Result<()> {
+    if bytes <= KEPT_BYTES_MAX {
+        return Ok(());
+    }
+    let context = format!("a transaction keeps at most {KEPT_BYTES_MAX} bytes");
+    Err(Error::overloaded(context).because("TRANSACTION_TOO_LARGE"))
 }
 
 impl Known {
@@ -129,14 +139,30 @@ impl Overlay {
     }
 
     /// What a key is at its primary.
-    pub fn see(&mut self, place: KeyPlace, view: Option<EntryView>, locked: bool) {
-        let mut known = self.keys.get(&place).cloned().unwrap_or_default();
+    ///
+    /// # Errors
+    ///
+    /// `Overloaded` where all of it has become too large; the call cannot be carried out then.
+    pub fn see(&mut self, place: KeyPlace, view: Option<EntryView>, locked: bool) -> Result<()> {
+        let known = self.keys.get(&place).cloned();
+        if known.is_none() {
+            self.fresh.push(place.clone());
+        }
+        let mut known = known.unwrap_or_default();
         known.locked |= locked;
         if known.change.is_none() {
             known.seen = Some(view.as_ref().map(|view| view.version));
             known.now = view.map(entry_of);
         }
         self.keep(place, known);
+        check_bytes(self.bytes)
+    }
+
+    /// The call under way is not carried out: what was read for it is not kept.
+    pub fn give_up_call(&mut self) {
+        for place in std::mem::take(&mut self.fresh) {
+            self.forget(&place);
+        }
     }
 
     fn keep(&mut self, place: KeyPlace, known: Known) {
@@ -201,10 +227,12 @@ impl Overlay {
         let after = after.into_iter();
         let after: Vec<_> = after.map(|(place, known)| (place.clone(), known)).collect();
         let more = after.iter().map(|(place, known)| known.weight(place));
-        if self.bytes + more.sum::<usize>() > KEPT_BYTES_MAX {
-            let context = format!("a transaction keeps at most {KEPT_BYTES_MAX} bytes");
-            return Err(Error::overloaded(context).because("TRANSACTION_TOO_LARGE"));
-        }
+        let before = after
+            .iter()
+            .filter_map(|(place, _)| self.keys.get_key_value(place));
+        let before = before.map(|(place, known)| known.weight(place));
+        check_bytes(self.bytes + more.sum::<usize>() - before.sum::<usize>())?;
+        self.fresh.clear();
         self.writes = writes;
         for (place, known) in after {
             if keeps_reads || known.locked || known.change.is_some() {

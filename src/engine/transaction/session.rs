@@ -304,7 +304,9 @@ impl Session {
                 partition,
                 key,
             };
-            self.overlay.see(place, view, locked);
+            if let Err(error) = self.overlay.see(place, view, locked) {
+                return self.call_failed(error);
+            }
         }
         if done {
             self.carry_out(now)
@@ -321,6 +323,7 @@ impl Session {
         let token = *token;
         self.call += 1;
         self.state = State::Open;
+        self.overlay.give_up_call();
         let result = Err(error.not_applied());
         vec![Task::Answer { token, result }]
     }
@@ -338,7 +341,10 @@ impl Session {
                 held: true,
                 replies,
             }),
-            Err(error) => Err(error.not_applied()),
+            Err(error) => {
+                self.overlay.give_up_call();
+                Err(error.not_applied())
+            }
         };
         vec![Task::Answer { token, result }]
     }

@@ -350,3 +350,83 @@ fn its_time_ends_it_and_it_is_forgotten_later() {
     assert!(pair.all.next().is_none());
     assert!(pair.all.roll_back(pair.id, 3).is_err());
 }
+
+#[test]
+fn it_keeps_so_much_and_what_is_read_or_written_anew_counts_once() {
+    let mut pair = Pair::begin(Optimistic, RepeatableRead);
+    let value = "v".repeat(1 << 20);
+    let part = |number| (CacheId(1), number);
+    let reads = (0..7).map(|number| (part(number), get()));
+    pair.operate(reads.collect()).expect("open");
+    for _ in 0..7 {
+        pair.answer(looked(Some(entry(&value, 1))));
+    }
+    assert_eq!(pair.told().expect("they find room").len(), 7);
+    for _ in 0..2 {
+        let writes = (0..7).map(|number| (part(number), put(&value)));
+        pair.operate(writes.collect()).expect("open");
+        pair.told().expect("it is no more than before");
+    }
+    // What finds no room changes nothing, and nothing that was read for it is kept.
+    for operation in [put(&value), get()] {
+        let more = [7, 8].map(|number| (part(number), operation.clone()));
+        pair.operate(more.to_vec()).expect("open");
+        while !pair.asked.is_empty() {
+            pair.answer(looked(Some(entry(&value, 1))));
+        }
+        let error = pair.told().expect_err("too large");
+        let told = (error.kind, &*error.reason, error.applied);
+        let not_applied = crate::error::Applied::NotApplied;
+        assert_eq!(
+            told,
+            (ErrorKind::Overloaded, "TRANSACTION_TOO_LARGE", not_applied)
+        );
+        assert_eq!(pair.all.open(at(1))[0].keys, 7);
+    }
+    pair.operate(vec![(part(9), put("small"))]).expect("open");
+    pair.told().expect("it finds room");
+}
+
+#[test]
+fn it_names_so_many_keys() {
+    let mut pair = Pair::begin(Optimistic, ReadCommitted);
+    let keys = |keys: std::ops::Range<u32>| -> Vec<_> {
+        keys.map(|number| ((CacheId(1), number), put("x")))
+            .collect()
+    };
+    let most = crate::types::transaction::TRANSACTION_KEYS_MAX as u32;
+    let refused = |error: Error| {
+        let told = (error.kind, &*error.reason);
+        assert_eq!(told, (ErrorKind::Overloaded, "TOO_MANY_KEYS"));
+    };
+    refused(pair.operate(keys(0..most + 1)).expect_err("too many"));
+    pair.operate(keys(0..most)).expect("just as many");
+    pair.told().expect("put");
+    refused(pair.operate(keys(most..most + 1)).expect_err("one more"));
+    pair.operate(keys(0..1)).expect("it is known");
+    pair.told().expect("put");
+}
+
+#[test]
+fn a_node_knows_so_many_until_they_are_forgotten() {
+    let mut all = Transactions::default();
+    let begin = || Begin {
+        concurrency: Optimistic,
+        isolation: Serializable,
+        timeout: TIMEOUT,
+        label: String::new(),
+    };
+    let one = |all: &mut Transactions, now| all.begin(begin(), 4, Member::default(), at(now));
+    for _ in 0..sessions::SESSIONS_MAX {
+        one(&mut all, 0).expect("room");
+    }
+    let error = one(&mut all, 0).expect_err("full");
+    assert_eq!(error.kind, ErrorKind::Overloaded);
+    // They end by their time, and are remembered for a while.
+    all.on_timeout(at(TIMEOUT));
+    assert!(all.open(at(TIMEOUT)).is_empty());
+    assert!(one(&mut all, TIMEOUT).is_err());
+    let forgotten = TIMEOUT + FINISHES_FOR;
+    all.on_timeout(at(forgotten));
+    one(&mut all, forgotten).expect("room again");
+}

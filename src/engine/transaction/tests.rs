@@ -304,6 +304,26 @@ fn what_is_only_in_local_caches_needs_no_record() {
 }
 
 #[test]
+fn a_local_cache_that_comes_first_keeps_no_record() {
+    let mut all = Transactions::default();
+    let execute = Execute {
+        operations: vec![get(TWO), get(ONE)],
+        ..Execute::default()
+    };
+    let tasks = all
+        .execute(execute, |partition| partition == TWO, begun(), at(0))
+        .expect("room");
+    let id = asked(&tasks)[0].3;
+    all.on_answer(id, ONE, prepared(true, Ok(size(1)), Ok(vec![])), at(1));
+    let tasks = all.on_answer(id, TWO, prepared(true, Ok(size(2)), Ok(vec![])), at(2));
+    let asked = asked(&tasks);
+    let [(partition, Step::Decide(_), ..)] = &asked[..] else {
+        panic!("{asked:?}");
+    };
+    assert_eq!(*partition, ONE);
+}
+
+#[test]
 fn keys_that_do_not_stand_still_are_looked_at_again_and_locked_in_the_end() {
     let mut all = Transactions::default();
     let keys = vec![get(ONE).0, get(TWO).0];
@@ -326,4 +346,32 @@ fn keys_that_do_not_stand_still_are_looked_at_again_and_locked_in_the_end() {
             .iter()
             .all(|(_, step, ..)| matches!(step, Step::Prepare(_)))
     );
+}
+
+#[test]
+fn a_node_begins_so_many_until_they_have_ended() {
+    let (mut all, _) = two_keys(false);
+    let execute = || Execute {
+        operations: vec![get(TWO), get(ONE)],
+        ..Execute::default()
+    };
+    let keys = || vec![get(TWO).0, get(ONE).0];
+    for _ in 1..RUNNING_MAX {
+        all.execute(execute(), |_| false, begun(), at(0))
+            .expect("room");
+    }
+    let refused = [
+        all.execute(execute(), |_| false, begun(), at(0)),
+        all.look(keys(), false, |_| false, begun(), at(0)),
+    ];
+    for refused in refused {
+        assert_eq!(refused.expect_err("full").kind, ErrorKind::Overloaded);
+    }
+    // Their time is over, and that of telling the participants.
+    for over in [DEADLINE, DEADLINE + FINISHES_FOR] {
+        all.on_timeout(at(over));
+    }
+    assert!(all.is_empty());
+    all.look(keys(), false, |_| false, begun(), at(0))
+        .expect("room again");
 }

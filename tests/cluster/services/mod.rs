@@ -6,6 +6,7 @@ mod batches;
 mod cluster_calls;
 mod effects;
 mod keys;
+mod local_part;
 mod pipeline;
 mod scans;
 mod several;

@@ -5,6 +5,7 @@ use embergrid::error::{Error, ErrorKind};
 use embergrid::rpc::proto as pb;
 use embergrid::rpc::proto::cache_service_client::CacheServiceClient;
 use embergrid::rpc::proto::transaction_service_client::TransactionServiceClient;
+use embergrid::types::transaction::TRANSACTION_KEYS_MAX;
 use pb::condition::Condition as Of;
 use pb::execute_request::operation::Operation as Asked;
 use pb::execute_request::{Check, Operation};
@@ -344,6 +345,16 @@ async fn what_is_no_transaction_is_refused_with_a_word() {
     assert_eq!(error.reason, "DOUBLED_KEY");
     let error = refused(transactions.execute(request(vec![])).await);
     assert_eq!(error.kind, ErrorKind::InvalidArgument);
+    let many = pb::ExecuteRequest {
+        conditions: vec![check("a", Of::Absent(true)); TRANSACTION_KEYS_MAX],
+        operations: vec![stores("a", "1")],
+        ..pb::ExecuteRequest::default()
+    };
+    let error = refused(transactions.execute(many).await);
+    assert_eq!(
+        (error.kind, &*error.reason),
+        (ErrorKind::InvalidArgument, "TOO_MANY_KEYS")
+    );
     let named = pb::PutRequest {
         request_id: vec![1; 16].into(),
         ..put(TRANSACTIONAL, "a", "1")
