@@ -162,6 +162,10 @@ const TAUGHT: &[(u64, &str)] = &[
         "a child that registers while its parent is spent goes on as the others do",
     ),
     (
+        10_124,
+        "who takes the locks in the end waits for none whose lease was granted late",
+    ),
+    (
         40,
         "an end that an update brought nearer leaves a tombstone while a server is out",
     ),
