@@ -162,6 +162,10 @@ const TAUGHT: &[(u64, &str)] = &[
         "a child that registers while its parent is spent goes on as the others do",
     ),
     (
+        10_028,
+        "a node that seeks a cluster asks nobody who fell silent to take it in, however large that one's was",
+    ),
+    (
         10_124,
         "who takes the locks in the end waits for none whose lease was granted late",
     ),
