@@ -301,6 +301,11 @@
 //! in caches that stop in a minority: its partition is Lost until that one returns or has surely ended.
 //! Rejected: the best copy at hand, which shows what was overwritten.
 //!
+//! **What holds a partition that begins in a view of whose commit its owners never hear?** They do: an
+//! owner that has acknowledged the first primary view tells of an empty copy as of it, and gets one with
+//! the next view that it installs, where every write waits for all owners. Rejected: that who committed the view says what began in it; it would
+//! have to know what its owners did since, and they know that themselves.
+//!
 //! **What becomes of a copy that others have gone beyond?** It lies aside until the partition has all its owners,
 //! and counts where no other copy is left and nobody is out who may have more: a server that missed a view
 //! acknowledged what it holds, and whoever it loads from may end first. What was loaded by then goes into it, so

@@ -170,6 +170,10 @@ const TAUGHT: &[(u64, &str)] = &[
         "who takes the locks in the end waits for none whose lease was granted late",
     ),
     (
+        10_704,
+        "an owner that acknowledged the first primary view and never heard of it holds what began there",
+    ),
+    (
         40,
         "an end that an update brought nearer leaves a tombstone while a server is out",
     ),
