@@ -5,6 +5,7 @@
 //! under way, timers, reports), each for a moment. The shell is called under them.
 
 mod due;
+mod empty_copies;
 mod errands;
 mod requests;
 mod topology;
@@ -27,6 +28,7 @@ use crate::types::{
 };
 use arc_swap::ArcSwap;
 use due::{Alarm, Timed, Timers};
+use empty_copies::EmptyCopies;
 use errands::{Errands, Inward};
 
 use parking_lot::{Mutex, MutexGuard};
@@ -85,6 +87,7 @@ pub struct Grid {
     membership: Mutex<Membership>,
     view: ArcSwap<View>,
     caches: ArcSwap<Caches>,
+    empty_copies: Mutex<EmptyCopies>,
     /// Cluster time less the monotonic clock.
     offset: AtomicI64,
     /// Until when this node may serve.
@@ -152,6 +155,7 @@ impl Grid {
             membership: Mutex::new(membership),
             options,
             caches: ArcSwap::default(),
+            empty_copies: Mutex::default(),
             lease_until: AtomicU64::new(0),
             served: AtomicBool::new(false),
             primary_from: AtomicU64::new(0),

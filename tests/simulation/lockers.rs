@@ -197,6 +197,12 @@ impl World {
         loan
     }
 
+    /// Nobody waits so long that the lease would outlive the beginning of the last calls: those have
+    /// their turn one after the other, and their time is for that.
+    fn wait_at_most(&self) -> Time {
+        self.plan.compare.saturating_sub(self.now + LEASE_MAX)
+    }
+
     fn attempt_loan(
         &mut self,
         locker: Option<usize>,
@@ -209,6 +215,10 @@ impl World {
             .collect();
         let drawn = self.lockers.rng().pick(&up).copied().unwrap_or_default();
         let node = node.unwrap_or(drawn);
+        let wait = match locker {
+            Some(_) => wait.min(self.wait_at_most()),
+            None => wait,
+        };
         let deadline = self.now + wait + ANSWER;
         self.lockers.next += 1;
         let token = self.lockers.next;

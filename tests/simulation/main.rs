@@ -150,6 +150,18 @@ const TAUGHT: &[(u64, &str)] = &[
         "a child that registers while its parent is spent goes on as the others do",
     ),
     (
+        10_028,
+        "a node that seeks a cluster asks nobody who fell silent to take it in, however large that one's was",
+    ),
+    (
+        10_124,
+        "who takes the locks in the end waits for none whose lease was granted late",
+    ),
+    (
+        10_704,
+        "an owner that acknowledged the first primary view and never heard of it holds what began there",
+    ),
+    (
         40,
         "an end that an update brought nearer leaves a tombstone while a server is out",
     ),

@@ -1,5 +1,6 @@
 //! What membership wants done: telling what this node holds, preparing and installing views.
 
+use super::empty_copies::Held;
 use super::{Cache, Caches, Grid, Locked, Slot};
 use crate::engine::membership::{Action, Membership};
 use crate::engine::partition::near::NearBytes;
@@ -9,9 +10,9 @@ use crate::engine::shell::{Notice, Shell};
 use crate::types::message::{Control, Holdings, Message};
 use crate::types::protocol::TRANSACTIONS_SINCE;
 use crate::types::view::ViewCache;
-use crate::types::{CacheId, CacheMode, Member, Monotonic, View};
+use crate::types::{CacheId, CacheMode, Member, Monotonic, TopologyVersion, View};
 use parking_lot::Mutex;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -54,37 +55,31 @@ impl Grid {
     /// What this node holds completely, in runs.
     fn holdings(&self) -> Vec<Holdings> {
         let caches = self.caches.load_full();
+        let empty = self.empty_copies.lock().clone();
         let replicated = caches
             .values()
             .filter(|cache| cache.settings.mode != CacheMode::Local);
         let of_cache = |cache: &Arc<Cache>| {
-            let mut complete: Vec<(u32, u32, crate::types::TopologyVersion)> = Vec::new();
-            let mut retired = BTreeSet::new();
+            let mut copies = empty.of(cache.id);
             for (index, slot) in (0u32..).zip(&cache.slots) {
                 let mut slot = slot.lock();
-                let Some(version) = slot.partition.tell() else {
-                    continue;
-                };
-                if slot.partition.retired() {
-                    retired.insert(index);
-                }
-                match complete.last_mut() {
-                    Some((first, count, same)) if *first + *count == index && *same == version => {
-                        *count += 1;
-                    }
-                    _ => complete.push((index, 1, version)),
+                if let Some(complete) = slot.partition.tell() {
+                    let retired = slot.partition.retired();
+                    copies.insert(index, Held { complete, retired });
                 }
             }
-            Holdings {
-                cache: cache.id,
-                complete,
-                retired,
-            }
+            in_runs(cache.id, copies)
         };
-        replicated.map(of_cache).collect()
+        let unknown = empty.caches().filter(|id| !caches.contains_key(id));
+        let unknown = unknown.map(|id| in_runs(id, empty.of(id)));
+        replicated.map(of_cache).chain(unknown).collect()
     }
 
     fn prepare(&self, view: &View) {
+        let own = self.view.load();
+        self.empty_copies
+            .lock()
+            .acknowledge(view, &own, self.options.me.member);
         let me = view.index_of(self.options.me.member);
         for cache in self.caches.load().values() {
             let table = view.caches.get(&cache.id).map(|cache| &cache.table);
@@ -116,6 +111,7 @@ impl Grid {
         self.publish(membership, mono);
         let caches = self.next_caches(view, mono);
         self.caches.store(caches.clone());
+        self.begin_empty_copies(&caches, view);
         for cache in caches.values() {
             let Some(table) = view.caches.get(&cache.id) else {
                 continue;
@@ -131,6 +127,26 @@ impl Grid {
         self.lose_ways(|to| !view.contains(to), mono);
         self.forwards
             .with(|forwards| forwards.keep_peers(|peer| view.contains(peer)));
+    }
+
+    /// Makes real copies of those that this node told of, but for what begins in this very view.
+    fn begin_empty_copies(&self, caches: &Caches, view: &View) {
+        let empty = self.empty_copies.lock().take();
+        let me = view.index_of(self.options.me.member);
+        for cache in caches.values() {
+            let table = view.caches.get(&cache.id).map(|cache| &cache.table);
+            for (index, copy) in empty.of(cache.id) {
+                let owners = table.and_then(|table| table.get(index as usize));
+                let owns = owners
+                    .is_some_and(|owners| owners.owners.iter().any(|owner| Some(*owner) == me));
+                if let Some(slot) = cache.slots.get(index as usize)
+                    && !(owns && view.primary)
+                {
+                    let mut slot = slot.lock();
+                    slot.partition.begin_empty(copy.complete, copy.retired);
+                }
+            }
+        }
     }
 
     /// The planted fault of a node that takes itself for every primary.
@@ -270,5 +286,27 @@ impl Grid {
                 slot.partition.settle_reads();
             }
         }
+    }
+}
+
+/// Copies by partition in runs that are complete as of the same version.
+fn in_runs(cache: CacheId, copies: BTreeMap<u32, Held>) -> Holdings {
+    let mut complete: Vec<(u32, u32, TopologyVersion)> = Vec::new();
+    let mut retired = BTreeSet::new();
+    for (index, copy) in copies {
+        if copy.retired {
+            retired.insert(index);
+        }
+        match complete.last_mut() {
+            Some((first, count, same)) if *first + *count == index && *same == copy.complete => {
+                *count += 1;
+            }
+            _ => complete.push((index, 1, copy.complete)),
+        }
+    }
+    Holdings {
+        cache,
+        complete,
+        retired,
     }
 }

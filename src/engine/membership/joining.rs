@@ -62,8 +62,14 @@ impl Membership {
         self.links.get(&member).is_some_and(|link| link.connected)
     }
 
+    /// Whether a peer is linked and not held dead.
+    fn answers(&self, member: Member) -> bool {
+        self.is_linked(member) && !self.failed.contains(&member)
+    }
+
     /// Whom to ask to be taken in: the coordinator of the best cluster that linked peers tell of,
-    /// or, where this node is in no cluster and no link to that one stands, who told of it.
+    /// or, where this node is in no cluster and no link to that one stands, who told of it. Whoever
+    /// fell silent takes in nobody: what it told last may have been the best for a long time.
     fn better_cluster(&self, mono: Monotonic) -> Option<Member> {
         let free = !self.has_view() || self.is_client();
         let mine = rank(self.standing(), self.me);
@@ -72,7 +78,7 @@ impl Membership {
         };
         self.links
             .values()
-            .filter(|link| link.connected)
+            .filter(|link| self.answers(link.info.member))
             .filter(|link| {
                 let member = link.info.member;
                 !self.view.contains(member) || link.went_on(&self.view)
@@ -83,7 +89,7 @@ impl Membership {
             .filter(|(_, heartbeat)| free || self.reaches_servers_of(heartbeat, mono))
             .map(|(teller, heartbeat)| {
                 let theirs = rank(heartbeat.servers, heartbeat.coordinator);
-                let linked = self.is_linked(heartbeat.coordinator);
+                let linked = self.answers(heartbeat.coordinator);
                 let asked = if linked {
                     heartbeat.coordinator
                 } else {

@@ -52,6 +52,10 @@
 //! becomes owner while a server may be out that has more; the partition is Lost until that returns, or
 //! has surely ended.
 //!
+//! Partitions begin empty in the first of all primary views, and what nobody holds later is Lost. A server
+//! that has acknowledged that view and not heard of its commit tells of what begins there with it as of
+//! an empty copy (`engine::grid::empty_copies`).
+//!
 //! # What is given up on request
 //!
 //! `ForcePrimary` makes a view primary whatever was before. Its number is greater by 2³² than all that

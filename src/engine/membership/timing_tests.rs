@@ -248,3 +248,49 @@ fn a_node_not_in_its_list_gives_up_at_the_join_timeout_unless_one_may_be_its_own
     waits.on_probe(1, ProbeOutcome::Silent, at(1400));
     assert!(waits.done);
 }
+
+/// What a coordinator of a cluster of so many servers says.
+fn tells_of(coordinator: &NodeInfo, servers: u32) -> Control {
+    Control::Heartbeat(Heartbeat {
+        sent: 1,
+        view: TopologyVersion {
+            number: 1,
+            coordinator: coordinator.member,
+        },
+        servers,
+        coordinator: coordinator.member,
+        ..Heartbeat::default()
+    })
+}
+
+/// Whom a node asked to be taken in by, the last time.
+fn asked(node: &mut Membership) -> Option<Member> {
+    let join = |action: Action| match action {
+        Action::Send(to, Control::Join(_)) => Some(to),
+        _ => None,
+    };
+    node.take_actions().into_iter().rev().find_map(join)
+}
+
+#[test]
+fn whoever_fell_silent_is_not_asked_to_be_taken_in_by_though_its_cluster_was_the_larger_one() {
+    let mut node = node_with(|_| {});
+    let (larger, smaller) = (self::node(2), self::node(3));
+    node.on_link_up(larger.clone(), at(0));
+    node.on_link_up(smaller.clone(), at(0));
+    node.on_control(larger.member, tells_of(&larger, 3), at(1));
+    node.on_control(smaller.member, tells_of(&smaller, 2), at(1));
+    run(&mut node, at(200));
+    assert_eq!(asked(&mut node), Some(larger.member));
+    // The larger one's coordinator stands still, with its connection open.
+    for moment in (300..=3000).step_by(100) {
+        run(&mut node, at(moment));
+        node.on_control(smaller.member, tells_of(&smaller, 2), at(moment));
+    }
+    node.take_actions();
+    run(&mut node, at(3300));
+    assert_eq!(asked(&mut node), Some(smaller.member));
+    node.on_control(larger.member, tells_of(&larger, 3), at(3300));
+    run(&mut node, at(3500));
+    assert_eq!(asked(&mut node), Some(larger.member));
+}

@@ -19,6 +19,15 @@ impl Partition {
         }
     }
 
+    /// A copy of which this node told while it had none: nothing was ever written to it. It is one from
+    /// now on, unless there is another.
+    pub fn begin_empty(&mut self, complete: TopologyVersion, retired: bool) {
+        if self.complete.is_none() && self.kept.is_none() {
+            self.forget();
+            (self.complete, self.retired) = (Some(complete), retired);
+        }
+    }
+
     /// Tells who proposes a view as of which topology the copy here is complete. The table is made of
     /// that: until a view is installed the copy stays, also where its history has been merged.
     pub fn tell(&mut self) -> Option<TopologyVersion> {
