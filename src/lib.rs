@@ -171,6 +171,17 @@
 //! cannot reach would have it left out at once. Who was left out while it was alive waits until
 //! those links have stood for five seconds; who stood still, or was cut off altogether, does not.
 //!
+//! **Who leaves out a source that keeps a merge waiting?** Nobody: the partition is refused until the source
+//! has handed over, or is out. The specification would leave out whoever makes no progress for
+//! `network-timeout`, but no node can tell slow from stuck there: all transfers of a node share one bound, so
+//! that with many partitions most of them wait for their turn with nothing on its way; a primary has no room
+//! for a piece while an owner is slow, which is no fault of the source; and a node that was left out for
+//! being slow returns after five seconds to begin the same merge from its first key, so that a large
+//! one would never end, and each turn changes the view twice for all caches. A link whose peer takes
+//! nothing for `socket-timeout` ends by itself, data or control, and what was on it is sent again. What would
+//! be sound is not built: a source that says, once a second, that it lives and how far it is with
+//! what waits for it, so that silence, and not slowness, would be the reason.
+//!
 //! **What voice has a client node?** None. It is told of views and never waited for, it asks to be
 //! taken in again whenever no server of its view stands, and what it says of a view counts for
 //! nobody: it may be the last of a cluster that is gone.
