@@ -145,7 +145,6 @@ impl Plan {
     }
 
     /// The servers know their number, and some caches stop in a minority.
-    #[cfg(debug_assertions)]
     pub fn with_stopping(&mut self) {
         self.without_stopping();
         self.quorum_of = Some((self.nodes - self.client_nodes) as u32);
@@ -165,7 +164,6 @@ impl Plan {
     }
 
     /// Every cache goes on in a minority.
-    #[cfg(debug_assertions)]
     pub fn without_stopping(&mut self) {
         self.quorum_of = None;
         let caches = caches::all(self.caches[0].partitions);
