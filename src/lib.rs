@@ -171,6 +171,15 @@
 //! cannot reach would have it left out at once. Who was left out while it was alive waits until
 //! those links have stood for five seconds; who stood still, or was cut off altogether, does not.
 //!
+//! **Whom does a view go on with where some servers do not reach each other?** With the largest set that all
+//! reach each other, and its oldest proposes it. A node knows whom it cannot reach itself, whom others
+//! reach of those (they are asked while it suspects a peer), and who told it of peers that it cannot reach.
+//! By that each judges whether it is in the set; whoever is not waits for those who are, for a bounded
+//! time, and then proposes without those that it cannot reach. So two that do not reach each
+//! other do not race for the rest. Rejected: the coordinator decides by its own links, which throws twenty out
+//! where it is the coordinator that should go; a coordinator that proposes a view without itself, which
+//! would have to promise what it does not install.
+//!
 //! **Who leaves out a source that keeps a merge waiting?** Nobody: the partition is refused until the source
 //! has handed over, or is out. The specification would leave out whoever makes no progress for
 //! `network-timeout`, but no node can tell slow from stuck there: all transfers of a node share one bound, so

@@ -25,6 +25,7 @@ mod lockers;
 mod log;
 mod machine;
 mod network;
+mod partial;
 mod plan;
 #[cfg(debug_assertions)]
 mod planted;
