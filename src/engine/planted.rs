@@ -33,6 +33,12 @@ pub enum Fault {
     SkipUpdates,
     /// A node takes itself for the primary of all that it owns.
     TwoPrimaries,
+    /// Whoever cannot reach a peer holds it dead, though others reach it.
+    ForgetOthersReach,
+    /// A suspected peer is waited for once more.
+    WaitTwice,
+    /// What a server brings that was out counts, though the memory of removes is gone.
+    TrustReturned,
     /// Clusters that meet do not merge.
     IgnoreStrangers,
     /// Events are left out when a watcher resumes.
@@ -106,6 +112,9 @@ const ALL: &[Fault] = &[
     Fault::SilentLoss,
     Fault::SkipUpdates,
     Fault::TwoPrimaries,
+    Fault::ForgetOthersReach,
+    Fault::WaitTwice,
+    Fault::TrustReturned,
     Fault::IgnoreStrangers,
     Fault::WatchGap,
     Fault::KeepNear,

@@ -1,19 +1,15 @@
 //! A node that was out for longer than tombstones are kept for it brings nothing back, and takes
 //! nothing along that was created since: a script and not a draw, so that every case is there.
 
+use crate::checkers::equal_copies;
 use crate::clock::SECOND;
 use crate::faults::Profile;
-use crate::log::Detail;
 use crate::plan::Plan;
-use crate::world::{Happening, World};
-use crate::{checkers::equal_copies, history::Outcome};
-use embergrid::types::{
-    Blob, CacheMode, Condition, Expiry, KeyOperation, Micros, Operation, Reply, Request,
-    cache::partition_of,
-};
-
-/// Keys of each kind.
-const KEYS: usize = 12;
+use crate::probing::id_of;
+use crate::script::{KEYS, Script, replicated};
+use crate::world::Happening;
+use embergrid::types::Micros;
+use embergrid::types::message::ViewChange;
 
 /// Three servers that keep tombstones for who is absent for so long; nothing but the script happens.
 fn plan(seed: u64, retention: Micros) -> Plan {
@@ -24,139 +20,9 @@ fn plan(seed: u64, retention: Micros) -> Plan {
     plan
 }
 
-struct Script {
-    world: World,
-    /// The cache of all keys.
-    cache: usize,
-}
-
 impl Script {
-    fn new(seed: u64) -> Self {
-        Self::keeping(seed, SECOND)
-    }
-
     fn keeping(seed: u64, retention: Micros) -> Self {
-        let mut world = World::new(plan(seed, retention), Detail::Terse);
-        // No clients but those of the script.
-        world.clients.stopped = true;
-        let replicated = |cache: &embergrid::types::CacheSettings| {
-            cache.mode == CacheMode::Replicated && cache.full_sync()
-        };
-        let cache = world.plan.caches.iter().position(replicated);
-        let mut script = Self {
-            cache: cache.expect("there is one"),
-            world,
-        };
-        script.pass(3 * SECOND);
-        script
-    }
-
-    fn pass(&mut self, span: u64) {
-        self.world.run_until(self.world.now + span);
-        assert_eq!(self.world.broken, Vec::<String>::new());
-    }
-
-    /// Does the same with all keys of a kind at a node.
-    fn each(&mut self, node: usize, kind: &str, operation: &KeyOperation) -> Vec<Reply> {
-        let settings = self.world.plan.caches[self.cache].clone();
-        let calls: Vec<usize> = (0..KEYS)
-            .map(|number| {
-                let key = Blob::from(format!("{kind}-{number}").as_str());
-                let request = Request {
-                    cache: settings.id(),
-                    partition: partition_of(&key, settings.partitions),
-                    operation: Operation::Key {
-                        key,
-                        operation: operation.clone(),
-                    },
-                    request_id: None,
-                };
-                self.world.ask_at(node, self.cache, request)
-            })
-            .collect();
-        self.pass(3 * SECOND);
-        let calls = calls
-            .iter()
-            .map(|call| &self.world.record.history.calls[*call]);
-        calls
-            .map(|call| match &call.outcome {
-                Outcome::Ok(reply) => reply.clone(),
-                other => panic!("{other:?} of {:?} at n{node}", call.request),
-            })
-            .collect()
-    }
-
-    fn put(&mut self, node: usize, kind: &str) {
-        let put = KeyOperation::Put {
-            value: Blob::from(kind),
-            flags: 0,
-            expiry: Expiry::Default,
-            condition: Condition::Any,
-            return_previous: false,
-        };
-        for reply in self.each(node, kind, &put) {
-            assert!(
-                matches!(reply, Reply::Put { applied: true, .. }),
-                "{reply:?}"
-            );
-        }
-    }
-
-    fn remove(&mut self, node: usize, kind: &str) {
-        let remove = KeyOperation::Remove {
-            condition: Condition::Any,
-            return_previous: false,
-        };
-        for reply in self.each(node, kind, &remove) {
-            assert!(
-                matches!(reply, Reply::Removed { applied: true, .. }),
-                "{reply:?}"
-            );
-        }
-    }
-
-    /// How many keys of a kind live, at every node.
-    fn living(&mut self, kind: &str) -> Vec<usize> {
-        let get = KeyOperation::Get {
-            touch: None,
-            omit_value: false,
-        };
-        let live = |reply: &Reply| matches!(reply, Reply::Got { entry: Some(_) });
-        let nodes = 0..self.world.nodes.len();
-        nodes
-            .filter(|node| self.world.nodes[*node].up())
-            .collect::<Vec<_>>()
-            .into_iter()
-            .map(|node| {
-                self.each(node, kind, &get)
-                    .iter()
-                    .filter(|reply| live(reply))
-                    .count()
-            })
-            .collect()
-    }
-
-    fn tombstones(&self) -> u64 {
-        let id = self.world.plan.caches[self.cache].id();
-        let processes = self
-            .world
-            .nodes
-            .iter()
-            .filter_map(|node| node.process.as_ref());
-        processes
-            .map(|process| process.grid.sizes(id).tombstones)
-            .sum()
-    }
-
-    fn stale(&self) -> u64 {
-        let processes = self
-            .world
-            .nodes
-            .iter()
-            .filter_map(|node| node.process.as_ref());
-        processes
-            .map(|process| process.grid.tally().stale_dropped.get())
-            .sum()
+        Self::new(plan(seed, retention), replicated)
     }
 
     /// Splits `node` off, has things happen on both sides, waits until nobody remembers the
@@ -186,26 +52,31 @@ impl Script {
     }
 }
 
+/// Nothing comes back of what was removed on either side while a node was out, and what was created
+/// stays.
+fn is_kept(script: &mut Script, node: usize) {
+    script.absence(node);
+    for kind in ["kept", "new-here", "new-there"] {
+        assert_eq!(script.living(kind), [KEYS; 3], "{kind}, n{node} was out");
+    }
+    for kind in [
+        "removed-there",
+        "removed-here",
+        "removed-by-both",
+        "come-and-gone",
+    ] {
+        assert_eq!(script.living(kind), [0; 3], "{kind}, n{node} was out");
+    }
+    assert!(
+        script.stale() >= KEYS as u64,
+        "what came back was not counted"
+    );
+}
+
 #[test]
 fn who_was_out_for_long_brings_nothing_back_and_loses_nothing() {
     for (seed, node) in [(1, 0), (2, 1), (3, 2)] {
-        let mut script = Script::new(seed);
-        script.absence(node);
-        for kind in ["kept", "new-here", "new-there"] {
-            assert_eq!(script.living(kind), [KEYS; 3], "{kind}, n{node} was out");
-        }
-        for kind in [
-            "removed-there",
-            "removed-here",
-            "removed-by-both",
-            "come-and-gone",
-        ] {
-            assert_eq!(script.living(kind), [0; 3], "{kind}, n{node} was out");
-        }
-        assert!(
-            script.stale() >= KEYS as u64,
-            "what came back was not counted"
-        );
+        is_kept(&mut Script::keeping(seed, SECOND), node);
     }
 }
 
@@ -213,7 +84,7 @@ fn who_was_out_for_long_brings_nothing_back_and_loses_nothing() {
 /// that are left.
 #[test]
 fn one_that_never_returns_does_not_stand_in_the_way() {
-    let mut script = Script::new(5);
+    let mut script = Script::keeping(5, SECOND);
     script.world.kill(2);
     script.pass(20 * SECOND);
     script.put(0, "kept");
@@ -275,6 +146,53 @@ fn tombstones_are_kept_as_long_as_they_may_be_needed_and_counted() {
     assert_eq!(script.tombstones(), 0, "its new life has no data");
 }
 
+/// A server that is out and has what was removed since: an operator gives up waiting for it, and it
+/// returns. What lives is everywhere, what was removed nowhere; returns how many came back, and how
+/// many were counted as stale.
+fn forgotten(seed: u64) -> (usize, u64) {
+    let keys = KEYS as u64;
+    let mut script = Script::keeping(seed, 3600 * SECOND);
+    for kind in ["kept", "removed-there"] {
+        script.put(0, kind);
+    }
+    script.world.isolate(2);
+    script.pass(12 * SECOND);
+    script.remove(0, "removed-there");
+    script.put(2, "new-there");
+    script.pass(30 * SECOND);
+    assert_eq!(script.tombstones(), 2 * keys, "one is out that may return");
+    script.change(0, ViewChange::Forget(id_of(2)));
+    script.pass(15 * SECOND);
+    assert_eq!(script.tombstones(), 0, "nobody is waited for any more");
+    script.world.heal();
+    script.pass(12 * SECOND);
+    for kind in ["kept", "new-there"] {
+        assert_eq!(script.living(kind), [KEYS; 3], "{kind}");
+    }
+    script.world.record.copies = script.world.collect_copies();
+    assert!(equal_copies::equal(&script.world.record));
+    let returned = script.living("removed-there").iter().sum();
+    (returned, script.stale())
+}
+
+#[test]
+fn a_server_that_was_forgotten_brings_nothing_back() {
+    for seed in [7, 9] {
+        let (returned, stale) = forgotten(seed);
+        assert_eq!(returned, 0, "seed {seed}");
+        assert!(stale >= KEYS as u64, "seed {seed}: {stale} were counted");
+    }
+}
+
+#[cfg(debug_assertions)]
+#[test]
+fn what_a_forgotten_server_brings_is_caught() {
+    use crate::script::Planted;
+    let _planted = Planted::new(embergrid::engine::planted::Fault::TrustReturned);
+    let (returned, _) = forgotten(7);
+    assert!(returned > 0, "the fault did nothing");
+}
+
 #[cfg(debug_assertions)]
 #[test]
 fn a_merge_in_one_direction_is_caught() {
@@ -282,7 +200,7 @@ fn a_merge_in_one_direction_is_caught() {
     plant(Some(Fault::MergeOneWay));
     let mut returned = 0;
     for (seed, node) in [(1, 0), (2, 1), (3, 2)] {
-        let mut script = Script::new(seed);
+        let mut script = Script::keeping(seed, SECOND);
         script.absence(node);
         for kind in ["removed-there", "removed-here"] {
             returned += script.living(kind).iter().sum::<usize>();

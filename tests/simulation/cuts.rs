@@ -37,7 +37,7 @@ impl World {
         self.part(&[node], &others);
     }
 
-    fn part(&mut self, left: &[usize], right: &[usize]) {
+    pub fn part(&mut self, left: &[usize], right: &[usize]) {
         for &a in left {
             for &b in right {
                 self.cut_one_way(a, b);

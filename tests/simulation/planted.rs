@@ -9,28 +9,13 @@ use crate::faults::{FaultKind, Profile};
 use crate::log::Detail;
 use crate::plan::Plan;
 use crate::run::{Report, run_plan};
+use crate::script::Planted;
 use crate::world::World;
-use embergrid::engine::planted::{Fault, plant};
+use embergrid::engine::planted::Fault;
 use embergrid::types::Reply;
 
 /// Seeds that are tried until the checker finds the fault.
 const SEEDS_MAX: u64 = 60;
-
-/// The fault is taken away again also where a test fails.
-struct Planted;
-
-impl Planted {
-    fn new(fault: Fault) -> Self {
-        plant(Some(fault));
-        Self
-    }
-}
-
-impl Drop for Planted {
-    fn drop(&mut self) {
-        plant(None);
-    }
-}
 
 fn run_with(fault: Fault, plan: Plan) -> Report {
     let _planted = Planted::new(fault);

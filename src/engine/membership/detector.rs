@@ -1,17 +1,25 @@
 //! The failure detector: a member that is silent for `ack-timeout` is suspected; it is called
 //! once more on a fresh connection and other peers are asked, 250 ms for both; there is no second
 //! wait. A connection that ended while the port refuses is a crash and is acted on at once.
+//!
+//! A peer that others reach and this node does not is not dead. The view goes on with the largest set
+//! of servers that all reach each other, and its oldest proposes it: whoever finds itself outside
+//! waits for that, for [`YIELD`] at most, and then proposes without those that it cannot reach.
 
 use super::{Action, Membership};
 use crate::engine::clique;
+use crate::engine::planted::{self, Fault};
 use crate::engine::shell::Notice;
 use crate::types::message::Control;
-use crate::types::time::MILLISECOND;
+use crate::types::time::{MILLISECOND, SECOND};
 use crate::types::{Member, Micros, Monotonic, NodeInfo};
 use std::collections::BTreeSet;
 
 /// How long a suspicion lasts before it is acted on.
 const CONFIRM: Micros = 250 * MILLISECOND;
+/// How long, or `ack-timeout` where that is longer, those who all reach each other have to propose a view
+/// without this node: enough for what two of them say of it to be believed.
+const YIELD: Micros = SECOND;
 
 impl Membership {
     pub fn on_link_up(&mut self, peer: NodeInfo, mono: Monotonic) {
@@ -71,6 +79,7 @@ impl Membership {
         link.heard = mono;
         if link.connected {
             link.suspected = None;
+            link.reached_by_others = false;
         }
         if !self.left.contains(&peer) {
             self.failed.remove(&peer);
@@ -94,10 +103,21 @@ impl Membership {
         }
     }
 
-    pub(super) fn on_reach(&mut self, suspect: Member, heard_ago: Option<Micros>) {
+    /// A peer's answer. A late one, of a suspicion that is over, says nothing, and neither does that of
+    /// a client node, which is in no set of servers.
+    pub(super) fn on_reach(&mut self, from: Member, suspect: Member, heard_ago: Option<Micros>) {
         let fresh = heard_ago.is_some_and(|ago| ago < self.options.ack_timeout / 2);
-        if let Some(link) = self.links.get_mut(&suspect).filter(|_| fresh) {
-            link.reached_by_others = true;
+        let counts = fresh && self.view.servers().any(|node| node.member == from);
+        if let Some(link) = self.links.get_mut(&suspect).filter(|_| counts) {
+            link.reached_by_others |= link.suspected.is_some();
+        }
+    }
+
+    /// How long a suspicion lasts.
+    fn confirm(&self) -> Micros {
+        match planted::is(Fault::WaitTwice) {
+            true => CONFIRM + self.options.ack_timeout,
+            false => CONFIRM,
         }
     }
 
@@ -119,8 +139,9 @@ impl Membership {
             }
             self.call_again(suspect);
         }
+        let confirm = self.confirm();
         let over =
-            |link: &super::link::Link| link.suspected.is_some_and(|at| mono.since(at) >= CONFIRM);
+            |link: &super::link::Link| link.suspected.is_some_and(|at| mono.since(at) >= confirm);
         let dead: Vec<Member> = self
             .links
             .iter()
@@ -137,7 +158,7 @@ impl Membership {
             .iter()
             .filter(|(peer, _)| !self.failed.contains(peer))
             .map(|(_, link)| match link.suspected {
-                Some(at) => at.after(CONFIRM),
+                Some(at) => at.after(self.confirm()),
                 None => link.heard.after(self.options.ack_timeout),
             })
             .min()
@@ -170,39 +191,65 @@ impl Membership {
 
     /// Members outside of the largest set of servers that all reach each other.
     pub(super) fn outside_clique(&self) -> Vec<Member> {
-        if self.broken.is_empty() {
-            return Vec::new();
+        let (out, broken) = self.apart();
+        if self.yields || !out.contains(&self.me) {
+            return out;
+        }
+        // Nobody else has proposed: this node stays, and who cannot reach it goes.
+        let apart = |member: &Member| {
+            broken.contains(&(self.me, *member)) || broken.contains(&(*member, self.me))
+        };
+        let servers = self.view.servers().map(|node| node.member);
+        servers.filter(apart).collect()
+    }
+
+    /// Looks whether this node is one of them, and leaves the next view to those who are.
+    pub(super) fn look_outside(&mut self, mono: Monotonic) {
+        let (out, _) = self.apart();
+        if !out.contains(&self.me) {
+            (self.outside_since, self.yields) = (None, false);
+            return;
+        }
+        let since = *self.outside_since.get_or_insert(mono);
+        self.yields = mono.since(since) < YIELD.max(self.options.ack_timeout);
+    }
+
+    /// Servers outside of the largest set, and the pairs that do not reach each other.
+    fn apart(&self) -> (Vec<Member>, BTreeSet<(Member, Member)>) {
+        let reached = |member: &Member| {
+            self.failed.contains(member)
+                && !self.left.contains(member)
+                && !planted::is(Fault::ForgetOthersReach)
+                && self
+                    .links
+                    .get(member)
+                    .is_some_and(|link| link.reached_by_others && !link.went_on(&self.view))
+        };
+        let only_others = |member: &Member| !self.stands_by(*member) && reached(member);
+        if self.broken.is_empty() && !self.failed.iter().any(only_others) {
+            return <_>::default();
         }
         let servers: Vec<Member> = self
             .view
             .servers()
             .map(|node| node.member)
-            .filter(|member| self.stands_by(*member))
+            .filter(|member| self.stands_by(*member) || reached(member))
             .collect();
-        let broken: BTreeSet<(Member, Member)> = self
+        let said = self
             .broken
             .iter()
             .filter(|(_, (first, last))| last.since(*first) >= super::proposal::BROKEN)
-            .map(|(pair, _)| *pair)
+            .map(|(pair, _)| *pair);
+        let seen = servers.iter().filter(|member| only_others(member));
+        let broken: BTreeSet<(Member, Member)> = said
+            .chain(seen.map(|member| (self.me, *member)))
             .filter(|(a, b)| servers.contains(a) && servers.contains(b))
             .collect();
         if broken.is_empty() {
-            return Vec::new();
+            return <_>::default();
         }
         let kept = clique::largest(&servers, &broken);
-        if !kept.contains(&self.me) {
-            // This node proposes, so it stays; who cannot reach it goes.
-            return servers
-                .iter()
-                .filter(|member| {
-                    broken.contains(&(self.me, **member)) || broken.contains(&(**member, self.me))
-                })
-                .copied()
-                .collect();
-        }
-        servers
-            .into_iter()
-            .filter(|member| !kept.contains(member))
-            .collect()
+        let out = servers.into_iter().filter(|member| !kept.contains(member));
+        (out.collect(), broken)
     }
 }

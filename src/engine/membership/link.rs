@@ -24,7 +24,7 @@ pub struct Link {
     pub vouched: Option<Monotonic>,
     /// When it became suspected.
     pub suspected: Option<Monotonic>,
-    /// Another peer reaches it.
+    /// While it is suspected: another server reaches it.
     pub reached_by_others: bool,
     /// Since when its view is what it is now.
     pub behind_since: Monotonic,

@@ -96,6 +96,10 @@ pub struct Membership {
     banned: BTreeMap<Member, Monotonic>,
     /// Who said that it cannot reach whom, and when.
     broken: BTreeMap<(Member, Member), (Monotonic, Monotonic)>,
+    /// Since when this node is outside of the largest set of servers that all reach each other, and
+    /// whether it leaves the next view to those within.
+    outside_since: Option<Monotonic>,
+    yields: bool,
     changes: VecDeque<catalogue::Change>,
     own_changes: BTreeMap<u64, catalogue::OwnChange>,
     unanswered: Vec<catalogue::Answer>,
@@ -143,6 +147,8 @@ impl Membership {
             joins: BTreeMap::new(),
             banned: BTreeMap::new(),
             broken: BTreeMap::new(),
+            outside_since: None,
+            yields: false,
             changes: VecDeque::new(),
             own_changes: BTreeMap::new(),
             unanswered: Vec::new(),
@@ -212,12 +218,14 @@ impl Membership {
                     .is_some_and(|link| !link.went_on(&self.view)))
     }
 
-    /// The oldest server of the view that still stands by it.
+    /// The oldest server of the view that still stands by it, and is one of those that all reach
+    /// each other where some do not.
     fn acting_coordinator(&self) -> Option<Member> {
+        let out = self.outside_clique();
         self.view
             .servers()
             .map(|node| node.member)
-            .find(|member| self.stands_by(*member))
+            .find(|member| self.stands_by(*member) && !out.contains(member))
     }
 
     fn coordinates(&self) -> bool {
@@ -235,7 +243,7 @@ impl Membership {
                 let heard_ago = link.map(|link| mono.since(link.heard));
                 self.send(from, Control::Reach { suspect, heard_ago });
             }
-            Control::Reach { suspect, heard_ago } => self.on_reach(suspect, heard_ago),
+            Control::Reach { suspect, heard_ago } => self.on_reach(from, suspect, heard_ago),
             Control::Join(join) => self.on_join(from, join, mono),
             Control::Collect { version, nodes } => self.on_collect(from, version, &nodes, mono),
             Control::Collected(collected) => self.on_collected(from, collected, mono),
@@ -401,6 +409,7 @@ impl Membership {
     /// Proposes a view where there is a reason to.
     fn consider(&mut self, mono: Monotonic) {
         self.stale = self.is_stale();
+        self.look_outside(mono);
         if !self.coordinates() {
             self.progress.due = None;
             if self.proposal.is_none() {

@@ -445,6 +445,7 @@ impl Membership {
         self.unconfirmed.retain(|member| view.contains(*member));
         self.failed.retain(|member| view.contains(*member));
         self.broken.clear();
+        (self.outside_since, self.yields) = (None, false);
         let links = &self.links;
         self.left
             .retain(|member| links.contains_key(member) || view.contains(*member));

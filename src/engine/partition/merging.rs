@@ -303,7 +303,9 @@ impl Partition {
 
     /// Whether it was removed in this one: they agreed so long ago that the tombstone may be gone.
     fn was_removed(&self, key: &Blob, entry: &Entry, agreed: EntryVersion) -> bool {
-        self.was_known(key, entry, agreed) && self.store.floor > agreed
+        self.was_known(key, entry, agreed)
+            && self.store.floor > agreed
+            && !planted::is(Fault::TrustReturned)
     }
 
     /// Ends what lives here and was removed in another history, some of it at a time. False: there
