@@ -642,9 +642,7 @@ impl Partition {
     fn give_back(&mut self) {
         self.log.give_back();
         self.expiry.give_back();
-        if self.waiters.is_empty() {
-            self.waiters = BTreeMap::new();
-        }
+        self.waiters.give_back();
         if self.chores_since.is_empty() {
             self.chores_since = BTreeMap::new();
         }

@@ -69,6 +69,13 @@ impl Waiters {
         late
     }
 
+    /// Where nobody waits, the memory for those who did is given back.
+    pub fn give_back(&mut self) {
+        if self.all.is_empty() {
+            self.all = VecDeque::new();
+        }
+    }
+
     /// When somebody's time is up, or earlier.
     pub fn next(&self) -> Option<Monotonic> {
         self.until.filter(|_| !self.all.is_empty())
