@@ -255,9 +255,8 @@
 //!
 //! **What does a node hand on of what it does not know?** Nothing: a field that a later version added is gone from all
 //! that a node of the version before writes. So what is stored gets new fields only once every server of the
-//! view speaks the version that has them, as new kinds of updates do, and that is asked of the view itself:
-//! which protocol a node speaks is a field that an older coordinator does not hand on either, so
-//! a view of its making says "older" of all. Rejected: to keep what is not known beside each message, entry
+//! view speaks the version that has them, as new kinds of updates do, and that is asked of the view itself.
+//! (Which protocol a node speaks is such a field of a view: whoever proposes one takes it from hello.) Rejected: to keep what is not known beside each message, entry
 //! and answer and write it out again; it would be memory for each entry, and a node that changes an
 //! entry without knowing all of it cannot know whether what it keeps of it is still true.
 //!

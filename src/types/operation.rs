@@ -168,6 +168,13 @@ impl Operation {
         }
     }
 
+    /// Whether it is a call on tickets, or a step of one.
+    pub fn is_of_tickets(&self) -> bool {
+        let of_key = matches!(self, Self::Key { operation, .. }
+            if matches!(operation, KeyOperation::Ticket(_)));
+        of_key || matches!(self, Self::Tickets(_))
+    }
+
     /// Whether it changes nothing the second time, also without a request id: the steps of a
     /// transaction are known by its id.
     pub fn is_idempotent(&self) -> bool {

@@ -17,20 +17,26 @@
 //! 4. A kind of **update**, or of the effect of one, is different: an owner that cannot read one
 //!    would miss a piece of its stream. It may be streamed only once every node of the view speaks
 //!    the version, so that the release that reads it comes before the one that writes it.
-//! 5. A random value of it joins `tests/fuzz`, and the simulator runs it between nodes of two
-//!    versions, as it does everything.
+//! 5. Nobody carries what he does not know: fields that a node of an older protocol cannot read are gone
+//!    from all that it writes. What is *stored* (a state of a key, a request that was answered, an update)
+//!    may therefore get a new field only by 4., once every server speaks the version; what is *told*
+//!    (views, headers, who a node is) at any time, since absent means what it meant before.
+//! 6. A random value of it joins `tests/fuzz`, and the simulator runs it between nodes of two
+//!    versions, as it does everything. (It leaves out kinds of messages that an older node does not know, not
+//!    fields.)
 //!
 //! | version | what it added |
 //! |---|---|
 //! | 1 | everything else |
-//! | 2 | owners compare their copies: `Compare`, `Compared`, `Holds`, `Differs`; `Verify`; what was agreed with servers that are out, in the header of a transfer; tickets; transactions and named locks: refused while a server of the view speaks an older protocol (see [`View::protocol`](super::View::protocol)), since they, and the answers of locks, are streamed |
+//! | 2 | owners compare their copies: `Compare`, `Compared`, `Holds`, `Differs`; `Verify`; what was agreed with servers that are out, in the header of a transfer; which protocol a node speaks; and, refused while a server of the view speaks an older one (see [`View::protocol`](super::View::protocol)), since they or their answers are streamed: writes of tickets, transactions and named locks |
 
 use super::message::{Body, Data, Forward, ForwardReply, Message};
 use super::operation::{KeyOperation, Operation, Reply};
 
 /// The protocol that this program speaks.
 pub const PROTOCOL_VERSION: u32 = 2;
-/// The protocol from which on a server understands transactions in its streams.
+/// The protocol from which on a server understands in its streams what transactions, named locks and
+/// tickets leave there.
 pub const TRANSACTIONS_SINCE: u32 = 2;
 /// The oldest protocol that it understands: the one before.
 pub const PROTOCOL_VERSION_MIN: u32 = 1;
@@ -45,18 +51,24 @@ impl Message {
             }) => 2,
             Self::Forward(Forward { request, .. }) => request.operation.since(),
             Self::ForwardReply(ForwardReply {
-                result:
-                    Ok(
-                        Reply::Verified(_)
-                        | Reply::Registered { .. }
-                        | Reply::Deleted { .. }
-                        | Reply::Narrowed { .. }
-                        | Reply::Executed { .. }
-                        | Reply::Locked { .. }
-                        | Reply::Step(_),
-                    ),
-                ..
-            }) => 2,
+                result: Ok(reply), ..
+            }) => reply.since(),
+            _ => 1,
+        }
+    }
+}
+
+impl Reply {
+    /// The first version of the protocol that knows this kind of answer.
+    pub fn since(&self) -> u32 {
+        match self {
+            Self::Verified(_)
+            | Self::Registered { .. }
+            | Self::Deleted { .. }
+            | Self::Narrowed { .. }
+            | Self::Executed { .. }
+            | Self::Locked { .. }
+            | Self::Step(_) => 2,
             _ => 1,
         }
     }

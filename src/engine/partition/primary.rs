@@ -59,6 +59,10 @@ impl Partition {
         if let Some(answered) = self.repeated(&ask, caller) {
             return answered;
         }
+        if !cx.transactions && ask.operation.is_of_tickets() && !ask.operation.is_read() {
+            // An owner that speaks an older protocol could not read the answer, which is streamed.
+            return Submitted::Done(Err(super::steps::older_protocol()));
+        }
         let inherited = self.lead.as_ref().map_or(0, |lead| lead.inherited);
         let unsettled = self.log.committed.counter < inherited;
         match &ask.operation {

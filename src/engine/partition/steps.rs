@@ -59,7 +59,7 @@ pub fn atomic_cache(name: &str) -> Error {
 /// The refusal while somebody would miss what is streamed.
 pub fn older_protocol() -> Error {
     let context =
-        "a server of the cluster speaks an older protocol, which has no transactions, and no locks";
+        "a server of the cluster speaks an older protocol: no tickets, transactions and locks yet";
     Error::unavailable(context)
         .because(OLDER_PROTOCOL)
         .not_applied()
