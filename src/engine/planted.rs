@@ -65,6 +65,8 @@ pub enum Fault {
     OwnLease,
     /// The caches of who joins become those of the view, or end, whatever differs.
     UniteUnlike,
+    /// They serve before all servers of a primary view are known to have committed it.
+    ServeUnfounded,
     /// They go on in every view.
     MinorityGoesOn,
     /// Half of the last primary view is enough, whoever is its oldest.
@@ -123,6 +125,7 @@ const ALL: &[Fault] = &[
     Fault::OpenAtOnce,
     Fault::OwnLease,
     Fault::UniteUnlike,
+    Fault::ServeUnfounded,
     Fault::MinorityGoesOn,
     Fault::HalfIsEnough,
     Fault::LeaversVote,

@@ -170,6 +170,7 @@ impl Machine {
             started_at: self.clock.wall(now),
             role: options.me.role,
             protocol: self.protocol,
+            lease: options.lease,
             ..NodeInfo::default()
         };
         options.me = info.clone();

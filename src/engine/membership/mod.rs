@@ -274,6 +274,7 @@ impl Membership {
                 self.doubts_until = None;
             }
         }
+        self.look_whether_founded();
         self.follow_clock(from, mono);
         if version < self.view.version && self.coordinates() && self.is_own_client(from) {
             self.remind_client(from);

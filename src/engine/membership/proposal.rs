@@ -89,7 +89,7 @@ impl Membership {
             .nodes
             .iter()
             .filter(|node| self.stands_by(node.member) && !out.contains(&node.member))
-            .cloned()
+            .map(|node| self.told_of(node))
             .collect();
         if !self.has_view() {
             nodes.push(self.options.me.clone());
@@ -144,6 +144,16 @@ impl Membership {
         }
         let own = self.collected(self.me, version, &nodes, mono);
         self.actions.push(Action::Collect(self.me, own));
+    }
+
+    /// What a node of the view tells of itself. A view that a server of an older protocol proposed lacks
+    /// what that one does not know.
+    fn told_of(&self, node: &NodeInfo) -> NodeInfo {
+        if node.member == self.me {
+            return self.options.me.clone();
+        }
+        let link = self.links.get(&node.member);
+        link.map_or(node, |link| &link.info).clone()
     }
 
     /// What this node knows, less what it holds, for who proposes a view of these nodes.
@@ -462,6 +472,7 @@ impl Membership {
         for peer in peers {
             self.send_heartbeat(peer, mono);
         }
+        self.look_whether_founded();
         self.answer_changes(mono);
         self.leave_when_drained(mono);
     }

@@ -56,6 +56,18 @@
 //! that has acknowledged that view and not heard of its commit tells of what begins there with it as of
 //! an empty copy (`engine::grid::empty_copies`).
 //!
+//! # When what was written has been founded
+//!
+//! Partitions of such caches begin empty in the first primary view `W`, and never again: who judges a later
+//! one learns from its servers that there was a first. But if `W` is committed by some of its servers
+//! alone, a quorum of the others may go on that has acknowledged it and does not know whether anybody
+//! committed it; nobody there holds what began with the rest, and it would begin again. So a server
+//! serves those caches only once it has heard from all servers of one and the same primary view, itself
+//! included, that they have committed it. By the argument above each later primary view has a server that
+//! has committed that one or a later one, and tells. It costs the exchange of one heartbeat when a
+//! cluster forms, and each server that joins it as much. Rejected: that what nobody holds stays Lost
+//! while anybody is out who may have committed `W`, since it would where nobody has.
+//!
 //! # What is given up on request
 //!
 //! `ForcePrimary` makes a view primary whatever was before. Its number is greater by 2³² than all that
@@ -87,6 +99,8 @@ pub struct Quorum {
     own: Option<PrimaryView>,
     /// Caches that stop in a minority do not serve before.
     opens_at: Monotonic,
+    /// Every server of a primary view is known to have committed it.
+    founded: bool,
 }
 
 /// What the judgement of a proposal comes to.
@@ -104,6 +118,7 @@ impl Quorum {
             known: Primaries::default(),
             own: None,
             opens_at: Monotonic::default(),
+            founded: false,
         }
     }
 
@@ -321,6 +336,9 @@ impl Membership {
         if self.is_client() {
             return until;
         }
+        if !self.quorum.founded && !planted::is(Fault::ServeUnfounded) {
+            return Monotonic::default();
+        }
         let own = self.view.version;
         let in_force = |view: &PrimaryView| view.version == own;
         if !self.quorum.known.last.as_ref().is_some_and(in_force) {
@@ -335,6 +353,18 @@ impl Membership {
             let lease = confirmed.min(self.last_tick).after(self.lease());
             lease.min(until)
         })
+    }
+
+    /// Looks whether all servers of the view, which is primary, have committed it.
+    pub(super) fn look_whether_founded(&mut self) {
+        if self.quorum.founded || !self.view.primary {
+            return;
+        }
+        let version = self.view.version;
+        self.quorum.founded = self.view.servers().map(|node| node.member).all(|member| {
+            let link = self.links.get(&member);
+            member == self.me || link.and_then(super::link::Link::view) == Some(version)
+        });
     }
 
     /// Before this moment they may not.
@@ -495,5 +525,52 @@ mod tests {
         quorum.known.prepared.push(view(6, &[1, 2]));
         assert!(quorum.vouches(member(1)));
         assert!(!quorum.vouches(member(3)));
+    }
+
+    /// Whether server 1 serves in a primary view of three, once it has heard that each of the others
+    /// has committed the view of this number.
+    fn serves_after(heard: &[(u64, u64)]) -> bool {
+        let node = |id: u64| NodeInfo {
+            member: member(id),
+            ..NodeInfo::default()
+        };
+        let options = crate::engine::options::GridOptions {
+            quorum_of: Some(3),
+            ..crate::engine::options::GridOptions::of(node(1))
+        };
+        let mut own = Membership::new(options, 7, Monotonic(1), 0);
+        let first = view(5, &[1, 2, 3]);
+        own.view = std::sync::Arc::new(View {
+            version: first.version,
+            nodes: [1, 2, 3].map(node).to_vec(),
+            primary: true,
+            ..View::default()
+        });
+        own.quorum.known.last = Some(first);
+        for id in [2, 3] {
+            own.on_link_up(node(id), Monotonic(1));
+        }
+        for (id, number) in heard {
+            let heartbeat = crate::types::message::Heartbeat {
+                sent: 1,
+                echo: 1,
+                view: view(*number, &[1]).version,
+                in_view: true,
+                vouches: true,
+                ..Default::default()
+            };
+            let heartbeat = crate::types::message::Control::Heartbeat(heartbeat);
+            own.on_control(member(*id), heartbeat, Monotonic(2));
+        }
+        own.primary_until() > Monotonic::default()
+    }
+
+    #[test]
+    fn nobody_serves_before_all_servers_of_one_primary_view_have_committed_it() {
+        assert!(!serves_after(&[(2, 5)]));
+        assert!(!serves_after(&[(2, 5), (3, 4)]));
+        assert!(serves_after(&[(2, 5), (3, 5)]));
+        // Known once, it is known for good.
+        assert!(serves_after(&[(2, 5), (3, 5), (3, 4)]));
     }
 }
