@@ -14,6 +14,7 @@ mod drain;
 mod force_primary;
 mod forget;
 mod get;
+mod idle_memory;
 mod key;
 mod live;
 mod logout;

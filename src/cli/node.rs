@@ -1,5 +1,6 @@
 //! `node`: runs one node of a cluster until it is told to stop.
 
+use super::idle_memory;
 use super::outcome::{Answer, Failure, Outcome};
 use super::output;
 use super::overrides::NodeOverrides;
@@ -70,6 +71,7 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
     tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .thread_name("embergrid")
+        .on_thread_park(idle_memory::give_back)
         .build()
         .map_err(|error| Failure::failed(format!("start the runtime: {error}")))?
         .block_on(serve(&settings, arguments.stop_with_stdin))
