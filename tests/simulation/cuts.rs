@@ -46,7 +46,7 @@ impl World {
         }
     }
 
-    fn cut_one_way(&mut self, from: usize, to: usize) {
+    pub fn cut_one_way(&mut self, from: usize, to: usize) {
         self.network.set_cut(from, to, true);
         if let Some(link) = self.network.link(from, to)
             && self.dice.percent(70)

@@ -17,6 +17,7 @@ mod deal;
 mod ended;
 mod faults;
 mod forced;
+mod founding;
 mod history;
 mod isolation;
 mod linearizability;
