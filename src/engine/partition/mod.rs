@@ -19,6 +19,7 @@ pub mod evaluate;
 mod expiry;
 mod feed;
 pub mod held;
+mod idle;
 mod kept;
 mod lead;
 mod locks;
@@ -635,17 +636,6 @@ impl Partition {
         self.look_at_chores(cx);
         self.on_held_timeout(cx);
         self.give_back();
-    }
-
-    /// What is empty gives back what it took: a table or a leaf of a tree that stays in each of a
-    /// thousand partitions keeps the page of memory around it as well.
-    fn give_back(&mut self) {
-        self.log.give_back();
-        self.expiry.give_back();
-        self.waiters.give_back();
-        if self.chores_since.is_empty() {
-            self.chores_since = BTreeMap::new();
-        }
     }
 
     /// When `on_timeout` wants to be called.
