@@ -168,6 +168,7 @@ impl Plan {
     }
 
     /// There are named locks.
+    #[cfg(debug_assertions)]
     pub fn with_locks(&mut self) {
         self.uses.retain(|of| *of != Use::Locks);
         self.caches.truncate(self.uses.len());

@@ -21,8 +21,15 @@ const KEYS: usize = 8;
 
 struct Three {
     _authorities: Authorities,
-    _nodes: Vec<TestNode>,
+    nodes: Vec<TestNode>,
     channels: Vec<Channel>,
+}
+
+impl Drop for Three {
+    /// Nodes wait for their runtimes to end.
+    fn drop(&mut self) {
+        tokio::task::block_in_place(|| self.nodes.clear());
+    }
 }
 
 impl Three {
@@ -65,7 +72,7 @@ impl Three {
         Self {
             channels: channels.collect(),
             _authorities: authorities,
-            _nodes: nodes,
+            nodes,
         }
     }
 
