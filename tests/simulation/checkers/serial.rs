@@ -120,7 +120,7 @@ fn dirty(sessions: &[Session], of: &impl Fn(usize) -> bool, found: &mut Vec<Anom
             for (_, all) in several.iter().filter(|(other, _)| *other == list) {
                 let there = all.iter().filter(|element| seen.contains(*element));
                 let there: Vec<u64> = there.copied().collect();
-                if there.len() % all.len() > 0 {
+                if !there.len().is_multiple_of(all.len()) {
                     let element = there[0];
                     found.push(Anomaly::Intermediate { list, element });
                 }
