@@ -1,6 +1,6 @@
 //! The largest set of servers that all reach each other, for when some pairs do not.
 //!
-//! Who reaches everybody is in it without a search. Of the others it is exact up to [`EXACT_MAX`];
+//! Who reaches everybody is in it without a search. Of the others it is exact up to `EXACT_MAX`;
 //! beyond that, whoever has the most broken pairs goes first.
 
 use crate::types::Member;

@@ -234,14 +234,16 @@ impl World {
         gone.first().copied()
     }
 
-    /// An operator makes what is there primary, if nothing is.
+    /// An operator makes what is there primary, if nothing is. One that stands still is not lost for good.
     pub fn force_primary(&mut self) {
-        let primary = |node: &usize| self.nodes[*node].view().is_some_and(|view| view.primary);
+        let primary = |node: usize| self.nodes[node].view().is_some_and(|view| view.primary);
         let running = self.running();
-        if running.iter().any(primary) {
+        if running.iter().any(|node| primary(*node)) {
             return;
         }
-        if let Some(&node) = self.dice.pick(&running) {
+        let still = |node: usize| self.nodes[node].up() && self.nodes[node].paused;
+        let returns = (0..self.nodes.len()).any(|node| still(node) && primary(node));
+        if let Some(&node) = self.dice.pick(&running).filter(|_| !returns) {
             let token = self.clients.drain_token();
             let deadline = self.now + 2 * SECOND;
             let change = ViewChange::ForcePrimary;

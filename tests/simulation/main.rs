@@ -167,6 +167,14 @@ const TAUGHT: &[(u64, &str)] = &[
         "an owner that acknowledged the first primary view and never heard of it holds what began there",
     ),
     (
+        1756,
+        "keys of a transaction whose record was lost with another cache wait for it: no checker may ask more",
+    ),
+    (
+        3875,
+        "nobody makes what is there primary by force while a primary server stands still",
+    ),
+    (
         40,
         "an end that an update brought nearer leaves a tombstone while a server is out",
     ),

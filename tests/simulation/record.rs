@@ -1,6 +1,7 @@
 //! All that is known of a run when it is over: what the checkers judge. Plain data, so that a
 //! checker's own test can make up a bad one by hand.
 
+use crate::caches::Use;
 use crate::clock::Time;
 use crate::deal::Deal;
 use crate::faults::FaultKind;
@@ -183,6 +184,14 @@ impl Record {
     pub fn undivided(&self, cache: usize) -> bool {
         let whole = self.profile != Profile::Split && !self.was_divided();
         (whole || self.settings[cache].stops()) && !self.excused.contains_key(&cache)
+    }
+
+    /// Whether nothing is asked of a cache any more since all that it held may be lost. Where accounts are
+    /// kept, that of another one may hold the record of a transaction, and keys wait for that.
+    pub fn excuses(&self, cache: usize) -> bool {
+        let bank = |cache: usize| self.history.uses[cache] == Use::Bank;
+        let mut excused = self.excused.keys();
+        excused.any(|other| *other == cache || (bank(cache) && bank(*other)))
     }
 
     /// Whether the node that was asked forwarded a write more than once before it answered.

@@ -27,7 +27,7 @@ pub fn check(record: &Record) -> Findings {
         .iter()
         .filter(|call| call.invoked >= record.compared_at)
     {
-        if record.excused.contains_key(&call.cache) {
+        if record.excuses(call.cache) {
             continue;
         }
         // What an older protocol does not know is refused, and not waited for until the deadline.
