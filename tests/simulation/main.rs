@@ -183,6 +183,10 @@ const TAUGHT: &[(u64, &str)] = &[
         31,
         "what descends from a session that an update ended at once is told so as well",
     ),
+    (
+        2028,
+        "a read in a minority that may be old still tells its client which value a version names",
+    ),
 ];
 
 #[test]

@@ -12,7 +12,7 @@ use crate::shell::Delivery;
 use embergrid::engine::Notice;
 use embergrid::error::ErrorKind;
 use embergrid::types::{
-    Blob, CacheId, CacheSettings, ClusterTime, Entry, Member, Operation, RequestId,
+    Blob, CacheId, CacheSettings, ClusterTime, Entry, EntryView, Member, Operation, RequestId,
     TopologyVersion, View,
 };
 use std::collections::BTreeMap;
@@ -133,6 +133,9 @@ pub struct Record {
     pub cache_acts: Vec<CacheAct>,
     /// Writes that a node forwarded once more, whatever became of the first time.
     pub forwarded_again: Vec<(Time, usize, RequestId)>,
+    /// What reads showed that tell nothing else, as they may have been answered in a minority:
+    /// (cache, entry).
+    pub maybe_old: Vec<(usize, EntryView)>,
     pub messages: u64,
     /// Those of them that are neither heartbeats nor membership.
     pub data_messages: u64,

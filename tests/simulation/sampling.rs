@@ -5,7 +5,7 @@ use crate::history::Outcome;
 use crate::plan::Plan;
 use crate::record::{ClockSample, Copy, Record};
 use crate::world::{Happening, World};
-use embergrid::types::{CacheMode, Role, View};
+use embergrid::types::{CacheMode, Reply, Role, View};
 use std::sync::Arc;
 
 const SAMPLE_INTERVAL: Time = 100 * MS;
@@ -107,7 +107,8 @@ impl World {
         }
     }
 
-    /// A read of a cache that allows reads in a minority tells nothing where one may have answered.
+    /// A read of a cache that allows reads in a minority tells nothing where one may have answered,
+    /// but which value a version names: its client may ask for that version.
     fn doubt_reads_in_a_minority(&mut self) {
         let views = &self.record.views;
         for call in &mut self.record.history.calls {
@@ -124,6 +125,9 @@ impl World {
                 .chain(meanwhile)
                 .any(|(.., view)| !view.primary)
             {
+                if let Some(Reply::Got { entry: Some(entry) }) = call.reply() {
+                    self.record.maybe_old.push((call.cache, entry.clone()));
+                }
                 call.outcome = Outcome::Unknown;
             }
         }

@@ -100,41 +100,44 @@ impl Values {
 
 type Versions = BTreeMap<(Blob, u64), Blob>;
 
-/// Which value a version of a key names.
+/// Which value a version of a key names, by all that clients saw, old or not.
 fn versions(record: &Record, cache: usize, findings: &mut Findings) -> Versions {
-    let mut versions = Versions::new();
-    for call in record
+    let calls = record
         .history
         .calls
         .iter()
-        .filter(|call| call.cache == cache)
-    {
-        let Some(key) = call.key() else { continue };
-        let named = match call.reply() {
-            Some(Reply::Got { entry: Some(entry) }) => Some((entry.version, entry.value.clone())),
-            Some(Reply::Put {
-                applied: true,
-                version,
-                ..
-            }) => call.value_put().map(|value| (*version, value.clone())),
-            Some(Reply::Modified {
-                applied: true,
-                version,
-                value,
-            }) => Some((*version, value.clone())),
-            _ => None,
-        };
-        let Some((version, value)) = named else {
-            continue;
-        };
+        .filter(|call| call.cache == cache);
+    let old = record.maybe_old.iter().filter(|(of, _)| *of == cache);
+    let old = old.map(|(_, entry)| (&entry.key, entry.version, &entry.value));
+    let mut versions = Versions::new();
+    for (key, version, value) in calls.filter_map(named).chain(old) {
         let known = versions
             .entry((key.clone(), version))
             .or_insert_with(|| value.clone());
-        findings.judge(*known == value, || {
+        findings.judge(*known == *value, || {
             format!("cache {cache} key {key:?}: version {version} names {known:?} and {value:?}")
         });
     }
     versions
+}
+
+/// The version of a key that an answer names, and its value.
+fn named(call: &Call) -> Option<(&Blob, u64, &Blob)> {
+    let (version, value) = match call.reply()? {
+        Reply::Got { entry: Some(entry) } => (entry.version, &entry.value),
+        Reply::Put {
+            applied: true,
+            version,
+            ..
+        } => (*version, call.value_put()?),
+        Reply::Modified {
+            applied: true,
+            version,
+            value,
+        } => (*version, value),
+        _ => return None,
+    };
+    Some((call.key()?, version, value))
 }
 
 fn operation(place: usize, call: &Call, versions: &Versions, values: &mut Values) -> Option<Op> {
@@ -260,6 +263,7 @@ mod tests {
     use super::*;
     use crate::checkers::made_up::*;
     use crate::history::Outcome;
+    use embergrid::types::Expiry;
 
     #[test]
     fn a_stale_read_is_found() {
@@ -289,6 +293,36 @@ mod tests {
             }),
         );
         assert_eq!(check(&record).violations.len(), 1);
+    }
+
+    #[test]
+    fn a_version_that_only_a_read_in_a_minority_showed_is_known() {
+        let mut record = record();
+        record.call(0, "r1", (0, Time::MAX), put("v1"), Outcome::Unknown);
+        record.call(0, "r1", (10, 20), GET, Outcome::Unknown);
+        let swap = KeyOperation::Put {
+            value: Blob::from("v2"),
+            flags: 0,
+            expiry: Expiry::Default,
+            condition: Condition::Version(7),
+            return_previous: false,
+        };
+        record.call(0, "r1", (30, 40), swap, stored());
+        assert_eq!(check(&record).violations.len(), 1, "nobody saw version 7");
+        let shown = |value| EntryView {
+            version: 7,
+            ..entry("r1", value, 5)
+        };
+        record.maybe_old.push((0, shown("v1")));
+        assert!(check(&record).violations.is_empty());
+        let old = Reply::Got {
+            entry: Some(shown("v1")),
+        };
+        record.call(0, "r1", (50, 60), GET, Outcome::Ok(old));
+        assert_eq!(check(&record).violations.len(), 1, "v2 took its place");
+        record.history.calls.pop();
+        record.maybe_old.push((0, shown("v3")));
+        assert_eq!(check(&record).violations.len(), 1, "it names one value");
     }
 
     #[test]
