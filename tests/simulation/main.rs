@@ -175,6 +175,11 @@ const TAUGHT: &[(u64, &str)] = &[
         31,
         "what descends from a session that an update ended at once is told so as well",
     ),
+    (
+        2700,
+        "the end of a principal finishes the delete of its session that somebody began and gave up",
+    ),
+    (3174, "the same where nodes start at the same time"),
 ];
 
 #[test]
