@@ -187,6 +187,11 @@ const TAUGHT: &[(u64, &str)] = &[
         2028,
         "a read in a minority that may be old still tells its client which value a version names",
     ),
+    (
+        2700,
+        "the end of a principal finishes the delete of its session that somebody began and gave up",
+    ),
+    (3174, "the same where nodes start at the same time"),
 ];
 
 #[test]

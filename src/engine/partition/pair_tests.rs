@@ -1,16 +1,18 @@
 //! A primary and another node, one message after the other: what a copy counts for while another one
-//! is loaded in its place, which load counts in a later view, and how long a subscription does.
+//! is loaded in its place, which load counts in a later view, and how long a subscription does. And
+//! what a primary alone names where a principal ends.
 
 use super::near::NearBytes;
-use super::{Cx, Partition, Place, Report};
+use super::{Ask, Caller, Cx, Partition, Place, Report, Submitted};
 use crate::engine::shell::{Notice, Shell};
 use crate::engine::tally::{Pace, Tally};
 use crate::error::Result;
 use crate::types::message::{Body, Chunk, Event, Message, UpdateEffect, WatchPosition};
+use crate::types::ticket::{TicketRecord, TicketsOperation, note};
 use crate::types::time::{MILLISECOND, SECOND};
 use crate::types::{
     Blob, CacheId, CacheSettings, ClusterTime, Entry, EntryVersion, Live, Member, Micros,
-    Monotonic, NodeId, NodeInfo, Now, Reply, TopologyVersion, WriteSynchronizationMode,
+    Monotonic, NodeId, NodeInfo, Now, Operation, Reply, TopologyVersion, WriteSynchronizationMode,
 };
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -119,8 +121,21 @@ impl Node {
         self.with(|partition, cx| partition.on_view(place, cx));
     }
 
+    fn set(&mut self, key: Blob, value: Blob) -> EntryVersion {
+        self.change(key, None, value)
+    }
+
     /// A write; without a value: the remove of what an earlier one created.
     fn write(&mut self, key: &str, incarnation: Option<EntryVersion>) -> EntryVersion {
+        self.change(Blob::from(key), incarnation, Blob::from(key))
+    }
+
+    fn change(
+        &mut self,
+        key: Blob,
+        incarnation: Option<EntryVersion>,
+        value: Blob,
+    ) -> EntryVersion {
         let version = self.partition.next_version();
         let now = ClusterTime(self.now);
         let entry = Entry {
@@ -128,8 +143,8 @@ impl Node {
             version,
             created_at: now,
             removed_by_key: incarnation.is_some(),
-            live: incarnation.is_none().then(|| Live {
-                value: Blob::from(key),
+            live: incarnation.is_none().then_some(Live {
+                value,
                 flags: 0,
                 value_version: 1,
                 expires_at: None,
@@ -137,7 +152,6 @@ impl Node {
                 last_access: now,
             }),
         };
-        let key = Blob::from(key);
         let effect = UpdateEffect::Set { key, entry };
         self.with(|partition, cx| partition.append(effect, None, cx));
         version
@@ -371,4 +385,50 @@ fn a_load_is_begun_anew_where_the_primary_says_nothing_of_it() {
     loader.with(|partition, cx| partition.on_timeout(cx));
     assert_eq!(loader.told(), Some((2, true)));
     assert_eq!(loader.sent().len(), 1, "it asks");
+}
+
+/// What the end of a principal names at a primary with one session of hers that is being deleted,
+/// one of his, and descendants of a third that is gone.
+fn named(ended_before: bool) -> Vec<Blob> {
+    let mut primary = Node::new(PRIMARY);
+    primary.view(1, &[PRIMARY], &[]);
+    for (session, principal) in [("TGT-1", "alice"), ("TGT-2", "bob"), ("TGT-3", "")] {
+        let key = Blob::from(session);
+        primary.set(note::link(&key, CacheId(1), b"ST-1"), Blob::default());
+        let record = TicketRecord {
+            kind: Blob::from("TGT"),
+            principal: Blob::from(principal),
+            ending: true,
+            ..TicketRecord::default()
+        };
+        if !principal.is_empty() {
+            primary.set(key, record.encode());
+        }
+    }
+    if ended_before {
+        let at = primary.partition.next_version();
+        primary.set(note::ended(b"alice", at), Blob::default());
+    }
+    let principal = Blob::from("alice");
+    let ask = Ask {
+        operation: Operation::Tickets(TicketsOperation::EndPrincipal { principal }),
+        request_id: None,
+        deadline: Monotonic(primary.now + SECOND),
+        forwarded: false,
+        topology: version(1),
+    };
+    let answer = primary.with(|partition, cx| {
+        let mut token = || 1;
+        partition.submit(ask, Caller::Local(&mut token), cx)
+    });
+    match answer {
+        Submitted::Done(Ok(Reply::Deleted { left, .. })) => left,
+        _ => panic!("it is answered at once"),
+    }
+}
+
+#[test]
+fn the_end_of_a_principal_names_what_others_began_to_end() {
+    assert_eq!(named(false), [Blob::from("TGT-1")]);
+    assert_eq!(named(true), [Blob::from("TGT-1"), Blob::from("TGT-3")]);
 }

@@ -323,6 +323,8 @@ impl Partition {
                 left.push(key.clone());
             }
         }
+        let older: Vec<Blob> = self.store.tickets.ended_notes(principal).cloned().collect();
+        self.name_begun(principal, !older.is_empty(), &mut left);
         let reply = Reply::Deleted {
             removed,
             lived: removed > 0,
@@ -333,7 +335,6 @@ impl Partition {
         if !any && cx.departed.is_none() {
             return Submitted::Done(Ok(reply));
         }
-        let older: Vec<Blob> = self.store.tickets.ended_notes(principal).cloned().collect();
         if older.is_empty() && self.store.tickets.ended_count() >= ENDED_MAX {
             return Submitted::Done(Err(Error::overloaded(
                 "the partition remembers as many ended principals as it may, since a server is \
@@ -353,6 +354,25 @@ impl Partition {
             },
         });
         self.write_all(effects, &ask, reply, caller, cx)
+    }
+
+    /// What is behind an end that others began, and may have given up. A ticket of the principal
+    /// that is being deleted is in the index of principals no more. Where the principal ended a
+    /// moment ago, its tickets are gone and what descends from them may not be: whose a ticket was
+    /// that is gone nobody knows, so all such work is done then.
+    fn name_begun(&self, principal: &Blob, again: bool, left: &mut Vec<Blob>) {
+        for key in self.store.tickets.work() {
+            if left.len() >= ENDED_NAMED_MAX {
+                return;
+            }
+            let due = match self.store.get(key).and_then(TicketRecord::head) {
+                Some(record) => record.ending && record.principal == *principal,
+                None => again,
+            };
+            if due {
+                left.push(key.clone());
+            }
+        }
     }
 
     /// The children of a ticket whose uses are spent go on: they have a link at its anchor as
