@@ -107,16 +107,6 @@ fn crashes_uncompared(seed: u64) -> Plan {
     }
 }
 
-/// Owners hand over and leave, one after the other, so that partitions move, while answers are lost.
-fn moves(seed: u64) -> Plan {
-    use FaultKind::{Drain, Loss};
-    let faults = turns(&[Loss, Drain, Loss], SECOND);
-    let mut plan = short(seed, Profile::Undivided, 3, faults);
-    plan.clients = 24;
-    plan.think = 10 * MS;
-    plan
-}
-
 /// Messages are late, and nobody dies: much is pending at any time.
 fn slow(seed: u64) -> Plan {
     let mut plan = short(
@@ -236,7 +226,6 @@ faults! {
     a_pending_value: ServePending, slow, 0, ["7 "];
     a_forgotten_tombstone: ForgetTombstones, crashes, 0, ["2 "];
     an_update_that_beats_a_remove: UpdateBeatsRemove, split, 17, ["3 "];
-    requests_left_behind: MoveWithoutRequests, moves, 6, ["8 "];
     a_repeated_request: SkipRequestIds, crashes, 0, ["8 "];
     an_expired_entry: ServeExpired, pauses, 0, ["4 "];
     a_clock_astray: ClockAstray, crashes, 0, ["4 "];
