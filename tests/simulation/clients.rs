@@ -455,7 +455,12 @@ impl World {
             true => ViewChange::Create(Box::new(settings)),
             false => ViewChange::Drop(settings.id()),
         };
-        let deadline = self.now + 5 * SECOND;
+        self.change_view(node, token, change, 5 * SECOND);
+    }
+
+    /// A node is asked to change the view within a time.
+    pub fn change_view(&mut self, node: usize, token: u64, change: ViewChange, within: Time) {
+        let deadline = self.now + within;
         self.feed(
             node,
             Input::ChangeView {

@@ -245,16 +245,7 @@ impl World {
         let returns = (0..self.nodes.len()).any(|node| still(node) && primary(node));
         if let Some(&node) = self.dice.pick(&running).filter(|_| !returns) {
             let token = self.clients.drain_token();
-            let deadline = self.now + 2 * SECOND;
-            let change = ViewChange::ForcePrimary;
-            self.feed(
-                node,
-                Input::ChangeView {
-                    token,
-                    change,
-                    deadline,
-                },
-            );
+            self.change_view(node, token, ViewChange::ForcePrimary, 2 * SECOND);
         }
         self.after(3 * SECOND, Happening::ForcePrimary);
     }
@@ -289,15 +280,7 @@ impl World {
         let member = self.nodes[node].member()?;
         self.nodes[node].draining = true;
         let token = self.clients.drain_token();
-        let deadline = self.now + 10 * SECOND;
-        self.feed(
-            node,
-            Input::ChangeView {
-                token,
-                change: ViewChange::Drain(member),
-                deadline,
-            },
-        );
+        self.change_view(node, token, ViewChange::Drain(member), 10 * SECOND);
         Some(node)
     }
 

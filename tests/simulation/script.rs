@@ -1,17 +1,17 @@
 //! A stage for scripts: a world in which nothing happens but what a test asks for, and a cache that it
 //! asks at. Every key has a kind; what is asked is asked of all keys of a kind.
 
+pub use crate::checkers::made_up::{GET, put};
 use crate::clock::SECOND;
 use crate::history::Outcome;
 use crate::log::Detail;
-use crate::machine::Input;
 use crate::plan::Plan;
 use crate::world::World;
 use embergrid::types::cache::partition_of;
 use embergrid::types::message::ViewChange;
 use embergrid::types::{
-    Blob, CacheMode, CacheSettings, Condition, Expiry, KeyOperation, Operation, Reply, Request,
-    RequestId, View,
+    Blob, CacheMode, CacheSettings, Condition, KeyOperation, Operation, Reply, Request, RequestId,
+    View,
 };
 use std::sync::Arc;
 
@@ -131,13 +131,7 @@ impl Script {
     /// Has a node change the view, and waits until that is done.
     pub fn change(&mut self, node: usize, change: ViewChange) {
         let token = self.world.clients.drain_token();
-        let deadline = self.world.now + 2 * SECOND;
-        let change = Input::ChangeView {
-            token,
-            change,
-            deadline,
-        };
-        self.world.feed(node, change);
+        self.world.change_view(node, token, change, 2 * SECOND);
         self.pass(3 * SECOND);
     }
 
@@ -170,21 +164,6 @@ impl Script {
         processes
             .map(|process| process.grid.tally().stale_dropped.get())
             .sum()
-    }
-}
-
-pub const GET: KeyOperation = KeyOperation::Get {
-    touch: None,
-    omit_value: false,
-};
-
-pub fn put(value: &str) -> KeyOperation {
-    KeyOperation::Put {
-        value: Blob::from(value),
-        flags: 0,
-        expiry: Expiry::Default,
-        condition: Condition::Any,
-        return_previous: false,
     }
 }
 

@@ -4,17 +4,13 @@
 use crate::clock::SECOND;
 use crate::faults::Profile;
 use crate::history::Outcome;
-use crate::log::Detail;
 use crate::plan::Plan;
-use crate::world::World;
+use crate::script::{GET, Script as Stage, put};
 use embergrid::engine::Notice;
-use embergrid::types::cache::partition_of;
-use embergrid::types::{
-    Blob, CacheSettings, Condition, Expiry, KeyOperation, Operation, Reply, Request,
-};
+use embergrid::types::{Blob, CacheSettings, KeyOperation, Reply};
 
 struct Script {
-    world: World,
+    stage: Stage,
     /// The place of the first cache that is made.
     made: usize,
 }
@@ -22,17 +18,9 @@ struct Script {
 impl Script {
     fn new() -> Self {
         let plan = Plan::quiet(11, Profile::Split, 3, 300 * SECOND);
-        let mut world = World::new(plan, Detail::Terse);
-        world.clients.stopped = true;
-        let made = world.plan.caches.len();
-        let mut script = Self { world, made };
-        script.pass(3 * SECOND);
-        script
-    }
-
-    fn pass(&mut self, span: u64) {
-        self.world.run_until(self.world.now + span);
-        assert_eq!(self.world.broken, Vec::<String>::new());
+        let made = plan.caches.len();
+        let stage = Stage::new(plan, |_| true);
+        Self { stage, made }
     }
 
     /// A node makes a cache, known as that of its place here.
@@ -41,45 +29,31 @@ impl Script {
             partitions,
             ..CacheSettings::named("made")
         };
-        let same = self.world.plan.uses[0];
-        self.world.plan.uses.push(same);
-        self.world.plan.caches.push(settings.clone());
-        self.world.change_cache(node, settings, true);
-        self.pass(3 * SECOND);
+        let same = self.stage.world.plan.uses[0];
+        self.stage.world.plan.uses.push(same);
+        self.stage.world.plan.caches.push(settings.clone());
+        self.stage.world.change_cache(node, settings, true);
+        self.stage.pass(3 * SECOND);
     }
 
     fn drop(&mut self, node: usize) {
-        let settings = self.world.plan.caches[self.made].clone();
-        self.world.change_cache(node, settings, false);
-        self.pass(3 * SECOND);
+        let settings = self.stage.world.plan.caches[self.made].clone();
+        self.stage.world.change_cache(node, settings, false);
+        self.stage.pass(3 * SECOND);
     }
 
-    fn ask(&mut self, node: usize, cache: usize, operation: KeyOperation) -> Option<Reply> {
-        let settings = self.world.plan.caches[self.made + cache].clone();
-        let key = Blob::from("key");
-        let request = Request {
-            cache: settings.id(),
-            partition: partition_of(&key, settings.partitions),
-            operation: Operation::Key { key, operation },
-            request_id: None,
-        };
-        let call = self.world.ask_at(node, self.made + cache, request);
-        self.pass(3 * SECOND);
-        match &self.world.record.history.calls[call].outcome {
+    fn ask(&mut self, node: usize, cache: usize, operation: &KeyOperation) -> Option<Reply> {
+        self.stage.cache = self.made + cache;
+        let call = self.stage.ask(node, "key", operation, None);
+        self.stage.pass(3 * SECOND);
+        match &self.stage.world.record.history.calls[call].outcome {
             Outcome::Ok(reply) => Some(reply.clone()),
             _ => None,
         }
     }
 
     fn put(&mut self, node: usize, cache: usize, value: &str) {
-        let put = KeyOperation::Put {
-            value: Blob::from(value),
-            flags: 0,
-            expiry: Expiry::Default,
-            condition: Condition::Any,
-            return_previous: false,
-        };
-        let reply = self.ask(node, cache, put);
+        let reply = self.ask(node, cache, &put(value));
         assert!(
             matches!(reply, Some(Reply::Put { applied: true, .. })),
             "{reply:?}"
@@ -87,11 +61,7 @@ impl Script {
     }
 
     fn get(&mut self, node: usize, cache: usize) -> Option<Blob> {
-        let get = KeyOperation::Get {
-            touch: None,
-            omit_value: false,
-        };
-        match self.ask(node, cache, get) {
+        match self.ask(node, cache, &GET) {
             Some(Reply::Got { entry }) => Some(entry?.value),
             _ => None,
         }
@@ -99,7 +69,7 @@ impl Script {
 
     /// How many nodes each of them has in its view.
     fn views(&self) -> Vec<usize> {
-        let nodes = self.world.nodes.iter();
+        let nodes = self.stage.world.nodes.iter();
         let grids = nodes.filter_map(|node| node.process.as_ref());
         grids
             .map(|process| process.grid.view().nodes.len())
@@ -108,7 +78,7 @@ impl Script {
 
     /// What nodes were told of caches that differ.
     fn differences(&self) -> Vec<String> {
-        let notices = self.world.record.notices.iter();
+        let notices = self.stage.world.record.notices.iter();
         let told = notices.filter_map(|(_, _, notice)| match notice {
             Notice::SettingsDiffer { difference, .. } => Some(difference.clone()),
             _ => None,
@@ -120,14 +90,14 @@ impl Script {
 #[test]
 fn halves_that_made_a_cache_differently_keep_what_they_hold_until_one_drops_it() {
     let mut script = Script::new();
-    script.world.isolate(2);
-    script.pass(12 * SECOND);
+    script.stage.world.isolate(2);
+    script.stage.pass(12 * SECOND);
     script.make(0, 8);
     script.make(2, 16);
     script.put(0, 0, "of the first");
     script.put(2, 1, "of the last");
-    script.world.heal();
-    script.pass(20 * SECOND);
+    script.stage.world.heal();
+    script.stage.pass(20 * SECOND);
     assert_eq!(script.views(), [2, 2, 1], "they came together");
     assert_eq!(script.get(1, 0), Some(Blob::from("of the first")));
     assert_eq!(script.get(2, 1), Some(Blob::from("of the last")));
@@ -137,7 +107,7 @@ fn halves_that_made_a_cache_differently_keep_what_they_hold_until_one_drops_it()
     assert!(told.len() < 8, "told {} times in 20 s", told.len());
 
     script.drop(2);
-    script.pass(20 * SECOND);
+    script.stage.pass(20 * SECOND);
     assert_eq!(script.views(), [3, 3, 3], "nothing differs any more");
 }
 
@@ -147,13 +117,13 @@ fn a_cache_that_was_dropped_and_made_anew_takes_the_place_of_the_other() {
     let mut script = Script::new();
     script.make(0, 8);
     script.put(0, 0, "of all");
-    script.world.isolate(2);
-    script.pass(12 * SECOND);
+    script.stage.world.isolate(2);
+    script.stage.pass(12 * SECOND);
     script.drop(0);
     script.make(0, 16);
     script.put(0, 1, "anew");
-    script.world.heal();
-    script.pass(20 * SECOND);
+    script.stage.world.heal();
+    script.stage.pass(20 * SECOND);
     assert_eq!(script.views(), [3, 3, 3]);
     assert_eq!(script.differences(), Vec::<String>::new());
     assert_eq!(script.get(2, 1), Some(Blob::from("anew")));
@@ -166,13 +136,13 @@ fn halves_that_are_united_all_the_same_are_found() {
     use embergrid::engine::planted::{Fault, plant};
     plant(Some(Fault::UniteUnlike));
     let mut script = Script::new();
-    script.world.isolate(2);
-    script.pass(12 * SECOND);
+    script.stage.world.isolate(2);
+    script.stage.pass(12 * SECOND);
     script.make(0, 8);
     script.make(2, 16);
     script.put(2, 1, "of the last");
-    script.world.heal();
-    script.pass(20 * SECOND);
+    script.stage.world.heal();
+    script.stage.pass(20 * SECOND);
     let (views, last) = (script.views(), script.get(2, 1));
     plant(None);
     assert_eq!(views, [3, 3, 3]);
