@@ -37,6 +37,8 @@ pub enum Fault {
     ForgetOthersReach,
     /// A suspected peer is waited for once more.
     WaitTwice,
+    /// A source tells of steps of transactions that its owners had not confirmed.
+    TellUnconfirmed,
     /// What a server brings that was out counts, though the memory of removes is gone.
     TrustReturned,
     /// Clusters that meet do not merge.
@@ -116,6 +118,7 @@ const ALL: &[Fault] = &[
     Fault::TwoPrimaries,
     Fault::ForgetOthersReach,
     Fault::WaitTwice,
+    Fault::TellUnconfirmed,
     Fault::TrustReturned,
     Fault::IgnoreStrangers,
     Fault::WatchGap,

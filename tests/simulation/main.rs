@@ -192,6 +192,14 @@ const TAUGHT: &[(u64, &str)] = &[
         "the end of a principal finishes the delete of its session that somebody began and gave up",
     ),
     (3174, "the same where nodes start at the same time"),
+    (
+        6256,
+        "what was prepared at a primary that was left out, and told to nobody, is not prepared elsewhere",
+    ),
+    (
+        9457,
+        "a session that was lost with its partition takes nothing with it",
+    ),
 ];
 
 #[test]

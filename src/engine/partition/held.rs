@@ -149,6 +149,13 @@ impl Held {
 
     /// It has ended here: its keys are free, and it does not begin once more.
     pub fn finish(&mut self, id: TransactionId, until: ClusterTime) {
+        self.let_go(id);
+        self.finished.insert(id, until);
+        self.note(until);
+    }
+
+    /// Nothing is prepared here for it, and its keys are free.
+    pub fn let_go(&mut self, id: TransactionId) {
         if let Some(prepared) = self.prepared.remove(&id) {
             self.bytes = self.bytes.saturating_sub(weight(&prepared));
             for key in &prepared.keys {
@@ -161,8 +168,6 @@ impl Held {
             }
         }
         self.ask_at.remove(&id);
-        self.finished.insert(id, until);
-        self.note(until);
     }
 
     /// What was loaded beside this, by the same history as it went on. What is prepared here is still

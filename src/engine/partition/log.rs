@@ -167,14 +167,7 @@ impl Log {
         if self.is_searched() {
             self.pending.clear();
         } else {
-            for key in counted(&update.effect) {
-                if let Some(count) = self.pending.get_mut(key) {
-                    *count -= 1;
-                    if *count == 0 {
-                        self.pending.remove(key);
-                    }
-                }
-            }
+            self.uncount(&update.effect);
         }
         self.committed = WatchPosition {
             counter: update.counter,
@@ -202,13 +195,29 @@ impl Log {
         self.tail.iter().find(|update| wanted(update))
     }
 
-    /// Makes an update that names no key do nothing.
+    /// Makes an update do nothing, as if nobody had asked for it.
     pub fn void(&mut self, counter: u64) {
         let mut updates = self.tail.iter_mut();
-        if let Some(update) = updates.find(|update| update.counter == counter) {
-            debug_assert!(update.effect.keys().next().is_none());
-            update.effect = UpdateEffect::Nothing;
-            update.request = None;
+        let Some(update) = updates.find(|update| update.counter == counter) else {
+            return;
+        };
+        let effect = std::mem::replace(&mut update.effect, UpdateEffect::Nothing);
+        update.request = None;
+        self.pending_for_all -= concerning_all(&effect);
+        if !self.is_searched() {
+            self.uncount(&effect);
+        }
+    }
+
+    /// The keys of an update do not wait any more.
+    fn uncount(&mut self, effect: &UpdateEffect) {
+        for key in counted(effect) {
+            if let Some(count) = self.pending.get_mut(key) {
+                *count -= 1;
+                if *count == 0 {
+                    self.pending.remove(key);
+                }
+            }
         }
     }
 

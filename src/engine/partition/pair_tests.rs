@@ -1,18 +1,22 @@
 //! A primary and another node, one message after the other: what a copy counts for while another one
-//! is loaded in its place, which load counts in a later view, and how long a subscription does. And
-//! what a primary alone names where a principal ends.
+//! is loaded in its place, which load counts in a later view, how long a subscription does, and what
+//! is left of a transaction that nobody heard of. And what a primary alone names where a principal
+//! ends.
 
 use super::near::NearBytes;
 use super::{Ask, Caller, Cx, Partition, Place, Report, Submitted};
+use crate::engine::planted::{self, Fault};
 use crate::engine::shell::{Notice, Shell};
 use crate::engine::tally::{Pace, Tally};
 use crate::error::Result;
 use crate::types::message::{Body, Chunk, Event, Message, UpdateEffect, WatchPosition};
 use crate::types::ticket::{TicketRecord, TicketsOperation, note};
 use crate::types::time::{MILLISECOND, SECOND};
+use crate::types::transaction::{Part, Prepare};
 use crate::types::{
-    Blob, CacheId, CacheSettings, ClusterTime, Entry, EntryVersion, Live, Member, Micros,
-    Monotonic, NodeId, NodeInfo, Now, Operation, Reply, TopologyVersion, WriteSynchronizationMode,
+    AtomicityMode, Blob, CacheId, CacheSettings, ClusterTime, Condition, Entry, EntryVersion,
+    Expiry, KeyOperation, Live, Member, Micros, Monotonic, NodeId, NodeInfo, Now, Operation, Reply,
+    Step, TopologyVersion, TransactionId, WriteSynchronizationMode,
 };
 use parking_lot::Mutex;
 use std::sync::Arc;
@@ -72,10 +76,16 @@ fn version(number: u64) -> TopologyVersion {
 
 impl Node {
     fn new(me: Member) -> Self {
-        let settings = CacheSettings {
-            write_synchronization: WriteSynchronizationMode::FullSync,
-            ..CacheSettings::named("loads")
-        };
+        Self::of(
+            me,
+            CacheSettings {
+                write_synchronization: WriteSynchronizationMode::FullSync,
+                ..CacheSettings::named("loads")
+            },
+        )
+    }
+
+    fn of(me: Member, settings: CacheSettings) -> Self {
         let settings = Arc::new(settings);
         Self {
             me,
@@ -112,10 +122,21 @@ impl Node {
     }
 
     fn view(&mut self, number: u64, owners: &[Member], loading: &[Member]) {
+        self.merging_view(number, owners, loading, &[]);
+    }
+
+    fn merging_view(
+        &mut self,
+        number: u64,
+        owners: &[Member],
+        loading: &[Member],
+        sources: &[Member],
+    ) {
         let place = Place {
             topology: version(number),
             owners: owners.to_vec(),
             loading: loading.to_vec(),
+            sources: sources.to_vec(),
             ..Place::default()
         };
         self.with(|partition, cx| partition.on_view(place, cx));
@@ -155,6 +176,25 @@ impl Node {
         let effect = UpdateEffect::Set { key, entry };
         self.with(|partition, cx| partition.append(effect, None, cx));
         version
+    }
+
+    /// What is answered at once, as seen from a view.
+    fn ask(&mut self, topology: TopologyVersion, operation: Operation) -> Option<Reply> {
+        let ask = Ask {
+            operation,
+            request_id: None,
+            deadline: Monotonic(self.now + SECOND),
+            forwarded: false,
+            topology,
+        };
+        let answer = self.with(|partition, cx| {
+            let mut token = || 1;
+            partition.submit(ask, Caller::Local(&mut token), cx)
+        });
+        match answer {
+            Submitted::Done(reply) => Some(reply.expect("no error")),
+            _ => None,
+        }
     }
 
     fn sent(&mut self) -> Vec<Body> {
@@ -207,7 +247,10 @@ fn talk(primary: &mut Node, loader: &mut Node) {
 
 /// A primary with a copy, and an owner to be that has loaded it in view 2.
 fn loaded() -> (Node, Node) {
-    let (mut primary, mut loader) = (Node::new(PRIMARY), Node::new(LOADER));
+    loading(Node::new(PRIMARY), Node::new(LOADER))
+}
+
+fn loading(mut primary: Node, mut loader: Node) -> (Node, Node) {
     primary.view(1, &[PRIMARY], &[]);
     primary.write("a", None);
     for node in [&mut primary, &mut loader] {
@@ -410,19 +453,9 @@ fn named(ended_before: bool) -> Vec<Blob> {
         primary.set(note::ended(b"alice", at), Blob::default());
     }
     let principal = Blob::from("alice");
-    let ask = Ask {
-        operation: Operation::Tickets(TicketsOperation::EndPrincipal { principal }),
-        request_id: None,
-        deadline: Monotonic(primary.now + SECOND),
-        forwarded: false,
-        topology: version(1),
-    };
-    let answer = primary.with(|partition, cx| {
-        let mut token = || 1;
-        partition.submit(ask, Caller::Local(&mut token), cx)
-    });
-    match answer {
-        Submitted::Done(Ok(Reply::Deleted { left, .. })) => left,
+    let end = TicketsOperation::EndPrincipal { principal };
+    match primary.ask(version(1), Operation::Tickets(end)) {
+        Some(Reply::Deleted { left, .. }) => left,
         _ => panic!("it is answered at once"),
     }
 }
@@ -431,4 +464,102 @@ fn named(ended_before: bool) -> Vec<Blob> {
 fn the_end_of_a_principal_names_what_others_began_to_end() {
     assert_eq!(named(false), [Blob::from("TGT-1")]);
     assert_eq!(named(true), [Blob::from("TGT-1"), Blob::from("TGT-3")]);
+}
+
+fn put(key: &str, value: &str) -> (Blob, KeyOperation) {
+    let put = KeyOperation::Put {
+        value: Blob::from(value),
+        flags: 0,
+        expiry: Expiry::Default,
+        condition: Condition::Any,
+        return_previous: false,
+    };
+    (Blob::from(key), put)
+}
+
+/// A step that its primary could not have confirmed before it was left out, what the other owner
+/// wrote since, and a new view in which both histories meet.
+fn left_behind(step: Step, mode: WriteSynchronizationMode) -> (Node, Node) {
+    let settings = || CacheSettings {
+        write_synchronization: mode,
+        atomicity: AtomicityMode::Transactional,
+        ..CacheSettings::named("accounts")
+    };
+    let both = [PRIMARY, LOADER].map(|me| Node::of(me, settings()));
+    let [first, second] = both;
+    let (mut first, mut second) = loading(first, second);
+    for node in [&mut first, &mut second] {
+        node.view(3, &[PRIMARY, LOADER], &[]);
+    }
+    talk(&mut first, &mut second);
+    let id = TransactionId {
+        topology: 3,
+        sequence: 1,
+        initiator: PRIMARY,
+        attempt: 0,
+    };
+    let answer = first.ask(version(3), Operation::Transaction { id, step });
+    assert_eq!(answer, None, "the other owner has not confirmed it");
+    first.sent();
+    second.view(4, &[LOADER], &[]);
+    second.write("a", None);
+    for node in [&mut first, &mut second] {
+        node.merging_view(5, &[LOADER], &[], &[PRIMARY]);
+    }
+    talk(&mut second, &mut first);
+    assert_eq!(second.reports(), [Report::Merged]);
+    (first, second)
+}
+
+/// In each mode, and as a source would tell it that does not look at what was confirmed.
+fn each_way(step: impl Fn() -> Step, mut judge: impl FnMut(&Partition, bool)) {
+    for mode in [
+        WriteSynchronizationMode::FullSync,
+        WriteSynchronizationMode::FullAsync,
+    ] {
+        for tells in [false, true] {
+            planted::plant(tells.then_some(Fault::TellUnconfirmed));
+            let (_, merged) = left_behind(step(), mode);
+            planted::plant(None);
+            assert!(merged.partition.log.is_settled());
+            judge(&merged.partition, tells);
+        }
+    }
+}
+
+#[test]
+fn what_was_prepared_and_told_to_nobody_is_not_prepared_in_another_history() {
+    let prepare = || {
+        Step::Prepare(Box::new(Prepare {
+            part: Part {
+                operations: vec![put("a", "1"), put("b", "1")],
+                ..Part::default()
+            },
+            status: Some((CacheId(9), 0)),
+            deadline: ClusterTime(9 * SECOND),
+        }))
+    };
+    each_way(prepare, |merged, tells| {
+        for key in [b"a", b"b"] {
+            assert_eq!(merged.is_locked(key), tells);
+        }
+    });
+}
+
+#[test]
+fn no_half_of_what_was_done_and_told_to_nobody_reaches_another_history() {
+    let alone = || {
+        Step::Alone(Box::new(Part {
+            operations: vec![put("a", "1"), put("b", "1")],
+            ..Part::default()
+        }))
+    };
+    each_way(alone, |merged, tells| {
+        let value = |key: &str| {
+            let entry = merged.store.get(key.as_bytes());
+            entry.and_then(|entry| Some(entry.live.as_ref()?.value.clone()))
+        };
+        assert_eq!(value("a"), Some(Blob::from("a")));
+        assert_eq!(value("b").is_some(), tells);
+    });
 }

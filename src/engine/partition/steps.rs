@@ -15,8 +15,8 @@ use crate::types::message::{RequestRecord, UpdateEffect};
 use crate::types::time::SECOND;
 use crate::types::transaction::{Branch, Part, Prepare, Prepared, Status, TransactionStates};
 use crate::types::{
-    AtomicityMode, Blob, ClusterTime, Decision, EntryVersion, EntryView, KeyOperation, Micros,
-    Monotonic, Operation, Reply, RequestId, Step, StepReply, TransactionId,
+    AtomicityMode, Blob, ClusterTime, Decision, Entry, EntryVersion, EntryView, KeyOperation,
+    Micros, Monotonic, Operation, Reply, RequestId, Step, StepReply, TransactionId,
 };
 use std::collections::BTreeSet;
 
@@ -662,22 +662,55 @@ impl Partition {
         }
     }
 
-    /// Before a source tells its history: a decision that its owners had not confirmed was told to
-    /// nobody, and somebody else may have decided otherwise since.
-    pub(super) fn take_back_decisions(&mut self) {
-        let tail = self
-            .log
-            .behind_counter(self.log.committed.counter, usize::MAX);
-        for update in tail {
-            if let UpdateEffect::Status(status) = update.effect {
-                self.log.void(update.counter);
-                if let Some(held) = &mut self.held {
-                    held.take_back(status.id);
+    /// Before a source tells its history: a step of a transaction that its owners had not confirmed
+    /// was told to nobody. Somebody else may have decided otherwise since, and what was prepared or
+    /// done on the keys as they were here would undo a part of what was done there.
+    pub(super) fn take_back_steps(&mut self) {
+        if planted::is(Fault::TellUnconfirmed) {
+            return;
+        }
+        let committed = self.log.committed.counter;
+        for update in self.log.behind_counter(committed, usize::MAX) {
+            match &update.effect {
+                UpdateEffect::Status(status) => {
+                    if let Some(held) = &mut self.held {
+                        held.take_back(status.id);
+                    }
                 }
-                if let Some((id, _)) = update.request {
-                    self.store.requests.remove(&id);
+                UpdateEffect::Prepare(prepared) => {
+                    if let Some(held) = &mut self.held {
+                        held.let_go(prepared.id);
+                    }
                 }
+                // What a decision brought about here, it brings about there as well.
+                UpdateEffect::Finish { until, writes, .. } if *until == ClusterTime::default() => {
+                    if !self.settings.full_sync() {
+                        writes
+                            .iter()
+                            .for_each(|(key, entry)| self.yield_to_others(key, entry));
+                    }
+                }
+                _ => continue,
             }
+            self.log.void(update.counter);
+            if let Some((id, _)) = update.request {
+                self.store.requests.remove(&id);
+            }
+        }
+    }
+
+    /// A write that was applied and is taken back: any other state of that life prevails. What was
+    /// there before it is not known any more; where it was a remove, it stays one.
+    fn yield_to_others(&mut self, key: &Blob, entry: &Entry) {
+        let is_it = |known: &Entry| known.version == entry.version;
+        if entry.live.is_none() || !self.store.get(key).is_some_and(is_it) {
+            return;
+        }
+        if let Some(known) = self.store.take(key)
+            && known.version != known.incarnation
+        {
+            let version = known.incarnation;
+            self.store.set(key, Entry { version, ..known });
         }
     }
 }

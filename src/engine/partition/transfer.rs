@@ -161,7 +161,7 @@ impl Partition {
             return;
         };
         // What waited for owners of the old view may have been answered to somebody: it goes too.
-        self.take_back_decisions();
+        self.take_back_steps();
         let applied = self.log.applied;
         self.commit_to(applied, cx);
         let mut outgoing = self.outgoing(TransferKind::Merge, primary, cx);
