@@ -2,16 +2,19 @@
 //! update that sets a key, its acknowledgement, and how far all is committed. The bytes are those
 //! that the general way makes (a test compares them), and whatever is not exactly of this form takes
 //! the general way, as do all other messages.
-//!
-//! What nests is written from its end to its beginning, so that its length is known where it is
-//! written.
+
+mod backwards;
+mod fields;
+
+pub use backwards::Backwards;
 
 use super::limits::{KEY_BYTES_MAX, PARTITIONS_MAX, VALUE_BYTES_MAX};
 use crate::types::message::{Body, Data, Message, Replicate, RequestRecord, Update, UpdateEffect};
 use crate::types::{
-    Blob, CacheId, ClusterTime, Entry, EntryVersion, Incarnation, Live, Member, NodeId, Reply,
-    RequestId, TopologyVersion,
+    Blob, CacheId, ClusterTime, Entry, EntryVersion, EntryView, Incarnation, Live, Member, NodeId,
+    Reply, RequestId, TopologyVersion,
 };
+use fields::{Field, Fields};
 
 const VARINT: u64 = 0;
 const FIXED64: u64 = 1;
@@ -19,108 +22,6 @@ const BYTES: u64 = 2;
 
 /// The most bytes of a number.
 const VARINT_MAX: usize = 10;
-
-/// Bytes that are written from the last to the first.
-pub struct Backwards {
-    /// What is written stands at its end.
-    buffer: Vec<u8>,
-    /// Where it begins.
-    at: usize,
-}
-
-impl Backwards {
-    /// Nothing yet; about so many bytes are to come.
-    pub fn with_capacity(bytes: usize) -> Self {
-        let buffer = vec![0; bytes.max(VARINT_MAX)];
-        let at = buffer.len();
-        Self { buffer, at }
-    }
-
-    /// What was written, in order.
-    pub fn written(&self) -> &[u8] {
-        self.buffer.get(self.at..).unwrap_or_default()
-    }
-
-    fn len(&self) -> usize {
-        self.buffer.len() - self.at
-    }
-
-    /// Puts bytes in front.
-    pub fn put(&mut self, bytes: &[u8]) {
-        if self.at < bytes.len() {
-            self.grow(bytes.len());
-        }
-        let from = self.at - bytes.len();
-        self.buffer[from..self.at].copy_from_slice(bytes);
-        self.at = from;
-    }
-
-    #[cold]
-    fn grow(&mut self, bytes: usize) {
-        let more = self.buffer.len().max(bytes);
-        let mut buffer = vec![0; more];
-        buffer.extend_from_slice(&self.buffer);
-        self.buffer = buffer;
-        self.at += more;
-    }
-
-    fn varint(&mut self, mut number: u64) {
-        if self.at < VARINT_MAX {
-            self.grow(VARINT_MAX);
-        }
-        // Seven bits a byte; zero takes one as well.
-        let count = (70 - (number | 1).leading_zeros() as usize) / 7;
-        self.at -= count;
-        let last = self.at + count - 1;
-        for byte in &mut self.buffer[self.at..last] {
-            *byte = number as u8 | 0x80;
-            number >>= 7;
-        }
-        self.buffer[last] = number as u8;
-    }
-
-    fn key(&mut self, field: u64, wire: u64) {
-        self.varint(field << 3 | wire);
-    }
-
-    /// The fields below leave out what is zero.
-    fn number(&mut self, field: u64, number: u64) {
-        if number > 0 {
-            self.some_number(field, number);
-        }
-    }
-
-    fn some_number(&mut self, field: u64, number: u64) {
-        self.varint(number);
-        self.key(field, VARINT);
-    }
-
-    fn fixed(&mut self, field: u64, number: u64) {
-        if number > 0 {
-            self.put(&number.to_le_bytes());
-            self.key(field, FIXED64);
-        }
-    }
-
-    fn bytes(&mut self, field: u64, bytes: &[u8]) {
-        if !bytes.is_empty() {
-            self.put(bytes);
-            self.head(field, bytes.len());
-        }
-    }
-
-    /// What stands in front of a field of so many bytes that was written.
-    pub fn head(&mut self, field: u64, bytes: usize) {
-        self.varint(bytes as u64);
-        self.key(field, BYTES);
-    }
-
-    fn within(&mut self, field: u64, write: impl FnOnce(&mut Self)) {
-        let before = self.len();
-        write(self);
-        self.head(field, self.len() - before);
-    }
-}
 
 /// Writes a message in front of what was written. False: it takes the general way.
 pub fn encode(message: &Message, out: &mut Backwards) -> bool {
@@ -140,11 +41,17 @@ pub fn encode(message: &Message, out: &mut Backwards) -> bool {
     true
 }
 
-/// What is written most: a key is set, with the answer of a plain put, or without one.
+/// What is written most: a key is set, with the answer of a plain put or of the use of a ticket, or
+/// without one.
 fn is_direct(update: &Update) -> bool {
     let answer = update.request.as_ref().map(|(_, record)| &record.reply);
-    matches!(update.effect, UpdateEffect::Set { .. })
-        && answer.is_none_or(|reply| matches!(reply, Reply::Put { previous: None, .. }))
+    let of_these = |reply: &Reply| {
+        matches!(
+            reply,
+            Reply::Put { previous: None, .. } | Reply::Got { entry: Some(_) }
+        )
+    };
+    matches!(update.effect, UpdateEffect::Set { .. }) && answer.is_none_or(of_these)
 }
 
 fn encode_data(data: &Data, out: &mut Backwards, field: u64, body: impl FnOnce(&mut Backwards)) {
@@ -180,19 +87,34 @@ fn encode_update(update: &Update, out: &mut Backwards) {
 }
 
 fn encode_record(id: &RequestId, record: &RequestRecord, out: &mut Backwards) {
-    out.within(3, |out| {
-        if let Reply::Put {
+    out.within(3, |out| match &record.reply {
+        Reply::Put {
             applied, version, ..
-        } = &record.reply
-        {
-            out.within(2, |out| {
-                out.fixed(2, *version);
-                out.number(1, u64::from(*applied));
-            });
+        } => out.within(2, |out| {
+            out.fixed(2, *version);
+            out.number(1, u64::from(*applied));
+        }),
+        Reply::Got { entry: Some(entry) } => {
+            out.within(1, |out| out.within(1, |out| encode_answer(entry, out)));
         }
+        _ => {}
     });
     out.number(2, record.at.0);
     out.bytes(1, id);
+}
+
+fn encode_answer(entry: &EntryView, out: &mut Backwards) {
+    for (field, point) in [(8, entry.idle_expires_at), (7, entry.expires_at)] {
+        if let Some(point) = point {
+            out.some_number(field, point.0);
+        }
+    }
+    out.number(6, entry.last_access_at.0);
+    out.number(5, entry.created_at.0);
+    out.fixed(4, entry.version);
+    out.number(3, u64::from(entry.flags));
+    out.bytes(2, &entry.value);
+    out.bytes(1, &entry.key);
 }
 
 fn encode_entry(entry: &Entry, out: &mut Backwards) {
@@ -237,80 +159,6 @@ fn encode_topology_fields(version: TopologyVersion, out: &mut Backwards) {
     out.number(3, version.coordinator.incarnation.0);
     out.fixed(2, version.coordinator.id.0);
     out.number(1, version.number);
-}
-
-/// Fields in the order of their numbers, each once, as everybody writes them.
-struct Fields<'a> {
-    rest: &'a [u8],
-    last: u64,
-}
-
-/// What a field holds.
-#[derive(Clone, Copy)]
-enum Field<'a> {
-    Number(u64),
-    Fixed(u64),
-    Bytes(&'a [u8]),
-}
-
-impl<'a> Fields<'a> {
-    fn of(bytes: &'a [u8]) -> Self {
-        Self {
-            rest: bytes,
-            last: 0,
-        }
-    }
-
-    fn varint(&mut self) -> Option<u64> {
-        let mut number = 0;
-        for (place, byte) in self.rest.iter().enumerate().take(VARINT_MAX) {
-            number |= u64::from(byte & 0x7f).checked_shl(7 * place as u32)?;
-            if *byte < 0x80 {
-                self.rest = self.rest.get(place + 1..)?;
-                // Bits that 64 have no room for are for the general way to judge.
-                return (place < VARINT_MAX - 1 || *byte <= 1).then_some(number);
-            }
-        }
-        None
-    }
-
-    fn take(&mut self, count: usize) -> Option<&'a [u8]> {
-        let (taken, rest) = self.rest.split_at_checked(count)?;
-        self.rest = rest;
-        Some(taken)
-    }
-
-    /// The last field may come once more.
-    fn repeated(&mut self) {
-        self.last -= 1;
-    }
-
-    /// The next field. The outer none: this is not of the form that is read here; the inner one:
-    /// there is none.
-    fn next(&mut self) -> Option<Option<(u64, Field<'a>)>> {
-        if self.rest.is_empty() {
-            return Some(None);
-        }
-        let key = self.varint()?;
-        let number = key >> 3;
-        if number <= self.last {
-            return None;
-        }
-        self.last = number;
-        let field = match key & 7 {
-            VARINT => Field::Number(self.varint()?),
-            FIXED64 => {
-                let bytes = self.take(8)?.try_into().ok()?;
-                Field::Fixed(u64::from_le_bytes(bytes))
-            }
-            BYTES => {
-                let count = usize::try_from(self.varint()?).ok()?;
-                Field::Bytes(self.take(count)?)
-            }
-            _ => return None,
-        };
-        Some(Some((number, field)))
-    }
 }
 
 /// Reads a message of this form; none: the general way must be taken, also to say what is wrong.
@@ -412,10 +260,14 @@ fn decode_set(bytes: &[u8]) -> Option<UpdateEffect> {
     let (2, Field::Bytes(entry)) = fields.next()?? else {
         return None;
     };
-    let sound = !key.is_empty() && key.len() <= KEY_BYTES_MAX && fields.rest.is_empty();
+    let sound = is_key(key) && fields.rest.is_empty();
     let key = sound.then(|| Blob::from(key))?;
     let entry = decode_entry(entry)?;
     Some(UpdateEffect::Set { key, entry })
+}
+
+fn is_key(bytes: &[u8]) -> bool {
+    !bytes.is_empty() && bytes.len() <= KEY_BYTES_MAX
 }
 
 fn decode_entry(bytes: &[u8]) -> Option<Entry> {
@@ -477,7 +329,7 @@ fn decode_record(bytes: &[u8]) -> Option<(RequestId, RequestRecord)> {
         match field {
             (1, Field::Bytes(bytes)) => id = Some(RequestId::try_from(bytes).ok()?),
             (2, Field::Number(number)) => at = number,
-            (3, Field::Bytes(bytes)) if reply.is_none() => reply = Some(decode_put(bytes)?),
+            (3, Field::Bytes(bytes)) if reply.is_none() => reply = Some(decode_reply(bytes)?),
             _ => return None,
         }
     }
@@ -488,16 +340,19 @@ fn decode_record(bytes: &[u8]) -> Option<(RequestId, RequestRecord)> {
     Some((id?, record))
 }
 
-/// The answer of a plain put.
+/// The answer of a plain put, or of the use of a ticket.
+fn decode_reply(bytes: &[u8]) -> Option<Reply> {
+    let mut fields = Fields::of(bytes);
+    let reply = match fields.next()?? {
+        (1, Field::Bytes(got)) => decode_got(got)?,
+        (2, Field::Bytes(put)) => decode_put(put)?,
+        _ => return None,
+    };
+    fields.rest.is_empty().then_some(reply)
+}
+
 fn decode_put(bytes: &[u8]) -> Option<Reply> {
     let mut fields = Fields::of(bytes);
-    let (2, Field::Bytes(put)) = fields.next()?? else {
-        return None;
-    };
-    if !fields.rest.is_empty() {
-        return None;
-    }
-    let mut fields = Fields::of(put);
     let (mut applied, mut version) = (false, 0);
     while let Some(field) = fields.next()? {
         match field {
@@ -510,6 +365,46 @@ fn decode_put(bytes: &[u8]) -> Option<Reply> {
         applied,
         version,
         previous: None,
+    })
+}
+
+fn decode_got(bytes: &[u8]) -> Option<Reply> {
+    let mut fields = Fields::of(bytes);
+    let (1, Field::Bytes(entry)) = fields.next()?? else {
+        return None;
+    };
+    let entry = decode_answer(entry).filter(|_| fields.rest.is_empty())?;
+    Some(Reply::Got { entry: Some(entry) })
+}
+
+fn decode_answer(bytes: &[u8]) -> Option<EntryView> {
+    let mut fields = Fields::of(bytes);
+    let (mut key, mut value): (&[u8], &[u8]) = (&[], &[]);
+    let (mut flags, mut version, mut created_at, mut last_access_at) = (0, 0, 0, 0);
+    let (mut expires_at, mut idle_expires_at) = (None, None);
+    while let Some(field) = fields.next()? {
+        match field {
+            (1, Field::Bytes(bytes)) => key = bytes,
+            (2, Field::Bytes(bytes)) => value = bytes,
+            (3, Field::Number(number)) => flags = u32::try_from(number).ok()?,
+            (4, Field::Fixed(number)) => version = number,
+            (5, Field::Number(number)) => created_at = number,
+            (6, Field::Number(number)) => last_access_at = number,
+            (7, Field::Number(number)) => expires_at = Some(ClusterTime(number)),
+            (8, Field::Number(number)) => idle_expires_at = Some(ClusterTime(number)),
+            _ => return None,
+        }
+    }
+    let sound = is_key(key) && value.len() <= VALUE_BYTES_MAX;
+    sound.then(|| EntryView {
+        key: Blob::from(key),
+        value: Blob::from(value),
+        flags,
+        version,
+        created_at: ClusterTime(created_at),
+        last_access_at: ClusterTime(last_access_at),
+        expires_at,
+        idle_expires_at,
     })
 }
 
@@ -532,179 +427,4 @@ fn decode_version(bytes: &[u8]) -> Option<EntryVersion> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::rpc::codec;
-    use crate::rpc::proto::PeerMessage;
-    use prost::Message as _;
-
-    fn topology(number: u64) -> TopologyVersion {
-        TopologyVersion {
-            number,
-            coordinator: Member {
-                id: NodeId(number.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
-                incarnation: Incarnation(number * 3),
-            },
-        }
-    }
-
-    fn version(number: u64, counter: u64) -> EntryVersion {
-        EntryVersion {
-            topology: topology(number),
-            counter,
-        }
-    }
-
-    fn data(cache: i32, body: Body) -> Message {
-        Message::Data(Data {
-            cache: CacheId(cache),
-            partition: 1_023,
-            topology: topology(7),
-            body,
-        })
-    }
-
-    fn live(bytes: usize) -> Live {
-        Live {
-            value: Blob::from(vec![b'v'; bytes]),
-            flags: 0,
-            value_version: 5,
-            expires_at: None,
-            time_to_idle: Some(0),
-            last_access: ClusterTime(1 << 50),
-        }
-    }
-
-    fn update(counter: u64, live: Option<Live>) -> Update {
-        Update {
-            counter,
-            topology: topology(counter % 3),
-            effect: UpdateEffect::Set {
-                key: Blob::from("session-1"),
-                entry: Entry {
-                    incarnation: version(counter % 2, 9),
-                    version: version(1, 9 + counter / 2),
-                    created_at: ClusterTime(1 << 50),
-                    removed_by_key: live.is_none(),
-                    live,
-                },
-            },
-            request: None,
-        }
-    }
-
-    fn with_request(mut update: Update, reply: Reply) -> Update {
-        let at = ClusterTime(1_764_000_000_000_000);
-        update.request = Some((*b"sixteen bytes ID", RequestRecord { at, reply }));
-        update
-    }
-
-    fn put(applied: bool, version: u64) -> Reply {
-        Reply::Put {
-            applied,
-            version,
-            previous: None,
-        }
-    }
-
-    fn replicate(updates: Vec<Update>) -> Body {
-        Body::Replicate(Replicate {
-            stream: topology(3),
-            committed: u64::MAX,
-            updates,
-        })
-    }
-
-    fn samples() -> Vec<Message> {
-        let expires = Live {
-            expires_at: Some(ClusterTime(u64::MAX)),
-            flags: u32::MAX,
-            time_to_idle: None,
-            ..live(300)
-        };
-        let updates = vec![
-            update(1, Some(live(0))),
-            with_request(update(2, Some(expires)), put(true, 77)),
-            with_request(update(3, Some(live(70_000))), put(false, 0)),
-            update(4, None),
-        ];
-        let ack = |stream, upto| Body::Ack { stream, upto };
-        vec![
-            data(-1, replicate(updates)),
-            data(i32::MIN, replicate(Vec::new())),
-            data(i32::MAX, ack(topology(1 << 40), 127)),
-            data(0, ack(TopologyVersion::default(), 0)),
-        ]
-    }
-
-    #[test]
-    fn the_bytes_are_those_of_the_general_way_in_both_directions() {
-        for message in samples() {
-            let mut out = Backwards::with_capacity(0);
-            assert!(encode(&message, &mut out), "{message:?}");
-            let general = codec::encode(&message).encode_to_vec();
-            assert_eq!(out.written(), general, "{message:?}");
-            assert_eq!(decode(&general).as_ref(), Some(&message));
-            let read = PeerMessage::decode(general.as_slice()).map(codec::decode);
-            assert_eq!(read, Ok(Ok(message)));
-        }
-    }
-
-    #[test]
-    fn what_is_cut_off_or_otherwise_is_left_to_the_general_way() {
-        for message in samples() {
-            let bytes = codec::encode(&message).encode_to_vec();
-            for cut in (0..bytes.len()).step_by(1 + bytes.len() / 500) {
-                assert_eq!(decode(&bytes[..cut]), None, "{cut} of {message:?}");
-            }
-            // A field that is not known.
-            let unknown = [bytes.as_slice(), &[0xf8, 0x7f, 0x01]].concat();
-            assert_eq!(decode(&unknown), None);
-        }
-        let other = with_request(update(1, None), Reply::Touched { applied: true });
-        let mut out = Backwards::with_capacity(0);
-        for message in [
-            data(1, replicate(vec![other])),
-            data(1, Body::AskTail),
-            data(1, Body::Stale),
-        ] {
-            assert!(!encode(&message, &mut out));
-            assert!(out.written().is_empty());
-            assert_eq!(decode(&codec::encode(&message).encode_to_vec()), None);
-        }
-    }
-
-    #[test]
-    fn what_any_byte_may_be_changed_to_is_read_alike() {
-        for message in samples() {
-            let bytes = codec::encode(&message).encode_to_vec();
-            for place in (0..bytes.len()).step_by(1 + bytes.len() / 300) {
-                for change in [1, 0x80, 0xff] {
-                    let mut bytes = bytes.clone();
-                    bytes[place] ^= change;
-                    let Some(direct) = decode(&bytes) else {
-                        continue;
-                    };
-                    let read = PeerMessage::decode(bytes.as_slice()).map(codec::decode);
-                    assert_eq!(read, Ok(Ok(direct)), "{place} ^ {change}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn bounds_are_those_of_the_general_way() {
-        let Message::Data(mut sent) = data(
-            1,
-            Body::Ack {
-                stream: topology(1),
-                upto: 1,
-            },
-        ) else {
-            unreachable!("built so");
-        };
-        sent.partition = PARTITIONS_MAX;
-        let bytes = codec::encode(&Message::Data(sent)).encode_to_vec();
-        assert_eq!(decode(&bytes), None);
-    }
-}
+mod tests;
