@@ -3,7 +3,7 @@
 
 use crate::rig::{Authorities, PATIENCE, TestNode, listeners, settings, wait_until};
 use crate::services::alone::{channel, get as get_request, put as put_request};
-use embergrid::config::Settings;
+use embergrid::config::{AddressList, Settings};
 use embergrid::error::{Applied, Error, ErrorKind, Result};
 use embergrid::rpc::proto as pb;
 use embergrid::rpc::status::from_status;
@@ -17,6 +17,7 @@ use embergrid::types::{
 use pb::cache_service_client::CacheServiceClient;
 use pb::execute_request::operation::Operation as Asked;
 use pb::transaction_service_client::TransactionServiceClient;
+use std::net::TcpListener;
 use std::time::Instant;
 use tokio::runtime::Runtime;
 use tonic::Status;
@@ -106,19 +107,46 @@ fn settled(nodes: &[&TestNode]) -> bool {
     })
 }
 
+/// A node of the version before this one and another of this one, and what a third needs.
+struct Neighbours {
+    authorities: Authorities,
+    list: AddressList,
+    third_port: TcpListener,
+    older: TestNode,
+    newer: TestNode,
+}
+
+impl Neighbours {
+    fn new(name: &str) -> Self {
+        let authorities = Authorities::new(name);
+        let (mut ports, list) = listeners(3);
+        let third_port = ports.remove(2);
+        let mut start = |name: &str, protocol| {
+            let settings = speaking(protocol, settings(&list, authorities.node(name)));
+            TestNode::start(&settings, ports.remove(0)).expect("it starts")
+        };
+        let older = start("first", PROTOCOL_VERSION - 1);
+        let newer = start("second", PROTOCOL_VERSION);
+        wait_until("both own everything", || settled(&[&older, &newer]));
+        Self {
+            authorities,
+            list,
+            third_port,
+            older,
+            newer,
+        }
+    }
+}
+
 #[test]
 fn nodes_of_two_versions_keep_one_cache_and_replace_each_other() {
-    let authorities = Authorities::new("versions");
-    let (mut ports, list) = listeners(3);
-    let third_port = ports.remove(2);
-    let second_port = ports.remove(1);
-    let made = |name: &str, protocol| speaking(protocol, settings(&list, authorities.node(name)));
-    let old = PROTOCOL_VERSION - 1;
-    let mut first =
-        TestNode::start(&made("first", old), ports.remove(0)).expect("the older one starts");
-    let second =
-        TestNode::start(&made("second", PROTOCOL_VERSION), second_port).expect("it starts");
-    wait_until("both own everything", || settled(&[&first, &second]));
+    let Neighbours {
+        authorities,
+        list,
+        third_port,
+        older: mut first,
+        newer: second,
+    } = Neighbours::new("versions");
     let runtime = Runtime::new().expect("a runtime");
     for number in 0..KEYS {
         let node = [&first, &second][number % 2];
@@ -138,7 +166,8 @@ fn nodes_of_two_versions_keep_one_cache_and_replace_each_other() {
         }
     }
     // A newer one takes the place of the older one: what that held moves on.
-    let third = TestNode::start(&made("third", PROTOCOL_VERSION), third_port).expect("it starts");
+    let third = speaking(PROTOCOL_VERSION, settings(&list, authorities.node("third")));
+    let third = TestNode::start(&third, third_port).expect("it starts");
     wait_until("all own everything", || settled(&[&first, &second, &third]));
     for turn in 1..=6usize {
         let node = [&first, &second, &third][turn % 3];
@@ -214,16 +243,12 @@ async fn transacts(channel: Channel) -> Vec<(&'static str, Result<()>)> {
 
 #[test]
 fn nothing_is_done_by_transactions_and_locks_before_the_last_older_node_is_gone() {
-    let authorities = Authorities::new("older");
-    let (mut ports, list) = listeners(2);
-    let second_port = ports.remove(1);
-    let made = |name: &str, protocol| speaking(protocol, settings(&list, authorities.node(name)));
-    let old = PROTOCOL_VERSION - 1;
-    let mut first =
-        TestNode::start(&made("first", old), ports.remove(0)).expect("the older one starts");
-    let second =
-        TestNode::start(&made("second", PROTOCOL_VERSION), second_port).expect("it starts");
-    wait_until("both own everything", || settled(&[&first, &second]));
+    let Neighbours {
+        authorities,
+        older: mut first,
+        newer: second,
+        ..
+    } = Neighbours::new("older");
     let runtime = Runtime::new().expect("a runtime");
     let tls = client_tls(&authorities.client("client"));
     let tls = tls.expect("files").expect("TLS is on");
