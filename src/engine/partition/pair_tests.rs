@@ -1,7 +1,7 @@
 //! A primary and another node, one message after the other: what a copy counts for while another one
 //! is loaded in its place, which load counts in a later view, how long a subscription does, and what
-//! is left of a transaction that nobody heard of. And what a primary alone names where a principal
-//! ends.
+//! is left of a transaction that nobody heard of. And what a primary alone does: what it names where a
+//! principal ends, and that a read ends what is over.
 
 use super::near::NearBytes;
 use super::{Ask, Caller, Cx, Partition, Place, Report, Submitted};
@@ -10,7 +10,7 @@ use crate::engine::shell::{Notice, Shell};
 use crate::engine::tally::{Pace, Tally};
 use crate::error::Result;
 use crate::types::message::{Body, Chunk, Event, Message, UpdateEffect, WatchPosition};
-use crate::types::ticket::{TicketRecord, TicketsOperation, note};
+use crate::types::ticket::{TicketOperation, TicketRecord, TicketsOperation, note};
 use crate::types::time::{MILLISECOND, SECOND};
 use crate::types::transaction::{Part, Prepare};
 use crate::types::{
@@ -562,4 +562,44 @@ fn no_half_of_what_was_done_and_told_to_nobody_reaches_another_history() {
         assert_eq!(value("a"), Some(Blob::from("a")));
         assert_eq!(value("b").is_some(), tells);
     });
+}
+
+#[test]
+fn what_is_over_goes_when_it_is_asked_for() {
+    let mut primary = Node::new(PRIMARY);
+    primary.view(1, &[PRIMARY], &[]);
+    let key = Blob::from("TGT-1");
+    let session = TicketRecord {
+        kind: Blob::from("TGT"),
+        ..TicketRecord::default()
+    };
+    primary.set(key.clone(), session.encode());
+    primary.set(note::link(&key, CacheId(1), b"ST-1"), Blob::default());
+    let ends = ClusterTime(primary.now + SECOND);
+    let mut entry = primary.partition.store.get(&key).cloned().expect("it");
+    entry.version = primary.partition.next_version();
+    entry.live.as_mut().expect("it lives").expires_at = Some(ends);
+    let effect = UpdateEffect::Set {
+        key: key.clone(),
+        entry,
+    };
+    primary.with(|partition, cx| partition.append(effect, None, cx));
+    let get = || Operation::Key {
+        key: key.clone(),
+        operation: KeyOperation::Ticket(TicketOperation::Get {
+            kind: Blob::default(),
+            vouched: false,
+        }),
+    };
+    primary.now += SECOND;
+    let at_the_limit = primary.ask(version(1), get());
+    assert!(matches!(at_the_limit, Some(Reply::Got { entry: Some(_) })));
+    assert!(primary.partition.store.get(&key).is_some());
+    primary.now += 1;
+    assert_eq!(
+        primary.ask(version(1), get()),
+        Some(Reply::Got { entry: None })
+    );
+    assert!(primary.partition.store.get(&key).is_none());
+    assert_eq!(primary.partition.take_chores(), [key]);
 }

@@ -154,7 +154,9 @@ impl Partition {
             return self.park(ask, caller, cx);
         }
         let ended = expired || (idle && !self.idle_is_kept(cx));
-        if ended && !operation.is_read() && self.expire(key, cx) && self.log.is_pending(key) {
+        // What has ended goes when it is asked for, and its descendants with it; a read waits for nothing.
+        let goes = ended && self.expire(key, cx);
+        if goes && !operation.is_read() && self.log.is_pending(key) {
             return self.park(ask, caller, cx);
         }
         let mut outcome = match at_once {
