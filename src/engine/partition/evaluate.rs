@@ -2,7 +2,7 @@
 //! time, without effects.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::types::ticket::record::is_ticket;
+use crate::types::ticket::stored::is_ticket;
 use crate::types::time::ClusterTime;
 use crate::types::{
     Blob, CacheSettings, Change, Condition, Entry, EntryVersion, EntryView, Expiry, KeyOperation,

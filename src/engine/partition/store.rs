@@ -9,7 +9,7 @@ use super::remembered::Remembered;
 use super::sums;
 use super::tickets::index::{Tickets, state};
 use crate::engine::planted::{self, Fault};
-use crate::types::ticket::{TicketRecord, note};
+use crate::types::ticket::{Stored, note};
 use crate::types::time::ClusterTime;
 use crate::types::{Blob, Entry, EntryVersion};
 use foldhash::fast::FixedState;
@@ -254,11 +254,11 @@ impl Store {
         if self.tickets.ended_count() == 0 || planted::is(Fault::ForgetEnded) {
             return false;
         }
-        let Some(record) = TicketRecord::head(entry) else {
+        let Some(ticket) = Stored::of(entry) else {
             return false;
         };
-        let at = self.tickets.ended_at(&record.principal);
-        let under = !record.principal.is_empty() && !record.ending;
+        let at = self.tickets.ended_at(ticket.principal);
+        let under = !ticket.principal.is_empty() && !ticket.ending;
         under && at.is_some_and(|at| entry.created_at <= at)
     }
 
@@ -397,6 +397,7 @@ impl Store {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::types::ticket::TicketRecord;
     use crate::types::{Live, TopologyVersion};
 
     fn entry(counter: u64, created_at: u64, value: Blob) -> Entry {

@@ -6,7 +6,8 @@ use super::look_ups::Wanted;
 use super::{Tickets, not_found};
 use crate::config::tickets::TicketKind;
 use crate::error::{Error, ErrorKind, Result};
-use crate::types::ticket::{Expiration, Link, Ticket, TicketFilter, TicketRecord};
+use crate::types::ticket::stored::{Stored, StoredLink};
+use crate::types::ticket::{Expiration, Ticket, TicketFilter, TicketRecord};
 use crate::types::{Blob, EntryView, Reply};
 
 impl Tickets {
@@ -81,10 +82,10 @@ impl Tickets {
         Ok(record)
     }
 
-    fn named(&self, key: &Blob, name: &Blob) -> Result<Blob> {
+    fn named(&self, key: &[u8], name: &[u8]) -> Result<Blob> {
         match self.sealing() {
             Some(sealing) if !name.is_empty() => Ok(Blob::from(sealing.open(name, key)?)),
-            _ => Ok(key.clone()),
+            _ => Ok(Blob::from(key)),
         }
     }
 
@@ -94,59 +95,53 @@ impl Tickets {
     ///
     /// `DataLoss` where it cannot be decrypted.
     pub fn show(&self, entry: &EntryView) -> Result<Option<Ticket>> {
-        let Some(mut record) = TicketRecord::decode(&entry.value) else {
+        let Some(ticket) = Stored::read(&entry.value) else {
             return Ok(None);
         };
-        let link = |link: &Option<Link>| match link {
-            Some(link) => self.named(&link.key, &link.name),
+        let link = |link: Option<StoredLink<'_>>| match link {
+            Some(link) => self.named(link.key, link.name),
             None => Ok(Blob::default()),
         };
-        let (parent_id, root_id) = (link(&record.parent)?, link(&record.root)?);
-        let id = self.named(&entry.key, &record.name)?;
-        let said = match self.sealing() {
-            Some(sealing) => {
-                let clear = sealing.open(&record.payload, &entry.key)?;
-                TicketRecord::decode(&clear).ok_or_else(|| {
-                    Error::new(ErrorKind::DataLoss, "the encrypted ticket is damaged")
-                })?
-            }
-            None => TicketRecord {
-                principal: std::mem::take(&mut record.principal),
-                service: std::mem::take(&mut record.service),
-                attributes: std::mem::take(&mut record.attributes),
-                payload: std::mem::take(&mut record.payload),
-                ..TicketRecord::default()
-            },
+        let opened = match self.sealing() {
+            Some(sealing) => Some(sealing.open(ticket.payload, &entry.key)?),
+            None => None,
         };
+        let clear = match &opened {
+            Some(clear) => Some(Stored::read(clear).ok_or_else(|| {
+                Error::new(ErrorKind::DataLoss, "the encrypted ticket is damaged")
+            })?),
+            None => None,
+        };
+        let said = clear.as_ref().unwrap_or(&ticket);
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        let attributes = said.attributes.into_iter();
+        let attributes = said
+            .attributes()
+            .map(|(name, values)| (text(name), values.map(Blob::from).collect()));
         let at = |distance: i64| entry.created_at.shifted(distance);
         Ok(Some(Ticket {
-            id,
-            kind: text(&record.kind),
-            principal: said.principal,
-            service: said.service,
-            parent_id,
-            root_id,
-            attributes: attributes
-                .map(|(name, values)| (text(&name), values))
-                .collect(),
+            id: self.named(&entry.key, ticket.name)?,
+            kind: text(ticket.kind),
+            principal: Blob::from(said.principal),
+            service: Blob::from(said.service),
+            parent_id: link(ticket.parent)?,
+            root_id: link(ticket.root)?,
+            attributes: attributes.collect(),
             expiration: Some(Expiration {
-                max_time_to_live: record.time_to_live,
-                max_time_to_idle: record.time_to_idle,
-                max_uses: record.max_uses,
-                hard_expire_at: record.hard_end.map(at),
+                max_time_to_live: ticket.time_to_live,
+                max_time_to_idle: ticket.time_to_idle,
+                max_uses: ticket.max_uses,
+                hard_expire_at: ticket.hard_end.map(at),
             }),
-            payload: said.payload,
+            payload: Blob::from(said.payload),
             version: entry.version,
-            created_at: Some(at(record.created)),
+            created_at: Some(at(ticket.created)),
             last_used_at: Some(entry.last_access_at),
             expires_at: [entry.expires_at, entry.idle_expires_at]
                 .into_iter()
                 .flatten()
                 .min(),
-            uses: record.uses,
-            incarnation: record.incarnation,
+            uses: ticket.uses,
+            incarnation: ticket.incarnation,
         }))
     }
 

@@ -1,15 +1,17 @@
 //! Tickets: as callers see them, as the registry stores them, and what can be asked of them.
 //!
 //! A ticket is an entry of an ordinary cache under its id; the value is a [`TicketRecord`] in the
-//! bytes of `record.rs`. Two kinds of *notes* stand beside tickets in the same caches, under keys
+//! bytes of `stored.rs`. Two kinds of *notes* stand beside tickets in the same caches, under keys
 //! that no id may have (`note.rs`): links from a parent to its children, and ended principals.
 
 pub mod note;
 pub mod operation;
 pub mod record;
+pub mod stored;
 
 pub use operation::{TicketErrand, TicketFilter, TicketOperation, TicketsOperation};
 pub use record::{Link, TicketRecord};
+pub use stored::Stored;
 
 use super::blob::Blob;
 use super::time::{ClusterTime, Micros};

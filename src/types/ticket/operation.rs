@@ -4,6 +4,7 @@ use super::super::blob::Blob;
 use super::super::cache::CacheId;
 use super::super::time::ClusterTime;
 use super::record::{Link, TicketRecord};
+use super::stored::{Stored, Values};
 
 /// An operation on one ticket, decided on its state alone.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,16 +81,22 @@ pub struct TicketFilter {
 
 impl TicketFilter {
     /// Whether a ticket is meant.
-    pub fn matches(&self, record: &TicketRecord) -> bool {
-        let is = |wanted: &Blob, own: &Blob| wanted.is_empty() || wanted == own;
-        let has = |(name, values): &(Blob, Vec<Blob>)| {
-            let own = record.attributes.get(name);
-            own.is_some_and(|own| own.iter().any(|value| values.contains(value)))
+    pub fn matches(&self, ticket: &Stored<'_>) -> bool {
+        let is = |wanted: &Blob, own: &[u8]| wanted.is_empty() || **wanted == *own;
+        let any = |name: &[u8], own: Values<'_>| {
+            let mut wanted = self
+                .attributes
+                .iter()
+                .filter(|(wanted, _)| **wanted == *name);
+            wanted.any(|(_, values)| {
+                let has = |wanted: &Blob| own.clone().any(|own| **wanted == *own);
+                values.iter().any(has)
+            })
         };
-        is(&self.kind, &record.kind)
-            && is(&self.principal, &record.principal)
-            && is(&self.service, &record.service)
-            && (self.attributes.is_empty() || self.attributes.iter().any(has))
+        is(&self.kind, ticket.kind)
+            && is(&self.principal, ticket.principal)
+            && is(&self.service, ticket.service)
+            && (self.attributes.is_empty() || ticket.attributes().any(|(name, own)| any(name, own)))
     }
 }
 

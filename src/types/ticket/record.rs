@@ -1,15 +1,13 @@
-//! A ticket as it is stored: in the value of its entry, in bytes of our own that begin with a mark.
-//! Points in time are kept relative to the creation of the entry, so that nothing in the value
-//! changes when the cluster's clock becomes another one.
+//! A ticket as it is stored: in the value of its entry, in bytes of our own that begin with a mark
+//! (`stored.rs` reads them). Points in time are kept relative to the creation of the entry, so that
+//! nothing in the value changes when the cluster's clock becomes another one.
 
 use super::super::blob::Blob;
 use super::super::cache::CacheId;
 use super::super::entry::Entry;
 use super::super::time::{ClusterTime, Micros};
+use super::stored::{MARK, Stored, Writer, zigzag};
 use std::collections::BTreeMap;
-
-/// What the value of a ticket begins with; another layout gets another last byte.
-const MARK: &[u8; 8] = b"\0ticket\x01";
 
 /// The most tickets with limited uses that descend from each other, the first and the last not counted.
 pub const GRANTED_BY_MAX: usize = 6;
@@ -60,11 +58,6 @@ pub struct TicketRecord {
     pub ending: bool,
 }
 
-/// Whether a value is a ticket.
-pub fn is_ticket(value: &Blob) -> bool {
-    value.begins_with(MARK)
-}
-
 /// The distance between two points.
 pub fn between(from: ClusterTime, to: ClusterTime) -> i64 {
     i64::try_from(i128::from(to.0) - i128::from(from.0)).unwrap_or(i64::MAX)
@@ -86,30 +79,9 @@ impl TicketRecord {
             .min()
     }
 
-    /// Whether what it descends from may have been idle for too long at a point.
-    pub fn is_unsure(&self, entry_created_at: ClusterTime, now: ClusterTime) -> bool {
-        let sure = self.sure_until.map(|at| entry_created_at.shifted(at));
-        sure.is_some_and(|sure| now > sure)
-    }
-
     /// The ticket with which it ends at the latest: its nearest ancestor without a limit of uses.
     pub fn above(&self) -> Option<&Link> {
         self.anchor.as_ref().or(self.parent.as_ref())
-    }
-
-    /// What its children are granted by besides it: where its uses are limited, its ancestors up to
-    /// the anchor.
-    pub fn grantors(&self) -> Vec<Link> {
-        if !self.limited() {
-            return Vec::new();
-        }
-        let parent = self.parent.iter().filter(|_| self.parent != self.anchor);
-        parent.chain(&self.granted_by).cloned().collect()
-    }
-
-    /// Whether its uses are limited.
-    pub fn limited(&self) -> bool {
-        self.max_uses.is_some()
     }
 
     /// The bytes that are stored.
@@ -148,186 +120,15 @@ impl TicketRecord {
         Blob::from(out.0)
     }
 
-    /// The same without its payload, which costs less.
-    pub fn head(entry: &Entry) -> Option<Self> {
-        Self::read(&entry.live.as_ref()?.value, false)
-    }
-
     /// The ticket in stored bytes. Nothing else is one.
     pub fn decode(value: &[u8]) -> Option<Self> {
-        Self::read(value, true)
-    }
-
-    /// The session at the root of the ticket in stored bytes, and nothing else of it, which costs
-    /// less yet.
-    pub fn root_in(value: &[u8]) -> Option<Link> {
-        let mut from = Reader(value.strip_prefix(MARK)?);
-        for _ in 0..4 {
-            from.bytes()?;
-        }
-        for _ in 0..from.number()? {
-            from.bytes()?;
-            for _ in 0..from.number()? {
-                from.bytes()?;
-            }
-        }
-        from.link()?;
-        from.link()?
-    }
-
-    fn read(value: &[u8], with_payload: bool) -> Option<Self> {
-        let mut from = Reader(value.strip_prefix(MARK)?);
-        let [kind, principal, service, name] =
-            [from.blob()?, from.blob()?, from.blob()?, from.blob()?];
-        let mut attributes = BTreeMap::new();
-        for _ in 0..from.number()? {
-            let attribute = from.blob()?;
-            let mut values = Vec::new();
-            for _ in 0..from.number()? {
-                values.push(from.blob()?);
-            }
-            attributes.insert(attribute, values);
-        }
-        let mut record = Self {
-            kind,
-            principal,
-            service,
-            name,
-            attributes,
-            parent: from.link()?,
-            root: from.link()?,
-            anchor: from.link()?,
-            granted_by: Vec::new(),
-            time_to_live: from.optional()?,
-            time_to_idle: from.optional()?,
-            max_uses: match from.optional()? {
-                Some(uses) => Some(u32::try_from(uses).ok()?),
-                None => None,
-            },
-            hard_end: from.optional()?.map(unzigzag),
-            created: unzigzag(from.number()?),
-            horizon: from.optional()?.map(unzigzag),
-            sure_until: from.optional()?.map(unzigzag),
-            uses: u32::try_from(from.number()?).ok()?,
-            incarnation: from.number()?,
-            ending: false,
-            payload: Blob::default(),
-        };
-        let marks = from.number()?;
-        record.ending = marks & 1 == 1;
-        if marks & 2 == 2 {
-            for _ in 0..from.number()? {
-                record.granted_by.push(from.some_link()?);
-            }
-        }
-        let payload = from.bytes()?;
-        if with_payload {
-            record.payload = Blob::from(payload);
-        }
-        (from.0.is_empty() && marks < 4).then_some(record)
-    }
-}
-
-fn zigzag(number: i64) -> u64 {
-    ((number << 1) ^ (number >> 63)) as u64
-}
-
-fn unzigzag(number: u64) -> i64 {
-    (number >> 1) as i64 ^ -((number & 1) as i64)
-}
-
-struct Writer(Vec<u8>);
-
-impl Writer {
-    /// Seven bits a byte, the lowest first.
-    fn number(&mut self, mut number: u64) {
-        while number >= 0x80 {
-            self.0.push((number & 0x7f) as u8 | 0x80);
-            number >>= 7;
-        }
-        self.0.push(number as u8);
-    }
-
-    fn optional(&mut self, number: Option<u64>) {
-        self.number(u64::from(number.is_some()));
-        if let Some(number) = number {
-            self.number(number);
-        }
-    }
-
-    fn bytes(&mut self, bytes: &[u8]) {
-        self.number(bytes.len() as u64);
-        self.0.extend_from_slice(bytes);
-    }
-
-    fn link(&mut self, link: &Link) {
-        self.0.extend_from_slice(&link.cache.0.to_le_bytes());
-        self.bytes(&link.key);
-        self.bytes(&link.name);
-    }
-}
-
-/// Reads from the front; each loop over what it returns ends with the bytes.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn bytes(&mut self) -> Option<&'a [u8]> {
-        let length = usize::try_from(self.number()?).ok()?;
-        let (bytes, rest) = self.0.split_at_checked(length)?;
-        self.0 = rest;
-        Some(bytes)
-    }
-
-    fn number(&mut self) -> Option<u64> {
-        let mut number = 0u64;
-        for shift in (0..64).step_by(7) {
-            let (byte, rest) = self.0.split_first()?;
-            self.0 = rest;
-            let part = u64::from(byte & 0x7f);
-            if shift == 63 && part > 1 {
-                return None;
-            }
-            number |= part << shift;
-            if byte & 0x80 == 0 {
-                return Some(number);
-            }
-        }
-        None
-    }
-
-    fn optional(&mut self) -> Option<Option<u64>> {
-        match self.number()? {
-            0 => Some(None),
-            1 => Some(Some(self.number()?)),
-            _ => None,
-        }
-    }
-
-    fn blob(&mut self) -> Option<Blob> {
-        self.bytes().map(Blob::from)
-    }
-
-    fn link(&mut self) -> Option<Option<Link>> {
-        match self.number()? {
-            0 => Some(None),
-            1 => Some(Some(self.some_link()?)),
-            _ => None,
-        }
-    }
-
-    fn some_link(&mut self) -> Option<Link> {
-        let (cache, rest) = self.0.split_first_chunk::<4>()?;
-        self.0 = rest;
-        Some(Link {
-            cache: CacheId(i32::from_le_bytes(*cache)),
-            key: self.blob()?,
-            name: self.blob()?,
-        })
+        Stored::read(value).as_ref().map(Self::from)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::stored::is_ticket;
     use super::*;
     use proptest::prelude::*;
 
@@ -362,7 +163,8 @@ mod tests {
         let bytes = sample().encode();
         assert!(is_ticket(&bytes));
         assert_eq!(TicketRecord::decode(&bytes), Some(sample()));
-        assert_eq!(TicketRecord::root_in(&bytes), sample().root);
+        let root = Stored::read(&bytes).and_then(|stored| stored.root);
+        assert_eq!(root.map(Link::from), sample().root);
         for cut in 0..bytes.len() {
             assert_eq!(TicketRecord::decode(&bytes[..cut]), None, "{cut}");
         }
@@ -372,6 +174,16 @@ mod tests {
         assert_eq!(TicketRecord::decode(&bytes), Some(granted));
         for cut in 0..bytes.len() {
             assert_eq!(TicketRecord::decode(&bytes[..cut]), None, "{cut}");
+        }
+    }
+
+    #[test]
+    fn another_number_of_uses_changes_nothing_else() {
+        let bytes = sample().encode();
+        let stored = Stored::read(&bytes).expect("a ticket");
+        for uses in [0, 4, 127, 128, u32::MAX] {
+            let used = TicketRecord { uses, ..sample() };
+            assert_eq!(stored.with_uses(uses), used.encode());
         }
     }
 
@@ -395,7 +207,6 @@ mod tests {
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
             let _ = TicketRecord::decode(&[&MARK[..], &bytes].concat());
-            let _ = TicketRecord::root_in(&[&MARK[..], &bytes].concat());
             prop_assert_eq!(TicketRecord::decode(&bytes), None);
         }
     }

@@ -9,7 +9,7 @@
 use super::super::{Cx, Partition};
 use crate::engine::planted::{self, Fault};
 use crate::types::message::{RequestRecord, UpdateEffect};
-use crate::types::ticket::{Link, TicketRecord};
+use crate::types::ticket::{Link, Stored};
 use crate::types::{CacheMode, ClusterTime, Live, Reply, RequestId};
 
 /// The access to a session by the use of what descends from it.
@@ -30,7 +30,8 @@ fn session_of(effect: &UpdateEffect, record: &RequestRecord) -> Option<(Link, Cl
     else {
         return None;
     };
-    Some((TicketRecord::root_in(&used.value)?, record.at))
+    let root = Stored::read(&used.value)?.root?;
+    Some((Link::from(root), record.at))
 }
 
 impl Partition {

@@ -12,7 +12,7 @@ use crate::engine::planted::{self, Fault};
 use crate::error::{Error, Result};
 use crate::types::message::UpdateEffect;
 use crate::types::ticket::operation::ParentView;
-use crate::types::ticket::{TicketFilter, TicketRecord, TicketsOperation, note};
+use crate::types::ticket::{Link, Stored, TicketFilter, TicketRecord, TicketsOperation, note};
 use crate::types::time::SECOND;
 use crate::types::{
     Blob, ClusterTime, Entry, EntryVersion, Live, Micros, Monotonic, Operation, Reply,
@@ -130,21 +130,21 @@ impl Partition {
         if (expired || (idle && !self.idle_is_kept(cx))) && self.expire(parent, cx) {
             return Submitted::Done(Err(parent_gone()));
         }
-        let record = self.store.get(parent).and_then(TicketRecord::head);
-        let ends = record.as_ref().is_some_and(|record| record.ending);
-        let lives = record.filter(|record| !record.ending && !expired && !idle);
-        let (Some(record), Some(entry)) = (lives, self.store.get(parent)) else {
+        let ticket = self.store.get(parent).and_then(Stored::of);
+        let ends = ticket.as_ref().is_some_and(|ticket| ticket.ending);
+        let lives = ticket.filter(|ticket| !ticket.ending && !expired && !idle);
+        let (Some(ticket), Some(entry)) = (lives, self.store.get(parent)) else {
             let gone = parent_gone();
             return Submitted::Done(Err(if ends { gone.because(ENDING) } else { gone }));
         };
-        let bounds = bounds_of(parent, entry, &record, now);
+        let bounds = bounds_of(parent, entry, ticket.sure_until, now);
         let reply = Reply::Registered {
             parent: Box::new(ParentView {
-                name: record.name.clone(),
-                limited: record.limited(),
-                granted_by: record.grantors(),
-                root: record.root,
-                anchor: record.anchor,
+                name: Blob::from(ticket.name),
+                limited: ticket.limited(),
+                granted_by: ticket.grantors(),
+                root: ticket.root.map(Link::from),
+                anchor: ticket.anchor.map(Link::from),
                 expires_at: bounds.end,
                 sure_until: bounds.sure_until,
                 at: now,
@@ -365,8 +365,8 @@ impl Partition {
             if left.len() >= ENDED_NAMED_MAX {
                 return;
             }
-            let due = match self.store.get(key).and_then(TicketRecord::head) {
-                Some(record) => record.ending && record.principal == *principal,
+            let due = match self.store.get(key).and_then(Stored::of) {
+                Some(ticket) => ticket.ending && *ticket.principal == **principal,
                 None => again,
             };
             if due {
@@ -422,7 +422,7 @@ impl Partition {
             let Some(entry) = self.store.get(key).filter(|entry| lives(entry)) else {
                 continue;
             };
-            if !TicketRecord::head(entry).is_some_and(|record| filter.matches(&record)) {
+            if !Stored::of(entry).is_some_and(|ticket| filter.matches(&ticket)) {
                 continue;
             }
             if entries.len() == limit {
@@ -449,8 +449,7 @@ impl Partition {
     ) -> Reply {
         let index = &self.store.tickets;
         let matches = |entry: &Entry| {
-            TicketRecord::head(entry)
-                .is_some_and(|record| !record.ending && filter.matches(&record))
+            Stored::of(entry).is_some_and(|ticket| !ticket.ending && filter.matches(&ticket))
         };
         let live = match index.counted(filter) {
             Some(all) => {

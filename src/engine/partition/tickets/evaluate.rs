@@ -6,7 +6,7 @@ use crate::engine::planted::{self, Fault};
 use crate::error::{Error, ErrorKind, Result};
 use crate::types::ticket::note::ADOPTION;
 use crate::types::ticket::record::between;
-use crate::types::ticket::{TicketOperation, TicketRecord};
+use crate::types::ticket::{Stored, TicketOperation, TicketRecord};
 use crate::types::{Blob, ClusterTime, Entry, Live, Reply};
 
 /// The error for a ticket that does not live.
@@ -106,21 +106,21 @@ pub fn evaluate(given: &Given<'_>, operation: &TicketOperation) -> Result<Evalua
 }
 
 /// The ticket that lives.
-fn ticket<'a>(given: &Given<'a>) -> Option<(&'a Entry, &'a Live, TicketRecord)> {
+fn ticket<'a>(given: &Given<'a>) -> Option<(&'a Entry, &'a Live, Stored<'a>)> {
     let entry = given.entry?;
     let live = entry.live.as_ref()?;
-    let record = TicketRecord::of(entry).filter(|record| !record.ending)?;
-    Some((entry, live, record))
+    let stored = Stored::read(&live.value).filter(|stored| !stored.ending)?;
+    Some((entry, live, stored))
 }
 
 fn must_be_sure(
     given: &Given<'_>,
     entry: &Entry,
-    record: &TicketRecord,
+    ticket: &Stored<'_>,
     vouched: bool,
 ) -> Result<()> {
     let trusted = vouched || planted::is(Fault::TrustAbove);
-    if trusted || !record.is_unsure(entry.created_at, given.now) {
+    if trusted || !ticket.is_unsure(entry.created_at, given.now) {
         return Ok(());
     }
     let context = "what the ticket descends from may have been idle for too long";
@@ -129,11 +129,11 @@ fn must_be_sure(
         .not_applied())
 }
 
-fn right_kind(kind: &Blob, record: &TicketRecord) -> Result<()> {
-    if kind.is_empty() || *kind == record.kind {
+fn right_kind(kind: &Blob, ticket: &Stored<'_>) -> Result<()> {
+    if kind.is_empty() || **kind == *ticket.kind {
         return Ok(());
     }
-    let own = String::from_utf8_lossy(&record.kind).into_owned();
+    let own = String::from_utf8_lossy(ticket.kind).into_owned();
     let context = format!("the ticket is of kind {own}");
     Err(Error::new(ErrorKind::WrongKind, context).with_detail(&own))
 }
@@ -192,7 +192,7 @@ fn add(given: &Given<'_>, record: &TicketRecord, bounds: &Bounds) -> Result<Eval
     }
     let lives = ticket(given);
     if given.entry.is_some() && existing.is_some() && lives.is_none() {
-        let ends = existing.and_then(TicketRecord::head).is_some();
+        let ends = existing.and_then(Stored::of).is_some();
         if ends {
             let context = "the ticket of this id is being deleted";
             return Err(Error::new(ErrorKind::AlreadyExists, context).because(REMOVED));
@@ -273,9 +273,9 @@ fn stored(
 
 fn get(given: &Given<'_>, kind: &Blob, vouched: bool) -> Result<Evaluated> {
     let entry = match ticket(given) {
-        Some((entry, _, record)) => {
-            must_be_sure(given, entry, &record, vouched)?;
-            right_kind(kind, &record)?;
+        Some((entry, _, ticket)) => {
+            must_be_sure(given, entry, &ticket, vouched)?;
+            right_kind(kind, &ticket)?;
             view(given.key, entry, false)
         }
         None => None,
@@ -290,12 +290,12 @@ fn get(given: &Given<'_>, kind: &Blob, vouched: bool) -> Result<Evaluated> {
 /// A ticket as an update leaves it: what it is, and how often it was used, stays.
 fn updated(
     entry: &Entry,
-    old: &TicketRecord,
+    old: &Stored<'_>,
     record: &TicketRecord,
     hard_expire_at: Option<ClusterTime>,
     keep_expiration: bool,
 ) -> TicketRecord {
-    let mut new = old.clone();
+    let mut new = TicketRecord::from(old);
     new.principal = record.principal.clone();
     new.service = record.service.clone();
     new.attributes = record.attributes.clone();
@@ -312,27 +312,31 @@ fn updated(
 }
 
 fn use_once(given: &Given<'_>, kind: &Blob, vouched: bool) -> Result<Evaluated> {
-    let (entry, live, mut record) = ticket(given).ok_or_else(not_found)?;
-    must_be_sure(given, entry, &record, vouched)?;
-    right_kind(kind, &record)?;
-    if record.max_uses.is_some_and(|most| record.uses >= most) {
+    let (entry, live, ticket) = ticket(given).ok_or_else(not_found)?;
+    must_be_sure(given, entry, &ticket, vouched)?;
+    right_kind(kind, &ticket)?;
+    let spent_at = |uses| ticket.max_uses.is_some_and(|most| uses >= most);
+    if spent_at(ticket.uses) {
         // An update lowered the limit below what was counted.
         return Err(not_found());
     }
-    record.uses = record.uses.saturating_add(1);
-    let spent = record.max_uses.is_some_and(|most| record.uses >= most);
-    // A use gives no new version: it is no update that another one could lose.
-    let used = stored(
-        given,
-        &record,
-        entry.created_at,
-        Some(entry),
-        live.value_version,
-    )?;
+    let uses = ticket.uses.saturating_add(1);
+    let used = Entry {
+        incarnation: entry.incarnation,
+        version: given.version,
+        created_at: entry.created_at,
+        removed_by_key: false,
+        // A use gives no new version to clients: it is no update that another one could lose.
+        live: Some(Live {
+            value: ticket.with_uses(uses),
+            last_access: given.now,
+            ..*live
+        }),
+    };
     let reply = Reply::Got {
         entry: view(given.key, &used, false),
     };
-    let entry = if spent {
+    let entry = if spent_at(uses) {
         Entry {
             removed_by_key: true,
             live: None,

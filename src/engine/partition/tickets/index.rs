@@ -3,8 +3,8 @@
 //! (`partition/store.rs`), so that every owner has it and it is right after whatever changed them.
 
 use crate::engine::planted::{self, Fault};
-use crate::types::ticket::record::is_ticket;
-use crate::types::ticket::{TicketFilter, TicketRecord, note};
+use crate::types::ticket::stored::is_ticket;
+use crate::types::ticket::{Stored, TicketFilter, note};
 use crate::types::{Blob, ClusterTime, Entry, Live};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
@@ -33,8 +33,8 @@ pub enum State {
 
 /// What is known of an entry's ticket.
 pub fn state(entry: Option<&Entry>) -> State {
-    match entry.and_then(TicketRecord::head) {
-        Some(record) if record.ending => State::Ending,
+    match entry.and_then(Stored::of) {
+        Some(ticket) if ticket.ending => State::Ending,
         Some(_) => State::Lives,
         None => State::Gone,
     }
@@ -86,50 +86,50 @@ impl DerefMut for Tickets {
     }
 }
 
-fn term(tag: u8, bytes: &[u8]) -> Blob {
+fn write_term(into: &mut Vec<u8>, tag: u8, bytes: &[u8]) {
+    into.clear();
+    into.push(tag);
+    into.extend_from_slice(bytes);
+}
+
+fn write_attribute(into: &mut Vec<u8>, name: &[u8], value: &[u8]) {
+    write_term(into, ATTRIBUTE, &(name.len() as u32).to_be_bytes());
+    into.extend_from_slice(name);
+    into.extend_from_slice(value);
+}
+
+fn term(tag: u8, bytes: &[u8]) -> Vec<u8> {
     let mut term = Vec::with_capacity(1 + bytes.len());
-    term.push(tag);
-    term.extend_from_slice(bytes);
-    Blob::from(term)
+    write_term(&mut term, tag, bytes);
+    term
 }
 
-fn attribute(name: &[u8], value: &[u8]) -> Blob {
+fn attribute(name: &[u8], value: &[u8]) -> Vec<u8> {
     let mut term = Vec::with_capacity(5 + name.len() + value.len());
-    term.push(ATTRIBUTE);
-    term.extend_from_slice(&(name.len() as u32).to_be_bytes());
-    term.extend_from_slice(name);
-    term.extend_from_slice(value);
-    Blob::from(term)
+    write_attribute(&mut term, name, value);
+    term
 }
 
-/// The terms of a ticket; one of them may stand there twice.
-fn terms(record: &TicketRecord) -> Vec<Blob> {
-    let mut terms = vec![term(KIND, &record.kind)];
-    if !record.principal.is_empty() {
-        terms.push(term(PRINCIPAL, &record.principal));
+/// Tells the terms of a ticket; one of them may come twice.
+fn each_term(ticket: &Stored<'_>, mut tell: impl FnMut(&[u8])) {
+    let terms = [(PRINCIPAL, ticket.principal), (SERVICE, ticket.service)];
+    let given = terms.into_iter().filter(|(_, bytes)| !bytes.is_empty());
+    let mut term = Vec::new();
+    for (tag, bytes) in std::iter::once((KIND, ticket.kind)).chain(given) {
+        write_term(&mut term, tag, bytes);
+        tell(&term);
     }
-    if !record.service.is_empty() {
-        terms.push(term(SERVICE, &record.service));
+    for (name, values) in ticket.attributes() {
+        for value in values {
+            write_attribute(&mut term, name, value);
+            tell(&term);
+        }
     }
-    for (name, values) in &record.attributes {
-        terms.extend(values.iter().map(|value| attribute(name, value)));
-    }
-    terms
-}
-
-/// Whether two tickets are found by the same terms.
-fn have_same_terms(one: &TicketRecord, other: &TicketRecord) -> bool {
-    one.kind == other.kind
-        && one.principal == other.principal
-        && one.service == other.service
-        && one.attributes == other.attributes
 }
 
 /// The ticket of an entry that the indexes show.
-fn shown(entry: Option<&Entry>) -> Option<TicketRecord> {
-    entry
-        .and_then(TicketRecord::head)
-        .filter(|record| !record.ending)
+fn shown(entry: Option<&Entry>) -> Option<Stored<'_>> {
+    entry.and_then(Stored::of).filter(|ticket| !ticket.ending)
 }
 
 fn is_of_tickets(entry: Option<&Entry>) -> bool {
@@ -224,8 +224,8 @@ impl Index {
 
     fn change_ticket(&mut self, key: &Blob, before: Option<&Entry>, after: Option<&Entry>) {
         let (old, new) = (shown(before), shown(after));
-        let same = |(old, new)| have_same_terms(old, new);
-        if !old.as_ref().zip(new.as_ref()).is_some_and(same) {
+        let both = old.as_ref().zip(new.as_ref());
+        if !both.is_some_and(|(old, new)| old.has_terms_of(new)) {
             self.change_terms(key, old.as_ref(), new.as_ref());
         }
         let before = before.filter(|_| old.is_some());
@@ -235,18 +235,27 @@ impl Index {
         self.change_point(key, before, after);
     }
 
-    fn change_terms(&mut self, key: &Blob, old: Option<&TicketRecord>, new: Option<&TicketRecord>) {
-        let old = old.filter(|_| !planted::is(Fault::StaleIndex));
-        for term in old.map(terms).unwrap_or_default() {
-            if let Some(keys) = self.terms.get_mut(&term) {
-                keys.remove(key);
-                if keys.is_empty() {
-                    self.terms.remove(&term);
+    fn change_terms(&mut self, key: &Blob, old: Option<&Stored<'_>>, new: Option<&Stored<'_>>) {
+        if let Some(old) = old.filter(|_| !planted::is(Fault::StaleIndex)) {
+            each_term(old, |term| {
+                if let Some(keys) = self.terms.get_mut(term) {
+                    keys.remove(key);
+                    if keys.is_empty() {
+                        self.terms.remove(term);
+                    }
                 }
-            }
+            });
         }
-        for term in new.map(terms).unwrap_or_default() {
-            self.terms.entry(term).or_default().insert(key.clone());
+        if let Some(new) = new {
+            each_term(new, |term| match self.terms.get_mut(term) {
+                Some(keys) => {
+                    keys.insert(key.clone());
+                }
+                None => {
+                    let keys = BTreeSet::from([key.clone()]);
+                    self.terms.insert(Blob::from(term), keys);
+                }
+            });
         }
     }
 
@@ -328,7 +337,7 @@ impl Index {
     /// The tickets of a principal, in key order, those past their point included.
     pub fn of_principal(&self, principal: &[u8]) -> impl Iterator<Item = &Blob> {
         self.terms
-            .get(&term(PRINCIPAL, principal))
+            .get(term(PRINCIPAL, principal).as_slice())
             .into_iter()
             .flatten()
     }
@@ -336,7 +345,7 @@ impl Index {
     /// The sets of keys in one of which each match is, the smallest choice of them.
     fn candidates(&self, filter: &TicketFilter) -> Vec<&BTreeSet<Blob>> {
         let of = |tag, bytes: &Blob| -> Option<Vec<&BTreeSet<Blob>>> {
-            let set = self.terms.get(&term(tag, bytes));
+            let set = self.terms.get(term(tag, bytes).as_slice());
             (!bytes.is_empty()).then(|| set.into_iter().collect())
         };
         let given = !filter.attributes.is_empty();
@@ -344,13 +353,13 @@ impl Index {
             let values = filter.attributes.iter().flat_map(|(name, values)| {
                 values
                     .iter()
-                    .filter_map(|value| self.terms.get(&attribute(name, value)))
+                    .filter_map(|value| self.terms.get(attribute(name, value).as_slice()))
             });
             values.collect()
         });
         let size = |sets: &Vec<&BTreeSet<Blob>>| sets.iter().map(|set| set.len()).sum::<usize>();
         let all = || {
-            let kinds = term(KIND, &[])..term(KIND + 1, &[]);
+            let kinds = Blob::from(term(KIND, &[]))..Blob::from(term(KIND + 1, &[]));
             self.terms.range(kinds).map(|(_, set)| set).collect()
         };
         [
@@ -441,6 +450,7 @@ impl Index {
 mod tests {
     use super::*;
     use crate::types::EntryVersion;
+    use crate::types::ticket::TicketRecord;
 
     fn ticket(principal: &str, expires: Option<u64>, idle: Option<u64>) -> Entry {
         let record = TicketRecord {

@@ -12,7 +12,7 @@ use super::evaluate::not_found;
 use crate::types::message::UpdateEffect;
 use crate::types::ticket::operation::Bounds;
 use crate::types::ticket::record::between;
-use crate::types::ticket::{TicketRecord, TicketsOperation};
+use crate::types::ticket::{Stored, TicketRecord, TicketsOperation};
 use crate::types::{Blob, ClusterTime, Entry, Live, Operation, Reply};
 
 /// The earlier of two ends, where none is never.
@@ -21,9 +21,9 @@ fn earlier<T: Ord>(one: Option<T>, other: Option<T>) -> Option<T> {
 }
 
 /// Until when a ticket lives, as what descends from it is told.
-pub fn bounds_of(key: &Blob, entry: &Entry, record: &TicketRecord, at: ClusterTime) -> Bounds {
+pub fn bounds_of(key: &Blob, entry: &Entry, sure_until: Option<i64>, at: ClusterTime) -> Bounds {
     let live = entry.live.as_ref();
-    let above = record.sure_until.map(|sure| entry.created_at.shifted(sure));
+    let above = sure_until.map(|sure| entry.created_at.shifted(sure));
     Bounds {
         of: key.clone(),
         end: live.and_then(|live| live.expires_at),
@@ -133,12 +133,9 @@ impl Partition {
             entry.version = self.version_behind(0);
             entry
         });
-        let record = changed.as_ref().and_then(TicketRecord::head);
-        let record = record
-            .or_else(|| TicketRecord::head(entry))
-            .unwrap_or_default();
-        let bounds = bounds_of(key, changed.as_ref().unwrap_or(entry), &record, now);
-        let bounds = Some(bounds);
+        let entry = changed.as_ref().unwrap_or(entry);
+        let sure_until = Stored::of(entry).and_then(|ticket| ticket.sure_until);
+        let bounds = Some(bounds_of(key, entry, sure_until, now));
         let reply = Reply::Narrowed { bounds, left, more };
         (changed.map(set).into_iter().collect(), reply)
     }
