@@ -192,6 +192,10 @@ const TAUGHT: &[(u64, &str)] = &[
         "the end of a principal finishes the delete of its session that somebody began and gave up",
     ),
     (3174, "the same where nodes start at the same time"),
+    (
+        7856,
+        "a second copy of a request does not do what the first one was refused, and so spends no ticket",
+    ),
 ];
 
 #[test]
