@@ -286,6 +286,11 @@
 //! caches which kinds each of them holds. Without a kind, where there are several caches, and where
 //! digests stand for ids, any node is asked. Rejected: a digest key for clients, to save a forward.
 //!
+//! **What does a second copy of a forwarded write find?** The id of its sending, which the primary knows,
+//! with a request id or without: a refusal is remembered under no request id, and a use that was told
+//! NOT_FOUND must not spend the ticket that is added a moment later. Rejected: to stream refusals to the
+//! owners, a write for each of them, and none could be kept where a partition is overloaded.
+//!
 //! **Which errors of tickets are answers?** Those that the registry gives (NotFound, WrongKind with
 //! the true kind, ParentGone, Removed, Conflict): each is a variant of its own, and Unknown another,
 //! so that nobody takes a ticket for refused that may have been used. The true kind travels as the

@@ -2,11 +2,17 @@
 //!
 //! A read, or a write with a request id, is sent again when its way was lost: it changes nothing
 //! the second time. A write without an id is sent once; when its way is lost its outcome is
-//! unknown. A forwarded request that arrives twice is recognised by its id.
+//! unknown.
+//!
+//! Each sending has an id of its own. A write that arrives twice is recognised by that and left out,
+//! also where it has a request id: nobody remembers a refusal under one, and what was refused must
+//! not be done by a second copy.
 
 use super::partition::{Ask, Asker};
 use crate::types::time::MILLISECOND;
 use crate::types::{CacheId, Member, Micros, Monotonic};
+use foldhash::fast::FixedState;
+use hashbrown::HashSet;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The most requests under way to other nodes.
@@ -47,13 +53,16 @@ impl Forwarded {
     }
 }
 
+/// The ids that came from a peer, and their order.
+type Arrived = (HashSet<u64, FixedState>, VecDeque<u64>);
+
 /// All requests under way from this node, and the ids of those that arrived.
 #[derive(Default)]
 pub struct Forwards {
     last: u64,
     under_way: BTreeMap<u64, Forwarded>,
     due: BTreeSet<(Monotonic, u64)>,
-    arrived: BTreeMap<Member, (BTreeSet<u64>, VecDeque<u64>)>,
+    arrived: BTreeMap<Member, Arrived>,
 }
 
 impl Forwards {
@@ -117,7 +126,7 @@ impl Forwards {
             .collect()
     }
 
-    /// Whether a write without an id arrives for the first time.
+    /// Whether a write arrives for the first time.
     pub fn arrives(&mut self, from: Member, id: u64) -> bool {
         let (known, order) = self.arrived.entry(from).or_default();
         if !known.insert(id) {

@@ -199,6 +199,8 @@ const TAUGHT: &[(u64, &str)] = &[
     (
         9457,
         "a session that was lost with its partition takes nothing with it",
+        7856,
+        "a second copy of a request does not do what the first one was refused, and so spends no ticket",
     ),
 ];
 

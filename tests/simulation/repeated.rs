@@ -1,10 +1,13 @@
 //! A request that was answered in one half of a split and is repeated after the merge, at a primary of
-//! the other half: it gets the answer that it got, and is not applied again.
+//! the other half: it gets the answer that it got, and is not applied again. And one that was refused,
+//! of which the network delivers a second copy when it could be done: it stays refused.
 
 use crate::clock::SECOND;
 use crate::faults::Profile;
+use crate::history::Outcome;
 use crate::plan::Plan;
-use crate::script::{KEYS, Script, replicated};
+use crate::script::{GET, KEYS, Script, put, replicated};
+use crate::world::World;
 use embergrid::types::cache::partition_of;
 use embergrid::types::{Blob, Change, Condition, Expiry, KeyOperation, Reply};
 
@@ -58,7 +61,7 @@ fn repeated(seed: u64, node: usize) -> (usize, usize) {
     script.pass(12 * SECOND);
     let primaries: Vec<usize> = (0..KEYS).map(|number| primary(&script, number)).collect();
     let again = add(&mut script, &|number| primaries[number]);
-    let sums = script.each(node, "count", &crate::script::GET);
+    let sums = script.each(node, "count", &GET);
     let elsewhere = (0..KEYS).filter(|number| primaries[*number] != node);
     let wrong = elsewhere.clone().filter(|&number| {
         let Reply::Got { entry: Some(entry) } = &sums[number] else {
@@ -76,6 +79,33 @@ fn a_request_of_one_half_is_known_after_the_merge() {
         let (elsewhere, wrong) = repeated(seed, node);
         assert!(elsewhere > 0, "seed {seed}: n{node} leads everything");
         assert_eq!(wrong, 0, "seed {seed}: {elsewhere} are led by others");
+    }
+}
+
+#[test]
+fn what_was_refused_is_not_done_by_a_second_copy() {
+    let plan = Plan::quiet(1, Profile::Split, 3, 60 * SECOND);
+    let mut script = Script::new(plan, replicated);
+    script.put(0, "count");
+    script.world.network.mood.double_ppm = 1_000_000;
+    for number in 0..KEYS {
+        let leader = primary(&script, number);
+        let id = Some([number as u8 + 1; 16]);
+        let call = script.ask((leader + 1) % 3, &key(number), &ADD, id);
+        let end = script.world.now + SECOND;
+        let refused = |world: &World| {
+            let outcome = &world.record.history.calls[call].outcome;
+            matches!(outcome, Outcome::Failed(_))
+        };
+        script.world.run_while(end, |world| !refused(world));
+        // There was no number to add to, and now there is one.
+        assert!(refused(&script.world), "{}", key(number));
+        script.ask(leader, &key(number), &put("1"), None);
+        script.pass(SECOND);
+    }
+    for (number, reply) in script.each(0, "count", &GET).into_iter().enumerate() {
+        let is_one = matches!(&reply, Reply::Got { entry: Some(entry) } if &*entry.value == b"1");
+        assert!(is_one, "{}: {reply:?}", key(number));
     }
 }
 

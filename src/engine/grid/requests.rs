@@ -318,8 +318,9 @@ impl Grid {
             return;
         }
         let asker = Asker::Remote { node: from, id };
-        let repeatable = request.operation.is_idempotent() || request.request_id.is_some();
-        if !repeatable && !self.forwards.with(|forwards| forwards.arrives(from, id)) {
+        // Also with a request id: the first copy may have been refused, which is not remembered.
+        let idempotent = request.operation.is_idempotent();
+        if !idempotent && !self.forwards.with(|forwards| forwards.arrives(from, id)) {
             return;
         }
         let caches = self.caches.load();
