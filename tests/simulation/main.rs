@@ -192,6 +192,10 @@ const TAUGHT: &[(u64, &str)] = &[
         "the end of a principal finishes the delete of its session that somebody began and gave up",
     ),
     (3174, "the same where nodes start at the same time"),
+    (
+        7101,
+        "what came behind the view without a server that stands still was that one's as well",
+    ),
 ];
 
 #[test]
