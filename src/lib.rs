@@ -458,8 +458,8 @@
 //! in both directions. Rejected: one such place for all, which agreements of the rest would move
 //! past what the absent one knew, so that its own new entries would be taken for removed ones.
 //! A life whose time is over leaves no tombstone. So that none begins again to end again, it is noted as
-//! well how far the history of the two went in their last view, whoever else was out by then: a source
-//! that has gone no further knows nothing new.
+//! well how far the history of the two went in their last view, whoever else was out by then, with what
+//! of it comes late: a source that has gone no further knows nothing new.
 //!
 //! **Where are the children of a ticket kept?** Each as an entry of its own, a *link*, in the partition of the
 //! parent, under a key that no id may have; principals that ended stand beside them in the same way. So

@@ -454,7 +454,8 @@ pub struct TransferHeader {
 pub struct Parting {
     /// The greatest version that all holders were known to hold, also those that were out by then.
     pub agreed: EntryVersion,
-    /// The last view of both, and the counter up to which the history was here by then.
+    /// The last view of both, and the counter up to which the history was here by then, or came to be
+    /// by updates of that view that came later.
     pub end: EntryVersion,
 }
 

@@ -55,6 +55,10 @@ struct Node {
     pace: Pace,
     tally: Tally,
     now: Micros,
+    /// Servers are out, so that nothing is agreed on by all.
+    some_out: bool,
+    /// How long what is written lives.
+    time_to_live: Option<Micros>,
 }
 
 const PRIMARY: Member = member(1);
@@ -94,6 +98,8 @@ impl Node {
             pace: Pace::default(),
             tally: Tally::default(),
             now: SECOND,
+            some_out: false,
+            time_to_live: None,
         }
     }
 
@@ -107,7 +113,7 @@ impl Node {
             serving_primary: true,
             leaving: false,
             shell: &self.wire,
-            departed: None,
+            departed: self.some_out.then_some(ClusterTime(self.now)),
             transactions: true,
             resend: 100 * MILLISECOND,
             network_timeout: SECOND,
@@ -139,6 +145,10 @@ impl Node {
             sources: sources.to_vec(),
             ..Place::default()
         };
+        self.enter(place);
+    }
+
+    fn enter(&mut self, place: Place) {
         self.with(|partition, cx| partition.on_view(place, cx));
     }
 
@@ -168,7 +178,7 @@ impl Node {
                 value,
                 flags: 0,
                 value_version: 1,
-                expires_at: None,
+                expires_at: self.time_to_live.map(|span| now.after(span)),
                 time_to_idle: None,
                 last_access: now,
             }),
@@ -415,6 +425,85 @@ fn a_subscription_ends_where_its_node_is_out() {
         ..next
     });
     assert_eq!(told(&mut primary, elsewhere), None);
+}
+
+/// A primary and two backups; the last write of their view, which lives for a second, comes to one
+/// backup behind the view without the other one, or never, and to that one when it is out. What lives
+/// at the first one once the other is back.
+fn lives_after_a_return(came: bool) -> Vec<String> {
+    const STAYS: Member = LOADER;
+    const RETURNS: Member = member(3);
+    let [mut primary, mut stays, mut returns] = [PRIMARY, STAYS, RETURNS].map(Node::new);
+    let place = |number, owners: &[Member], departed: &[Member]| Place {
+        topology: version(number),
+        owners: owners.to_vec(),
+        departed: departed.into(),
+        ..Place::default()
+    };
+    for node in [&mut stays, &mut returns, &mut primary] {
+        node.some_out = true;
+        node.view(1, &[PRIMARY, STAYS, RETURNS], &[]);
+    }
+    // What the primary asks, and that its stream begins.
+    for _ in 0..2 {
+        for body in primary.sent() {
+            stays.hear(PRIMARY, body.clone());
+            returns.hear(PRIMARY, body);
+        }
+        for node in [&mut stays, &mut returns] {
+            let from = node.me;
+            node.sent()
+                .into_iter()
+                .for_each(|body| primary.hear(from, body));
+        }
+    }
+    primary.sent();
+    primary.time_to_live = Some(SECOND);
+    primary.write("short", None);
+    let last = primary.sent();
+    if came {
+        for node in [&mut stays, &mut primary] {
+            node.enter(place(2, &[PRIMARY, STAYS], &[RETURNS]));
+        }
+    }
+    for body in last {
+        if came {
+            stays.hear(PRIMARY, body.clone());
+        }
+        returns.hear(PRIMARY, body);
+    }
+    if came {
+        talk(&mut primary, &mut stays);
+    }
+    stays.enter(place(3, &[STAYS], &[PRIMARY, RETURNS]));
+    assert_eq!(stays.keys().0.len(), usize::from(came));
+    stays.write("later", None);
+    for node in [&mut stays, &mut returns] {
+        node.now += 2 * SECOND;
+    }
+    stays.with(|partition, cx| partition.on_timeout(cx));
+    assert_eq!(stays.keys().0, ["later"]);
+    for node in [&mut stays, &mut returns] {
+        node.sent();
+        node.enter(Place {
+            sources: vec![RETURNS],
+            ..place(4, &[STAYS], &[PRIMARY])
+        });
+    }
+    assert_eq!(returns.keys().0, ["short"]);
+    for body in returns.sent() {
+        stays.hear(RETURNS, body);
+    }
+    assert_eq!(stays.reports(), [Report::Merged]);
+    stays.keys().0
+}
+
+#[test]
+fn what_ended_by_its_time_does_not_begin_again_by_a_return_where_it_came_late_and_does_where_never()
+{
+    assert_eq!(lives_after_a_return(true), ["later"]);
+    // Whoever watched there may have been told that it began.
+    assert_eq!(lives_after_a_return(false), ["later", "short"]);
 }
 
 #[test]

@@ -466,6 +466,7 @@ impl Partition {
     pub(super) fn commit_to(&mut self, upto: u64, cx: &Cx<'_>) {
         while let Some(update) = self.log.commit_next(upto) {
             let (counter, topology) = (update.counter, update.topology);
+            self.note_late_update(counter, topology);
             if self.settings.full_sync() {
                 self.apply(update, cx);
             }

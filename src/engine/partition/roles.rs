@@ -293,6 +293,16 @@ impl Partition {
         }
     }
 
+    /// An update of a view in which a holder still was that is out by now: it came here behind the view
+    /// without that one, which may have it too. Before it is committed nothing that it began can end.
+    pub(super) fn note_late_update(&mut self, counter: u64, topology: TopologyVersion) {
+        for Parting { end, .. } in self.parted.values_mut() {
+            if topology <= end.topology {
+                end.counter = end.counter.max(counter);
+            }
+        }
+    }
+
     /// Whether every server is here that tombstones are kept for.
     pub(super) fn all_here(&self, cx: &Cx<'_>) -> bool {
         let retention = self.settings.tombstone_retention;
