@@ -199,8 +199,12 @@ const TAUGHT: &[(u64, &str)] = &[
     (
         9457,
         "a session that was lost with its partition takes nothing with it",
+    ),
+    (
         7856,
         "a second copy of a request does not do what the first one was refused, and so spends no ticket",
+    ),
+    (
         7101,
         "what came behind the view without a server that stands still was that one's as well",
     ),
