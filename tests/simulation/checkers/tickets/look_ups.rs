@@ -3,7 +3,7 @@
 
 use super::{Facts, Findings, tickets};
 use crate::record::{Copy, Record};
-use embergrid::types::ticket::{TicketFilter, TicketsOperation};
+use embergrid::types::ticket::{TicketFilter, TicketRecord, TicketsOperation};
 use embergrid::types::{Blob, Entry, Operation, Reply};
 use std::collections::BTreeSet;
 
@@ -50,10 +50,23 @@ fn is_limited(entry: &Entry) -> bool {
     live.is_some_and(|live| live.expires_at.is_some() || live.time_to_idle.is_some())
 }
 
+/// Whether a ticket is meant, by what the filter says and not as the engine finds it.
+fn matches(filter: &TicketFilter, record: &TicketRecord) -> bool {
+    let is = |wanted: &Blob, own: &Blob| wanted.is_empty() || wanted == own;
+    let has = |(name, values): &(Blob, Vec<Blob>)| {
+        let own = record.attributes.get(name);
+        own.is_some_and(|own| own.iter().any(|value| values.contains(value)))
+    };
+    is(&filter.kind, &record.kind)
+        && is(&filter.principal, &record.principal)
+        && is(&filter.service, &record.service)
+        && (filter.attributes.is_empty() || filter.attributes.iter().any(has))
+}
+
 /// The tickets of a copy that match: those that have no limit of time, and all.
 fn scan<'a>(copy: &'a Copy, filter: &TicketFilter) -> (BTreeSet<&'a Blob>, BTreeSet<&'a Blob>) {
     let all = tickets(copy).into_iter();
-    let all = all.filter(|(_, record)| filter.matches(record));
+    let all = all.filter(|(_, record)| matches(filter, record));
     let all: BTreeSet<&Blob> = all.map(|(key, _)| key).collect();
     let sure = copy.entries.iter();
     let sure = sure.filter(|(key, entry)| all.contains(key) && !is_limited(entry));
