@@ -208,6 +208,10 @@ const TAUGHT: &[(u64, &str)] = &[
         7101,
         "what came behind the view without a server that stands still was that one's as well",
     ),
+    (
+        6175,
+        "what is being sent to an owner to be moves with the cluster's clock, as what is stored does",
+    ),
 ];
 
 #[test]

@@ -75,6 +75,14 @@ impl Schedule {
         }
     }
 
+    /// The cluster's clock became another one. What ends next must be noted again.
+    pub fn shift(&mut self, by: i64) {
+        self.reset();
+        for (_, at) in self.touched.values_mut() {
+            *at = at.shifted(by);
+        }
+    }
+
     pub fn reset(&mut self) {
         self.earliest = None;
         self.requests_end = None;

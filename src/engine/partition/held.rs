@@ -297,6 +297,17 @@ impl Held {
     }
 }
 
+/// Moves the points in time of all that a transfer tells of transactions.
+pub fn shift_states(states: &mut TransactionStates, by: i64) {
+    let prepared = states.prepared.iter_mut();
+    prepared.for_each(|prepared| shift_prepared(prepared, by));
+    let statuses = states.statuses.iter_mut().map(|status| &mut status.until);
+    let finished = states.finished.iter_mut().map(|(_, until)| until);
+    statuses
+        .chain(finished)
+        .for_each(|until| *until = until.shifted(by));
+}
+
 /// Moves the points in time of what is prepared.
 pub fn shift_prepared(prepared: &mut Prepared, by: i64) {
     prepared.deadline = prepared.deadline.shifted(by);

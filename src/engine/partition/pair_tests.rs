@@ -692,3 +692,31 @@ fn what_is_over_goes_when_it_is_asked_for() {
     assert!(primary.partition.store.get(&key).is_none());
     assert_eq!(primary.partition.take_chores(), [key]);
 }
+
+#[test]
+fn what_is_on_its_way_moves_with_the_clock() {
+    let [mut primary, mut loader] = [PRIMARY, LOADER].map(Node::new);
+    primary.view(1, &[PRIMARY], &[]);
+    primary.write("a", None);
+    for node in [&mut primary, &mut loader] {
+        node.view(2, &[PRIMARY], &[LOADER]);
+    }
+    let lost = primary.sent();
+    assert!(lost.iter().any(|body| matches!(body, Body::Chunk(_))));
+    for node in [&mut primary, &mut loader] {
+        node.enter(Place {
+            topology: version(3),
+            owners: vec![PRIMARY],
+            loading: vec![LOADER],
+            shift: 5 * SECOND.cast_signed(),
+            ..Place::default()
+        });
+        node.now += 5 * SECOND;
+        node.with(|partition, cx| partition.on_timeout(cx));
+    }
+    talk(&mut primary, &mut loader);
+    assert_eq!(loader.reports(), [Report::Loaded]);
+    let created_at = |node: &Node| node.partition.store.get(b"a").map(|entry| entry.created_at);
+    assert_eq!(created_at(&primary), Some(ClusterTime(6 * SECOND)));
+    assert_eq!(created_at(&loader), created_at(&primary));
+}

@@ -112,8 +112,9 @@ impl Partition {
         if let Some(lead) = &mut self.lead {
             lead.grants.shift(by);
             lead.locks.shift(by);
+            lead.loads.values_mut().for_each(|load| load.shift(by));
         }
-        self.expiry.reset();
+        self.expiry.shift(by);
         self.note_all_expiries();
     }
 

@@ -92,9 +92,33 @@ impl Outgoing {
         }
     }
 
+    /// The cluster's clock became another one: what is on its way moves with what is stored.
+    pub fn shift(&mut self, by: i64) {
+        shift_contents(&mut self.header, &mut self.requests, by);
+        for (chunk, _) in &mut self.under_way {
+            shift_contents(&mut chunk.header, &mut chunk.requests, by);
+            let entries = chunk.entries.iter_mut();
+            entries.for_each(|(_, entry)| entry.shift(by));
+        }
+    }
+
     /// Whether everything has been acknowledged.
     pub fn is_finished(&self) -> bool {
         self.cut && self.under_way.is_empty()
+    }
+}
+
+fn shift_contents<'a>(
+    header: &mut Option<Box<TransferHeader>>,
+    requests: impl IntoIterator<Item = &'a mut (RequestId, RequestRecord)>,
+    by: i64,
+) {
+    if let Some(header) = header {
+        header.cleared_at = header.cleared_at.map(|at| at.shifted(by));
+        super::held::shift_states(&mut header.transactions, by);
+    }
+    for (_, record) in requests {
+        record.at = record.at.shifted(by);
     }
 }
 
