@@ -186,10 +186,8 @@ impl Partition {
         if held && self.log.is_pending(key) {
             return self.park(ask, caller, cx);
         }
-        let touch = match held {
-            true => self.store.get(key).map(|entry| touched_at(entry, now)),
-            false => None,
-        };
+        let touch = self.store.get(key).filter(|_| held);
+        let touch = touch.map(|entry| touched_at(entry, now));
         if touched && !held {
             self.touch(key, cx);
         }
