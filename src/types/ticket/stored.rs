@@ -9,6 +9,9 @@ use super::record::{Link, TicketRecord};
 /// What the value of a ticket begins with; another layout gets another last byte.
 pub(super) const MARK: &[u8; 8] = b"\0ticket\x01";
 
+/// The most bytes of a number of uses.
+const NUMBER_MAX: usize = 5;
+
 /// Whether a value is a ticket.
 pub fn is_ticket(value: &Blob) -> bool {
     value.begins_with(MARK)
@@ -34,8 +37,6 @@ impl From<StoredLink<'_>> for Link {
 
 /// A ticket in place; what its fields mean is said at those of [`TicketRecord`].
 pub struct Stored<'a> {
-    /// All of it.
-    bytes: &'a [u8],
     pub kind: &'a [u8],
     pub principal: &'a [u8],
     pub service: &'a [u8],
@@ -101,7 +102,6 @@ impl<'a> Stored<'a> {
         }
         let payload = from.bytes()?;
         (from.0.is_empty() && marks < 4).then_some(Self {
-            bytes,
             kind,
             principal,
             service,
@@ -173,7 +173,7 @@ impl<'a> Stored<'a> {
     /// The bytes of the same ticket after so many uses.
     pub fn with_uses(&self, uses: u32) -> Blob {
         let (before, behind) = self.around_uses;
-        let mut out = Writer(Vec::with_capacity(self.bytes.len() + 1));
+        let mut out = Writer(Vec::with_capacity(before.len() + NUMBER_MAX + behind.len()));
         out.0.extend_from_slice(before);
         out.number(u64::from(uses));
         out.0.extend_from_slice(behind);
