@@ -10,6 +10,7 @@ use crate::types::{
     Blob, CacheSettings, Change, Condition, Expiry, Incarnation, KeyOperation, Member, Micros,
     NodeId, Operation, Request, RequestId, TransactionId, View,
 };
+use bytes::Bytes;
 use xxhash_rust::xxh3::xxh3_128;
 
 /// The longest duration that an entry's life may have: 100 years.
@@ -112,8 +113,20 @@ fn at_most_a_key(what: &str, bytes: &[u8]) -> Result<()> {
 /// `InvalidArgument` where it is longer than the cache allows: repeating it cannot help, so it is
 /// not "overloaded".
 pub fn value(bytes: &[u8], settings: &CacheSettings) -> Result<Blob> {
+    check_length(bytes, settings)?;
+    Ok(Blob::from(bytes))
+}
+
+/// The same of a call that ends soon: the bytes stay in the buffer that they came in until they are
+/// stored.
+fn lent_value(bytes: Bytes, settings: &CacheSettings) -> Result<Blob> {
+    check_length(&bytes, settings)?;
+    Ok(Blob::lent(bytes))
+}
+
+fn check_length(bytes: &[u8], settings: &CacheSettings) -> Result<()> {
     if bytes.len() as u64 <= settings.entry_bytes_max {
-        return Ok(Blob::from(bytes));
+        return Ok(());
     }
     Err(Error::invalid(format!(
         "a value in cache {:?} has at most {} bytes (entry-max-size), not {}",
@@ -430,9 +443,14 @@ impl SingleKey for pb::PutRequest {
     }
 
     fn request(self, settings: &CacheSettings) -> Result<Request> {
+        // A transaction keeps what it writes until it ends.
+        let lends = self.transaction.is_empty();
         single!(self).request(settings, || {
             Ok(KeyOperation::Put {
-                value: value(&self.value, settings)?,
+                value: match lends {
+                    true => lent_value(self.value, settings)?,
+                    false => value(&self.value, settings)?,
+                },
                 flags: self.flags,
                 expiry: expiry(self.expiry)?,
                 condition: condition(self.condition, settings)?,

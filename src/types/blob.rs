@@ -1,6 +1,7 @@
-//! Bytes that are stored: shared between the store and the messages in flight, never pinning the
-//! network buffer that they came in.
+//! Bytes that are stored: shared between the store and the messages in flight. What is stored never
+//! pins the network buffer that it came in; what is on its way to a store may ([`Blob::lent`]).
 
+use bytes::Bytes;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::ops::Deref;
@@ -8,6 +9,8 @@ use std::sync::Arc;
 
 /// So many bytes stand in place: as many as a shared one takes anyway.
 const INLINE_MAX: usize = 22;
+/// Shorter ones are copied at once: they would keep a buffer that is much longer than they are.
+const LENT_MIN: usize = 512;
 /// So many first bytes of a shared one stand in place as well, where there is room anyway.
 const HEAD: usize = 7;
 
@@ -20,6 +23,7 @@ pub struct Blob(Held);
 enum Held {
     Inline { len: u8, bytes: [u8; INLINE_MAX] },
     Shared { head: [u8; HEAD], bytes: Arc<[u8]> },
+    Lent(Arc<Bytes>),
 }
 
 impl Blob {
@@ -28,6 +32,43 @@ impl Blob {
         match &self.0 {
             Held::Inline { len, bytes } => bytes.get(..usize::from(*len)).unwrap_or_default(),
             Held::Shared { bytes, .. } => bytes,
+            Held::Lent(bytes) => bytes,
+        }
+    }
+
+    /// Bytes that stay where they came in until they are stored: what is refused is never copied.
+    pub fn lent(bytes: Bytes) -> Self {
+        if bytes.len() < LENT_MIN {
+            return Self::from(&bytes[..]);
+        }
+        Self(Held::Lent(Arc::new(bytes)))
+    }
+
+    /// Gives lent bytes memory of their own: that of `before`, which they replace, where it has as
+    /// many and nobody else reads them. To ask for other memory and to give this one back would
+    /// fetch both.
+    pub fn own(&mut self, before: Option<Self>) {
+        let Held::Lent(lent) = &self.0 else { return };
+        let place = match before {
+            Some(Self(Held::Shared { bytes, .. })) if bytes.len() == lent.len() => Some(bytes),
+            _ => None,
+        };
+        let place = place.and_then(|mut place| {
+            Arc::get_mut(&mut place)?.copy_from_slice(lent);
+            Some(place)
+        });
+        *self = match place {
+            Some(bytes) => Self::shared(bytes, lent),
+            None => Self::from(&lent[..]),
+        };
+    }
+
+    /// Looks at the place of the bytes, so that it is at hand when they are let go.
+    pub fn reach(&self) -> usize {
+        match &self.0 {
+            Held::Inline { len, .. } => usize::from(*len),
+            Held::Shared { bytes, .. } => Arc::strong_count(bytes),
+            Held::Lent(bytes) => bytes.len(),
         }
     }
 
@@ -40,6 +81,15 @@ impl Blob {
             }
         }
         self.as_slice().starts_with(prefix)
+    }
+
+    /// What was copied from `from`, where its head is read: what was just written is not at hand yet.
+    fn shared(bytes: Arc<[u8]>, from: &[u8]) -> Self {
+        let mut head = [0; HEAD];
+        if let Some(first) = from.first_chunk() {
+            head = *first;
+        }
+        Self(Held::Shared { head, bytes })
     }
 
     /// Short bytes in place; none where they are too many.
@@ -106,14 +156,7 @@ impl std::borrow::Borrow<[u8]> for Blob {
 
 impl From<&[u8]> for Blob {
     fn from(bytes: &[u8]) -> Self {
-        Self::inline(bytes).unwrap_or_else(|| {
-            let mut head = [0; HEAD];
-            head.iter_mut()
-                .zip(bytes)
-                .for_each(|(to, from)| *to = *from);
-            let bytes = Arc::from(bytes);
-            Self(Held::Shared { head, bytes })
-        })
+        Self::inline(bytes).unwrap_or_else(|| Self::shared(Arc::from(bytes), bytes))
     }
 }
 
@@ -162,6 +205,42 @@ mod tests {
             assert!(all.contains(bytes.as_slice()), "found by its bytes");
             before = blob;
         }
+    }
+
+    #[test]
+    fn what_is_lent_takes_the_memory_of_what_it_replaces() {
+        let place = |blob: &Blob| blob.as_slice().as_ptr() as usize;
+        let value = |byte, len| Bytes::from(vec![byte; len]);
+        let lent = |byte, len| {
+            let bytes = value(byte, len);
+            let blob = Blob::lent(bytes.clone());
+            assert_eq!(blob, Blob::from(&bytes[..]));
+            let stays = place(&blob) == bytes.as_ptr() as usize;
+            assert_eq!(stays, len >= LENT_MIN, "{len}");
+            blob
+        };
+        for len in [1, INLINE_MAX, INLINE_MAX + 1, LENT_MIN - 1, LENT_MIN, 4096] {
+            let mut new = lent(2, len);
+            let copied = new.clone();
+            new.own(None);
+            assert_eq!((&new, new.begins_with(&[2])), (&copied, true));
+
+            let old = Blob::from(&value(1, len)[..]);
+            let before = place(&old);
+            let mut new = lent(2, len);
+            new.own(Some(old));
+            assert_eq!((&new, new.begins_with(&[2])), (&copied, true));
+            assert_eq!(place(&new) == before, len >= LENT_MIN, "{len}");
+        }
+        // Somebody reads it still; it is shorter; it is lent itself.
+        let read = Blob::from(&value(1, 4096)[..]);
+        for old in [read.clone(), Blob::from(&value(1, 4095)[..]), lent(1, 4096)] {
+            let before = place(&old);
+            let mut new = lent(2, 4096);
+            new.own(Some(old));
+            assert!(place(&new) != before && new == lent(2, 4096));
+        }
+        assert_eq!(read, lent(1, 4096));
     }
 
     #[test]

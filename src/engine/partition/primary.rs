@@ -559,7 +559,10 @@ impl Partition {
             self.expiry.note_floor();
         }
         let dead = entry.live.is_none();
-        let (changed, before) = self.store.set(key, entry);
+        let (changed, before) = match watched {
+            true => self.store.set(key, entry),
+            false => self.store.set_over(key, entry),
+        };
         if planted::is(Fault::ForgetTombstones) && dead {
             self.store.take(key);
         }

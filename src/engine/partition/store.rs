@@ -168,6 +168,16 @@ impl Store {
 
     /// Merges a state in. Whether that changed anything, and then what was there before.
     pub fn set(&mut self, key: &Blob, entry: Entry) -> (bool, Option<Entry>) {
+        self.put(key, entry, false)
+    }
+
+    /// The same for who does not look at the value that was there before: the new one takes its
+    /// memory where it can.
+    pub fn set_over(&mut self, key: &Blob, entry: Entry) -> (bool, Option<Entry>) {
+        self.put(key, entry, true)
+    }
+
+    fn put(&mut self, key: &Blob, mut entry: Entry, over: bool) -> (bool, Option<Entry>) {
         self.see(entry.version);
         self.see(entry.incarnation);
         if self.cleared(key, &entry) {
@@ -178,21 +188,30 @@ impl Store {
             self.sum = self.sum.wrapping_add(sums::of(key, &entry, false));
             self.bytes += cost(key, &entry);
             let concerned = self.tickets.concerns(key, None, Some(&entry));
+            if let Some(live) = &mut entry.live {
+                live.value.own(None);
+            }
             self.entries.insert(key.clone(), entry);
             if concerned {
                 self.changed(key, None);
             }
             return (true, None);
         };
-        let before = merge(state, entry, self.removes_are_final);
+        let mut before = merge(state, entry, self.removes_are_final);
         let dead = usize::from(state.live.is_none());
-        if let Some(before) = &before {
+        if let Some(before) = &mut before {
             self.bytes = (self.bytes + cost(key, state)).saturating_sub(cost(key, before));
             let was = usize::from(before.live.is_none());
             self.tombstones = (self.tombstones + dead).saturating_sub(was);
             self.sum = self.sum.wrapping_sub(sums::of(key, before, false));
             self.sum = self.sum.wrapping_add(sums::of(key, state, false));
-            if self.tickets.concerns(key, Some(before), Some(state)) {
+            let concerned = self.tickets.concerns(key, Some(before), Some(state));
+            let gone = before.live.as_mut().filter(|_| over && !concerned);
+            if let Some(live) = &mut state.live {
+                live.value
+                    .own(gone.map(|gone| std::mem::take(&mut gone.value)));
+            }
+            if concerned {
                 self.changed(key, Some(before));
             }
         }
@@ -399,6 +418,7 @@ mod tests {
     use super::*;
     use crate::types::ticket::TicketRecord;
     use crate::types::{Live, TopologyVersion};
+    use bytes::Bytes;
 
     fn entry(counter: u64, created_at: u64, value: Blob) -> Entry {
         let version = EntryVersion {
@@ -418,6 +438,62 @@ mod tests {
                 time_to_idle: None,
                 last_access: ClusterTime(created_at),
             }),
+        }
+    }
+
+    #[test]
+    fn what_is_set_over_another_state_leaves_the_same() {
+        let key = Blob::from("key");
+        let ticket = |uses| TicketRecord {
+            kind: Blob::from("TGT"),
+            service: Blob::from(vec![7; 4096]),
+            uses,
+            ..TicketRecord::default()
+        };
+        let plain = |byte, len| Bytes::from(vec![byte; len]);
+        let record = |uses| Bytes::copy_from_slice(&ticket(uses).encode());
+        // An older state changes nothing; one that was accessed later changes that alone.
+        let states = [
+            (1, 1, plain(1, 1000)),
+            (3, 3, plain(2, 1000)),
+            (2, 2, plain(3, 1000)),
+            (3, 9, plain(2, 1000)),
+            (4, 4, plain(4, 1000)),
+            (5, 5, record(1)),
+            (6, 6, record(2)),
+            (7, 7, plain(5, 5000)),
+            (8, 8, plain(6, 5000)),
+        ];
+        let place = |store: &Store| {
+            let live = store.get(&key).and_then(|entry| entry.live.as_ref());
+            live.map(|live| live.value.as_ptr() as usize)
+        };
+        for read in [false, true] {
+            let (mut set, mut over) = (Store::new(false), Store::new(false));
+            let mut taken = Vec::new();
+            for (counter, accessed, value) in states.clone() {
+                let of = |value| {
+                    let mut entry = entry(counter, 1, value);
+                    entry.incarnation.counter = 1;
+                    let live = entry.live.as_mut();
+                    live.unwrap().last_access = ClusterTime(accessed);
+                    entry
+                };
+                let reader = over.get(&key).filter(|_| read).cloned();
+                let (copy, before) = (set.get(&key).cloned(), place(&over));
+                let (changed, _) = set.set(&key, of(Blob::from(&value[..])));
+                assert_eq!(over.set_over(&key, of(Blob::lent(value))).0, changed);
+                assert!(reader.is_none() || reader == copy, "who reads it keeps it");
+                assert_eq!(over.get(&key), set.get(&key), "{counter}");
+                let sums = |store: &Store| (store.sum(), store.bytes());
+                assert_eq!(sums(&over), sums(&set));
+                assert_eq!(sums(&over), (over.summed(), over.count_bytes()));
+                if place(&over) == before && !(accessed == 2 || accessed == 9) {
+                    taken.push(counter);
+                }
+            }
+            // A ticket's old bytes are looked at once more; what is read is not written over.
+            assert_eq!(taken, if read { vec![] } else { vec![3, 4, 8] });
         }
     }
 
