@@ -16,7 +16,7 @@ use super::membership::Membership;
 use super::options::GridOptions;
 use super::partition::held::Inquiry;
 use super::partition::tickets::access::Access;
-use super::partition::{Ask, Asker, Cx, Partition, Report};
+use super::partition::{Ask, Asker, Cx, LeftOver, Partition, Report};
 use super::planted::{self, Fault};
 use super::shell::{Notice, ProbeOutcome, Shell};
 use super::tally::{Pace, Tally};
@@ -351,15 +351,17 @@ impl Grid {
         mut slot: MutexGuard<'_, Slot>,
         mono: Monotonic,
     ) {
-        let redirected = slot.partition.take_redirected();
-        let reports = slot.partition.take_reports();
+        let LeftOver {
+            redirected,
+            reports,
+            chores: tickets,
+            used_below,
+        } = slot.partition.take_left_over();
         let mut chores = Vec::new();
-        let tickets = slot.partition.take_chores();
         if !tickets.is_empty() {
             chores.push(Chore::Descendants(cache.id, tickets));
         }
-        let used = slot.partition.take_used_below().into_iter();
-        chores.extend(used.map(Chore::Access));
+        chores.extend(used_below.into_iter().map(Chore::Access));
         let inquiries = slot.partition.take_inquiries().into_iter();
         chores.extend(inquiries.map(|asks| Chore::Decision((cache.id, index), asks)));
         drop(slot);

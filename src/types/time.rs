@@ -24,6 +24,14 @@ impl Monotonic {
     pub fn since(self, earlier: Self) -> Micros {
         self.0.saturating_sub(earlier.0)
     }
+
+    /// The first of some points. The end of time never comes: it is none.
+    pub fn earliest<const COUNT: usize>(points: [Option<Self>; COUNT]) -> Option<Self> {
+        let never = Self(u64::MAX);
+        let points = points.map(|point| point.unwrap_or(never));
+        let first = points.into_iter().fold(never, Ord::min);
+        (first < never).then_some(first)
+    }
 }
 
 /// A point in cluster time: microseconds since the Unix epoch as the cluster agreed on it. All

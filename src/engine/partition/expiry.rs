@@ -96,10 +96,7 @@ impl Schedule {
         let requests = self.requests_end.map(on_mono);
         let floor = self.floor_due.filter(|_| primary);
         let floor = floor.map(|due| floor_step(due.max(now.mono)));
-        [sweep, requests, self.touches_due, floor]
-            .into_iter()
-            .flatten()
-            .min()
+        Monotonic::earliest([sweep, requests, self.touches_due, floor])
     }
 }
 

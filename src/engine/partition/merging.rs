@@ -170,7 +170,7 @@ impl Partition {
         if sources.is_empty() {
             lead.phase = Phase::Active;
             if !named.is_empty() {
-                self.reports.push(Report::Merged);
+                self.left_over().reports.push(Report::Merged);
             }
             self.begin_serving(cx);
         } else {
@@ -375,7 +375,7 @@ impl Partition {
             if let Some(lead) = &mut self.lead {
                 lead.phase = Phase::Active;
             }
-            self.reports.push(Report::Merged);
+            self.left_over().reports.push(Report::Merged);
             self.begin_serving(cx);
         }
     }

@@ -30,6 +30,7 @@ pub mod near;
 #[cfg(test)]
 mod pair_tests;
 mod primary;
+mod reach;
 mod remembered;
 mod repair;
 mod resend;
@@ -185,6 +186,18 @@ pub enum Report {
     WritesLost(u64),
 }
 
+/// What a call leaves to be done outside of the partition.
+#[derive(Default)]
+pub struct LeftOver {
+    /// Who must be routed anew.
+    pub redirected: Vec<(Ask, Asker)>,
+    pub reports: Vec<Report>,
+    /// Tickets whose descendants must be looked for elsewhere.
+    pub chores: Vec<Blob>,
+    /// Sessions whose tickets were used here.
+    pub used_below: Vec<tickets::access::Access>,
+}
+
 struct Parked {
     ask: Ask,
     asker: Asker,
@@ -206,6 +219,8 @@ pub struct Partition {
     told: bool,
     /// Something waits for the lease.
     waits_for_lease: bool,
+    /// This node is the first owner in `place`, whose owners lie in memory of their own.
+    first: bool,
     index: u32,
     cache: CacheId,
     settings: Arc<CacheSettings>,
@@ -229,11 +244,7 @@ pub struct Partition {
     expiry: expiry::Schedule,
     waiters: waiting::Waiters,
     parked: VecDeque<Parked>,
-    redirected: Vec<(Ask, Asker)>,
-    reports: Vec<Report>,
-    chores: Vec<Blob>,
-    /// Sessions whose tickets were used here.
-    used_below: Vec<tickets::access::Access>,
+    left_over: Option<Box<LeftOver>>,
     feed: feed::Feed,
     /// The greatest version that every holder, also one that is out, is known to hold.
     agreed: crate::types::EntryVersion,
@@ -274,6 +285,7 @@ impl Partition {
             retired: false,
             told: false,
             waits_for_lease: false,
+            first: false,
             agreed: Default::default(),
             joined: Default::default(),
             parted: BTreeMap::new(),
@@ -285,8 +297,7 @@ impl Partition {
             parked: VecDeque::new(),
             parked_until: None,
             waiters: waiting::Waiters::default(),
-            redirected: Vec::new(),
-            reports: Vec::new(),
+            left_over: None,
             expiry: expiry::Schedule::default(),
             feed: feed::Feed::default(),
             copies: near::Copies::sharing(near),
@@ -296,13 +307,11 @@ impl Partition {
             chores_at: None,
             chores_after: None,
             chores_since: BTreeMap::new(),
-            chores: Vec::new(),
-            used_below: Vec::new(),
         }
     }
 
     fn is_primary(&self) -> bool {
-        !self.place.resting && self.place.owners.first() == Some(&self.me)
+        self.first && !self.place.resting
     }
 
     /// Whether the lease stands that reads and acknowledgements need here.
@@ -355,6 +364,7 @@ impl Partition {
 
     /// Carries an operation out, parks it, or says who must.
     pub fn submit(&mut self, ask: Ask, mut caller: Caller<'_>, cx: &Cx<'_>) -> Submitted {
+        self.reach(&ask.operation);
         let stops = !ask.operation.is_read() || self.settings.denies_reads();
         if self.place.resting && (stops || self.place.owners.is_empty()) {
             return Submitted::Done(Err(no_majority(&ask)));
@@ -460,11 +470,7 @@ impl Partition {
 
     /// Whether there is something to take: who must be routed anew, reports, work elsewhere.
     pub fn has_left_over(&self) -> bool {
-        !self.redirected.is_empty()
-            || !self.reports.is_empty()
-            || !self.chores.is_empty()
-            || !self.used_below.is_empty()
-            || self.held.is_some()
+        self.left_over.is_some() || self.held.is_some()
     }
 
     /// Whether this backup may answer reads at all.
@@ -537,19 +543,20 @@ impl Partition {
             match self.submit(ask, Caller::Known(asker), cx) {
                 Submitted::Done(result) => self.answer(asker, result, cx),
                 Submitted::Pending => {}
-                Submitted::Forward(_, ask) => self.redirected.push((ask, asker)),
+                Submitted::Forward(_, ask) => self.left_over().redirected.push((ask, asker)),
             }
         }
     }
 
-    /// Operations that another node must answer now.
-    pub fn take_redirected(&mut self) -> Vec<(Ask, Asker)> {
-        std::mem::take(&mut self.redirected)
+    /// Takes what there is to do elsewhere.
+    pub fn take_left_over(&mut self) -> LeftOver {
+        self.left_over
+            .take()
+            .map_or_else(LeftOver::default, |left| *left)
     }
 
-    /// What the coordinator must hear of.
-    pub fn take_reports(&mut self) -> Vec<Report> {
-        std::mem::take(&mut self.reports)
+    fn left_over(&mut self) -> &mut LeftOver {
+        self.left_over.get_or_insert_default()
     }
 
     fn answer(&self, asker: Asker, result: Result<Reply>, cx: &Cx<'_>) {
@@ -645,7 +652,7 @@ impl Partition {
             .outgoing
             .as_ref()
             .and_then(|outgoing| outgoing.resend_at);
-        [
+        Monotonic::earliest([
             self.parked_until,
             self.waiters.next(),
             self.settle_at,
@@ -658,10 +665,7 @@ impl Partition {
             self.verifying.as_ref().map(|verifying| verifying.next()),
             self.next_chores(),
             self.next_held(now),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
+        ])
     }
 
     /// Everything that is stored, in key order.
@@ -689,6 +693,8 @@ impl Partition {
             self.log.committed.counter <= self.log.applied,
             "committed before it was held"
         );
+        let first = self.primary() == Some(self.me);
+        assert_eq!(self.first, first, "the first owner was not noted");
         if let Some(lead) = &self.lead {
             lead.locks.check_invariants();
         }

@@ -177,6 +177,11 @@ impl Grants {
         self.quiet_until = self.quiet_until.map(|until| until.shifted(by));
     }
 
+    /// Whether a copy of any key may be elsewhere.
+    pub fn any(&self) -> bool {
+        !self.leases.is_empty()
+    }
+
     /// When something ends that an update waits for.
     fn next(&self) -> Option<ClusterTime> {
         let waits = self.waits.values().map(|wait| wait.until).min();
@@ -278,7 +283,7 @@ impl Partition {
         let now = cx.now.cluster;
         let Some(lead) = &mut self.lead else { return };
         let grants = &mut lead.grants;
-        if grants.leases.is_empty() {
+        if !grants.any() {
             return;
         }
         grants.prune(now);

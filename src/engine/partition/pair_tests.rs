@@ -234,7 +234,7 @@ impl Node {
     }
 
     fn reports(&mut self) -> Vec<Report> {
-        self.partition.take_reports()
+        self.partition.take_left_over().reports
     }
 }
 
@@ -690,7 +690,7 @@ fn what_is_over_goes_when_it_is_asked_for() {
         Some(Reply::Got { entry: None })
     );
     assert!(primary.partition.store.get(&key).is_none());
-    assert_eq!(primary.partition.take_chores(), [key]);
+    assert_eq!(primary.partition.take_left_over().chores, [key]);
 }
 
 #[test]

@@ -186,7 +186,7 @@ impl Partition {
         if held && self.log.is_pending(key) {
             return self.park(ask, caller, cx);
         }
-        let touch = self.store.get(key).filter(|_| held);
+        let touch = held.then(|| self.store.get(key)).flatten();
         let touch = touch.map(|entry| touched_at(entry, now));
         if touched && !held {
             self.touch(key, cx);

@@ -101,6 +101,11 @@ impl Remembered {
         self.known.get(self.place(id)?)
     }
 
+    /// Looks at the place of the next one, so that it is at hand.
+    pub fn reach(&self) -> Option<ClusterTime> {
+        self.known.back().map(|last| last.at)
+    }
+
     /// What a request was answered.
     pub fn answer(&self, id: &RequestId) -> Option<Reply> {
         match self.find(id) {

@@ -39,6 +39,7 @@ impl Partition {
     /// A view was installed.
     pub fn on_view(&mut self, place: Place, cx: &Cx<'_>) {
         let old = std::mem::replace(&mut self.place, place);
+        self.first = self.primary() == Some(self.me);
         (self.renounced, self.told) = (false, false);
         self.copies.clear();
         self.give_up_verify("the view changed", cx);
@@ -273,7 +274,8 @@ impl Partition {
                 .first()
                 .is_some_and(|primary| self.place.owners.contains(primary));
         if lost && !self.settings.full_sync() && !planted::is(Fault::SilentLoss) {
-            self.reports
+            self.left_over()
+                .reports
                 .push(Report::WritesLost(super::log::TAIL_MAX as u64));
         }
     }

@@ -348,7 +348,7 @@ impl Partition {
         self.complete = Some(self.place.topology);
         // A view in which others own it may have come to be acknowledged since the load began.
         self.retired = self.settings.stops() && self.renounced;
-        self.reports.push(Report::Loaded);
+        self.left_over().reports.push(Report::Loaded);
     }
 
     /// The receiver has taken pieces up to one.

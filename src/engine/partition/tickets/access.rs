@@ -50,18 +50,13 @@ impl Partition {
         let all_see = here && self.place.loading.is_empty() && self.place.sources.is_empty();
         let tell = leads && !all_see;
         if here || tell {
-            self.used_below.push(Access {
+            self.left_over().used_below.push(Access {
                 session,
                 at,
                 here,
                 tell,
             });
         }
-    }
-
-    /// Takes the sessions that were accessed so.
-    pub fn take_used_below(&mut self) -> Vec<Access> {
-        std::mem::take(&mut self.used_below)
     }
 
     /// A ticket that descends from this one was used. Every owner does this by itself, so it must not

@@ -503,7 +503,7 @@ impl Partition {
                 _ => 0,
             };
             if cx.now.mono.since(since) >= patience {
-                self.chores.push(key);
+                self.left_over().chores.push(key);
             }
         }
         let work = self.store.tickets.work();
@@ -515,13 +515,8 @@ impl Partition {
         let active = self.lead.as_ref().is_some_and(|lead| lead.is_active());
         let serves = active && !self.renounced && (cx.serving || self.local());
         if serves && self.store.tickets.links(key).next().is_some() {
-            self.chores.push(key.clone());
+            self.left_over().chores.push(key.clone());
         }
-    }
-
-    /// Takes what is due.
-    pub fn take_chores(&mut self) -> Vec<Blob> {
-        std::mem::take(&mut self.chores)
     }
 
     pub(in super::super) fn next_chores(&self) -> Option<Monotonic> {

@@ -7,7 +7,7 @@
 //! fail-over, transfer and merge need nothing of their own for it. The one rule that makes deletes
 //! whole, whatever was lost, doubled or came late: **a link whose parent does not live is work to
 //! do**. The primary has its children deleted and drops it then, again and again until it is done
-//! (`Partition::take_chores`, carried out by `engine/errand.rs`).
+//! (`LeftOver::chores`, carried out by `engine/errand.rs`).
 //!
 //! A ticket knows until when what it descends from lives for certain. Past that it refuses to say
 //! anything (`evaluate::UNSURE`) until whoever asks has asked there.
