@@ -117,8 +117,7 @@ pub fn value(bytes: &[u8], settings: &CacheSettings) -> Result<Blob> {
     Ok(Blob::from(bytes))
 }
 
-/// The same of a call that ends soon: the bytes stay in the buffer that they came in until they are
-/// stored.
+/// The same, but that the bytes stay in the buffer that they came in until they are stored, or wait.
 fn lent_value(bytes: Bytes, settings: &CacheSettings) -> Result<Blob> {
     check_length(&bytes, settings)?;
     Ok(Blob::lent(bytes))
@@ -443,14 +442,9 @@ impl SingleKey for pb::PutRequest {
     }
 
     fn request(self, settings: &CacheSettings) -> Result<Request> {
-        // A transaction keeps what it writes until it ends.
-        let lends = self.transaction.is_empty();
         single!(self).request(settings, || {
             Ok(KeyOperation::Put {
-                value: match lends {
-                    true => lent_value(self.value, settings)?,
-                    false => value(&self.value, settings)?,
-                },
+                value: lent_value(self.value, settings)?,
                 flags: self.flags,
                 expiry: expiry(self.expiry)?,
                 condition: condition(self.condition, settings)?,

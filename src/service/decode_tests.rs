@@ -20,6 +20,26 @@ fn put() -> pb::PutRequest {
     }
 }
 
+#[test]
+fn a_value_stays_where_it_came_in_unless_a_transaction_keeps_it() {
+    let settings = CacheSettings {
+        entry_bytes_max: 1_000,
+        ..settings()
+    };
+    let put = pb::PutRequest {
+        value: vec![1; 1_000].into(),
+        ..put()
+    };
+    let came_in = put.value.as_ptr();
+    let stays = |operation: &KeyOperation| matches!(operation, KeyOperation::Put { value, .. } if value.as_ptr() == came_in);
+    let request = put.request(&settings).expect("good");
+    let asked = matches!(&request.operation,
+        Operation::Key { operation, .. } if stays(operation));
+    assert!(asked);
+    let (_, kept) = crate::service::transactions::execute::place(request);
+    assert!(kept.is_some_and(|operation| !stays(&operation)));
+}
+
 fn refusal<M: SingleKey>(message: M) -> Error {
     message.request(&settings()).expect_err("refused")
 }

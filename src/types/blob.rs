@@ -1,16 +1,18 @@
-//! Bytes that are stored: shared between the store and the messages in flight. What is stored never
-//! pins the network buffer that it came in; what is on its way to a store may ([`Blob::lent`]).
+//! Bytes that are stored: shared between the store and the messages in flight. What is stored, and
+//! what waits, never pins the network buffer that it came in; only what is looked at for the first
+//! time does ([`Blob::lent`]).
 
 use bytes::Bytes;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::ops::Deref;
+use std::ops::{Deref, RangeInclusive};
 use std::sync::Arc;
 
 /// So many bytes stand in place: as many as a shared one takes anyway.
 const INLINE_MAX: usize = 22;
-/// Shorter ones are copied at once: they would keep a buffer that is much longer than they are.
-const LENT_MIN: usize = 512;
+/// Shorter ones are copied at once, as there is nothing to win; longer ones, since that takes its time
+/// and whoever stores them keeps others out for as long.
+const LENT: RangeInclusive<usize> = 512..=65_536;
 /// So many first bytes of a shared one stand in place as well, where there is room anyway.
 const HEAD: usize = 7;
 
@@ -36,18 +38,23 @@ impl Blob {
         }
     }
 
-    /// Bytes that stay where they came in until they are stored: what is refused is never copied.
+    /// Bytes that stay where they came in until they are stored, or wait: what is refused is never
+    /// copied.
     pub fn lent(bytes: Bytes) -> Self {
-        if bytes.len() < LENT_MIN {
+        if !LENT.contains(&bytes.len()) {
             return Self::from(&bytes[..]);
         }
         Self(Held::Lent(Arc::new(bytes)))
     }
 
+    pub(crate) fn is_lent(&self) -> bool {
+        matches!(self.0, Held::Lent(_))
+    }
+
     /// Gives lent bytes memory of their own: that of `before`, which they replace, where it has as
     /// many and nobody else reads them. To ask for other memory and to give this one back would
     /// fetch both.
-    pub fn own(&mut self, before: Option<Self>) {
+    pub(crate) fn own(&mut self, before: Option<Self>) {
         let Held::Lent(lent) = &self.0 else { return };
         let place = match before {
             Some(Self(Held::Shared { bytes, .. })) if bytes.len() == lent.len() => Some(bytes),
@@ -64,7 +71,7 @@ impl Blob {
     }
 
     /// Looks at the place of the bytes, so that it is at hand when they are let go.
-    pub fn reach(&self) -> usize {
+    pub(crate) fn reach(&self) -> usize {
         match &self.0 {
             Held::Inline { len, .. } => usize::from(*len),
             Held::Shared { bytes, .. } => Arc::strong_count(bytes),
@@ -216,13 +223,27 @@ mod tests {
             let blob = Blob::lent(bytes.clone());
             assert_eq!(blob, Blob::from(&bytes[..]));
             let stays = place(&blob) == bytes.as_ptr() as usize;
-            assert_eq!(stays, len >= LENT_MIN, "{len}");
+            assert_eq!(
+                (stays, blob.is_lent()),
+                (LENT.contains(&len), stays),
+                "{len}"
+            );
             blob
         };
-        for len in [1, INLINE_MAX, INLINE_MAX + 1, LENT_MIN - 1, LENT_MIN, 4096] {
+        let (least, most) = (*LENT.start(), *LENT.end());
+        for len in [
+            1,
+            INLINE_MAX,
+            INLINE_MAX + 1,
+            least - 1,
+            least,
+            most,
+            most + 1,
+        ] {
             let mut new = lent(2, len);
             let copied = new.clone();
             new.own(None);
+            assert!(!new.is_lent());
             assert_eq!((&new, new.begins_with(&[2])), (&copied, true));
 
             let old = Blob::from(&value(1, len)[..]);
@@ -230,7 +251,7 @@ mod tests {
             let mut new = lent(2, len);
             new.own(Some(old));
             assert_eq!((&new, new.begins_with(&[2])), (&copied, true));
-            assert_eq!(place(&new) == before, len >= LENT_MIN, "{len}");
+            assert_eq!(place(&new) == before, LENT.contains(&len), "{len}");
         }
         // Somebody reads it still; it is shorter; it is lent itself.
         let read = Blob::from(&value(1, 4096)[..]);

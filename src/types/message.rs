@@ -365,6 +365,31 @@ pub enum UpdateEffect {
 }
 
 impl UpdateEffect {
+    /// The states of keys that it makes, at once or later.
+    pub(crate) fn states(&self) -> impl Iterator<Item = &Entry> {
+        let (one, many, prepared) = match self {
+            Self::Set { entry, .. } => (Some(entry), None, None),
+            Self::Finish { writes, .. } => (None, Some(writes), None),
+            Self::Prepare(prepared) => {
+                let both = [&prepared.operations.writes, &prepared.otherwise.writes];
+                (None, None, Some(both))
+            }
+            _ => (None, None, None),
+        };
+        let lists = many.into_iter().chain(prepared.into_iter().flatten());
+        let states = lists.flatten().map(|(_, entry)| entry);
+        one.into_iter().chain(states)
+    }
+
+    /// What waits for owners keeps no network buffer.
+    pub(crate) fn own(&mut self) {
+        if let Self::Set { entry, .. } = self
+            && let Some(live) = &mut entry.live
+        {
+            live.value.own(None);
+        }
+    }
+
     /// About how much it weighs: the bytes of its keys and values.
     pub fn bytes(&self) -> usize {
         let state = |(key, entry): (&Blob, &Entry)| {

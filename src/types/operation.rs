@@ -101,6 +101,13 @@ pub enum KeyOperation {
 }
 
 impl KeyOperation {
+    /// See [`Operation::own`].
+    pub(crate) fn own(&mut self) {
+        if let Self::Put { value, .. } = self {
+            value.own(None);
+        }
+    }
+
     /// Whether it changes nothing but, perhaps, the last access.
     pub fn is_read(&self) -> bool {
         matches!(
@@ -155,6 +162,13 @@ pub enum Operation {
 }
 
 impl Operation {
+    /// What waits keeps no network buffer.
+    pub(crate) fn own(&mut self) {
+        if let Self::Key { operation, .. } = self {
+            operation.own();
+        }
+    }
+
     /// Whether it changes nothing.
     pub fn is_read(&self) -> bool {
         match self {

@@ -66,3 +66,18 @@ pub struct Now {
     /// The cluster's clock, as this node knows it.
     pub cluster: ClusterTime,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_earliest_of_points_is_none_where_none_comes() {
+        let at = |at| Some(Monotonic(at));
+        assert_eq!(Monotonic::earliest([]), None);
+        assert_eq!(Monotonic::earliest([None, None]), None);
+        assert_eq!(Monotonic::earliest([None, at(u64::MAX)]), None);
+        let points = [at(3), None, at(2), at(u64::MAX)];
+        assert_eq!(Monotonic::earliest(points), at(2));
+    }
+}

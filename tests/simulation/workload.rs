@@ -93,9 +93,14 @@ impl Workload {
         }
     }
 
+    /// Never the same twice. Some are long enough to be lent, as by a connection, and equally long, so
+    /// that one may take the memory of another.
     fn value(&mut self) -> Blob {
         self.next_value += 1;
-        Blob::from(format!("v{}", self.next_value).as_str())
+        match self.next_value % 4 {
+            0 => Blob::lent(format!("v{:<600}", self.next_value).into()),
+            _ => Blob::from(format!("v{}", self.next_value).as_str()),
+        }
     }
 
     fn aged(&self, key: String) -> Blob {

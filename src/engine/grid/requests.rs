@@ -84,7 +84,8 @@ impl Grid {
         match submitted {
             Submitted::Done(result) => Some(result),
             Submitted::Pending => None,
-            Submitted::Forward(to, ask) => {
+            Submitted::Forward(to, mut ask) => {
+                ask.operation.own();
                 if let Some(reply) = self.blind(cache, request.partition, to, &ask, mono) {
                     return Some(Ok(reply));
                 }

@@ -3,7 +3,7 @@
 
 use crate::types::message::{Tail, Update, UpdateEffect, WatchPosition};
 use crate::types::ticket::note::is_ended;
-use crate::types::{Blob, EntryVersion, TopologyVersion};
+use crate::types::{Blob, Entry, EntryVersion, TopologyVersion};
 use foldhash::fast::FixedState;
 use hashbrown::HashMap;
 use std::collections::VecDeque;
@@ -119,6 +119,11 @@ impl Log {
 
     pub fn len(&self) -> usize {
         self.tail.len()
+    }
+
+    /// The states that wait for owners.
+    pub fn waiting(&self) -> impl Iterator<Item = &Entry> {
+        self.tail.iter().flat_map(|update| update.effect.states())
     }
 
     /// The last place in the stream.

@@ -20,6 +20,7 @@ mod expiry;
 mod feed;
 pub mod held;
 mod idle;
+mod invariants;
 mod kept;
 mod lead;
 mod locks;
@@ -520,7 +521,8 @@ impl Partition {
     }
 
     /// Parks an operation that is looked at again at this point at the latest.
-    fn keep(&mut self, ask: Ask, until: Monotonic, caller: &mut Caller<'_>) {
+    fn keep(&mut self, mut ask: Ask, until: Monotonic, caller: &mut Caller<'_>) {
+        ask.operation.own();
         self.wake_parked(until);
         let asker = caller.asker();
         self.parked.push_back(Parked { ask, asker });
@@ -685,52 +687,6 @@ impl Partition {
     /// (live and dead entries, tombstones, updates that wait for owners).
     pub fn sizes(&self) -> (usize, usize, usize) {
         (self.store.len(), self.store.tombstones(), self.log.len())
-    }
-
-    /// Panics if the machine contradicts itself.
-    pub fn check_invariants(&self) {
-        assert!(
-            self.log.committed.counter <= self.log.applied,
-            "committed before it was held"
-        );
-        let first = self.primary() == Some(self.me);
-        assert_eq!(self.first, first, "the first owner was not noted");
-        if let Some(lead) = &self.lead {
-            lead.locks.check_invariants();
-        }
-        assert_eq!(
-            self.log.applied - self.log.committed.counter,
-            self.log.len() as u64,
-            "the tail has a gap"
-        );
-        let tombstones = self
-            .store
-            .entries()
-            .filter(|(_, entry)| entry.live.is_none())
-            .count();
-        assert_eq!(
-            tombstones,
-            self.store.tombstones(),
-            "tombstones are miscounted"
-        );
-        assert_eq!(
-            self.store.summed(),
-            self.store.sum(),
-            "the sum over the states is wrong"
-        );
-        assert_eq!(
-            self.store.bytes(),
-            self.store.count_bytes(),
-            "memory is miscounted"
-        );
-        self.store.check_tickets();
-        if self.lead.is_some() {
-            assert!(self.is_primary(), "leads without being primary");
-        }
-        assert!(
-            self.kept.is_none() || self.complete.is_none(),
-            "a copy lies aside beside one that is complete"
-        );
     }
 }
 

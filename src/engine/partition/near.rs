@@ -177,7 +177,7 @@ impl Grants {
         self.quiet_until = self.quiet_until.map(|until| until.shifted(by));
     }
 
-    /// Whether a copy of any key may be elsewhere.
+    /// Whether a copy of any key was granted.
     pub fn any(&self) -> bool {
         !self.leases.is_empty()
     }

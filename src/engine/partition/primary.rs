@@ -373,7 +373,7 @@ impl Partition {
     ) -> u64 {
         let counter = self.log.applied + 1;
         let topology = self.place.topology;
-        let update = Update {
+        let mut update = Update {
             counter,
             topology,
             effect,
@@ -388,6 +388,7 @@ impl Partition {
             self.note_agreement(cx);
             return counter;
         }
+        update.effect.own();
         if !self.settings.full_sync() {
             self.apply(update.clone(), cx);
         }
@@ -561,7 +562,7 @@ impl Partition {
         let dead = entry.live.is_none();
         let (changed, before) = match watched {
             true => self.store.set(key, entry),
-            false => self.store.set_over(key, entry),
+            false => (self.store.set_over(key, entry), None),
         };
         if planted::is(Fault::ForgetTombstones) && dead {
             self.store.take(key);

@@ -26,11 +26,11 @@ impl Partition {
         let Operation::Key { key, operation } = operation else {
             return;
         };
-        if operation.is_read() {
+        let Some(lead) = self.lead.as_deref().filter(|_| !operation.is_read()) else {
             return;
-        }
+        };
         black_box((
-            self.lead.as_deref().map(of_lead),
+            of_lead(lead),
             self.store.requests.reach(),
             self.log.applied,
             self.place.topology.number,

@@ -101,7 +101,7 @@ impl Remembered {
         self.known.get(self.place(id)?)
     }
 
-    /// Looks at the place of the next one, so that it is at hand.
+    /// Looks at the last one, beside which the next one will stand.
     pub fn reach(&self) -> Option<ClusterTime> {
         self.known.back().map(|last| last.at)
     }

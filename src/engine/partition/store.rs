@@ -171,10 +171,10 @@ impl Store {
         self.put(key, entry, false)
     }
 
-    /// The same for who does not look at the value that was there before: the new one takes its
-    /// memory where it can.
-    pub fn set_over(&mut self, key: &Blob, entry: Entry) -> (bool, Option<Entry>) {
-        self.put(key, entry, true)
+    /// The same for who does not ask what was there before: the new value takes its memory where it
+    /// can.
+    pub fn set_over(&mut self, key: &Blob, entry: Entry) -> bool {
+        self.put(key, entry, true).0
     }
 
     fn put(&mut self, key: &Blob, mut entry: Entry, over: bool) -> (bool, Option<Entry>) {
@@ -482,7 +482,7 @@ mod tests {
                 let reader = over.get(&key).filter(|_| read).cloned();
                 let (copy, before) = (set.get(&key).cloned(), place(&over));
                 let (changed, _) = set.set(&key, of(Blob::from(&value[..])));
-                assert_eq!(over.set_over(&key, of(Blob::lent(value))).0, changed);
+                assert_eq!(over.set_over(&key, of(Blob::lent(value))), changed);
                 assert!(reader.is_none() || reader == copy, "who reads it keeps it");
                 assert_eq!(over.get(&key), set.get(&key), "{counter}");
                 let sums = |store: &Store| (store.sum(), store.bytes());

@@ -254,7 +254,7 @@ impl Line {
             Ok(decoded) => decoded,
             Err(error) => return self.answer(id, Err(error)),
         };
-        let item = Item {
+        let mut item = Item {
             id,
             call,
             deadline: time.deadline,
@@ -266,6 +266,9 @@ impl Line {
         if !self.busy.is_empty()
             && let Some(waiting) = self.busy.get_mut(&place)
         {
+            if let Call::Key(_, (request, _)) = &mut item.call {
+                request.operation.own();
+            }
             waiting.push_back(item);
             self.queued += 1;
             return;

@@ -152,7 +152,11 @@ fn operation(view: &View, asked: Option<Asked>) -> Result<(Kind, Request)> {
 /// Where a request on a key goes, and what it asks there.
 pub fn place(request: Request) -> (KeyPlace, Option<KeyOperation>) {
     let (key, operation) = match request.operation {
-        Operation::Key { key, operation } => (key, Some(operation)),
+        Operation::Key { key, mut operation } => {
+            // A transaction keeps what it writes until it ends.
+            operation.own();
+            (key, Some(operation))
+        }
         _ => (Default::default(), None),
     };
     let place = KeyPlace {
