@@ -75,6 +75,20 @@ fn calls_in_caches_of_both_kinds_are_measured_in_turns() {
 }
 
 #[test]
+fn calls_in_a_pipeline_and_one_by_one_are_measured_in_turns() {
+    let (text, report) = report(&["--pipelining", "--unary", "--rounds", "2", "--reads", "50"]);
+    for side in ["cluster", "unary"] {
+        let rounds = report["rounds"][side].as_array().expect("rounds");
+        assert_eq!(rounds.len(), 2);
+        assert!(report[side]["writes"]["p50"].as_u64() > Some(0), "{side}");
+        assert_eq!(report[side]["errors"], serde_json::json!({}), "{side}");
+    }
+    assert!(report["pipelined_by_unary"]["throughput"].is_number());
+    let compared = compared_with_itself(&text);
+    assert_eq!(compared["figures"]["one by one: calls/s"]["ratio"], 1.0);
+}
+
+#[test]
 fn transactions_are_measured_by_hot_keys() {
     let arguments = [
         "bench",

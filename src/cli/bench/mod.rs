@@ -54,6 +54,7 @@ const LIVE_INTERVAL: Duration = Duration::from_millis(250);
                   Examples:\n  embergrid bench --reads 80 --callers 32 --duration 10s\n  \
                   embergrid bench --floor --reads 100 --rounds 11\n  \
                   embergrid bench --transactional --rounds 11\n  \
+                  embergrid bench --pipelining --unary --callers 256 --rounds 11\n  \
                   embergrid bench --transactions --nodes 3 --hot-keys 1,10,1000 --duration 30s\n  \
                   embergrid bench --rate 5000 --address 10.0.0.1:47500 --key client.key.pem \
                   --trust authority.pem\n  \
@@ -71,6 +72,9 @@ pub struct Arguments {
     /// Measure the same calls in a TRANSACTIONAL cache as well, in turns
     #[arg(long, conflicts_with_all = ["embedded", "transactions"])]
     transactional: bool,
+    /// Measure the same calls one by one, and not in a pipeline, as well, in turns
+    #[arg(long, requires = "pipelining", conflicts_with = "transactional")]
+    unary: bool,
     /// Measure transactions of two keys instead of calls on one: --duration is shared among the
     /// numbers of hot keys
     #[arg(long, conflicts_with_all = ["floor", "embedded", "rate", "pipelining", "reads", "keys"])]
@@ -164,7 +168,8 @@ async fn measure_calls(
     let one = async |plan: &Plan, place: &Place, what: String| {
         let load = Load::new(plan, round_time);
         let progress = load.progress();
-        one_round(place, live, &what, &progress, load.run(place.client())).await
+        let work = load.run(place.client(plan));
+        one_round(place, live, &what, &progress, work).await
     };
     let mut rounds = Rounds::default();
     for round in 1..=arguments.rounds {
@@ -177,6 +182,11 @@ async fn measure_calls(
         if let Some(plan) = &transactional {
             let what = format!("{of}, TRANSACTIONAL");
             rounds.transactional.push(one(plan, cluster, what).await?);
+        }
+        if arguments.unary {
+            let what = format!("{of}, one by one");
+            let unary = one(&plan.unary(), cluster, what).await?;
+            rounds.unary.push(unary);
         }
         rounds
             .cluster

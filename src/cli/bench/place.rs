@@ -27,6 +27,8 @@ const POLL: Duration = Duration::from_millis(10);
 /// Something to be driven.
 pub struct Place {
     client: Client,
+    /// A second one that calls one by one, where the first has a pipeline.
+    unary: Option<Client>,
     processes: Vec<u32>,
     name: String,
     /// Ends with this value, where it was started for it.
@@ -49,8 +51,13 @@ impl Place {
         plan: &Plan,
         processes: &[u32],
     ) -> Result<Self, Failure> {
+        let unary = plan.unary().options(true);
         Ok(Self {
             client: connection.client_with(plan.options(true)).await?,
+            unary: match plan.pipelining {
+                true => Some(connection.client_with(unary).await?),
+                false => None,
+            },
             processes: processes.to_vec(),
             name: "a running cluster".to_owned(),
             _cluster: None,
@@ -68,8 +75,13 @@ impl Place {
             let node = cluster.reach(index, START_LIMIT).await?;
             wait_for_view(&node, START_LIMIT, |view| view.nodes.len() == all.len()).await?;
         }
+        let unary = plan.unary().options(true);
         Ok(Self {
             client: cluster.routing_client(&all, plan.options(true)).await?,
+            unary: match plan.pipelining {
+                true => Some(cluster.routing_client(&all, unary).await?),
+                false => None,
+            },
             processes: cluster.process_ids(),
             name: format!("{nodes} nodes on this machine, mutual TLS"),
             _cluster: Some(cluster),
@@ -94,15 +106,19 @@ impl Place {
         };
         Ok(Self {
             client,
+            unary: None,
             processes: cluster.process_ids(),
             name: "the floor".to_owned(),
             _cluster: Some(cluster),
         })
     }
 
-    /// Its client.
-    pub fn client(&self) -> &Client {
-        &self.client
+    /// Its client for such a load.
+    pub fn client(&self, plan: &Plan) -> &Client {
+        match &self.unary {
+            Some(unary) if !plan.pipelining => unary,
+            _ => &self.client,
+        }
     }
 
     /// What it is, for the report.

@@ -109,6 +109,14 @@ impl Plan {
         }
     }
 
+    /// The same load, one by one.
+    pub fn unary(&self) -> Self {
+        Self {
+            pipelining: false,
+            ..self.clone()
+        }
+    }
+
     /// The client's side of the plan.
     pub fn options(&self, routing: bool) -> Options {
         Options {

@@ -83,6 +83,12 @@ pub struct Report {
     /// TRANSACTIONAL over ATOMIC: the median of the rounds.
     #[serde(default)]
     pub transactional_by_atomic: Option<Against>,
+    /// The same calls one by one, over all rounds.
+    #[serde(default)]
+    pub unary: Option<Measured>,
+    /// The pipeline by calls one by one: the median of the rounds.
+    #[serde(default)]
+    pub pipelined_by_unary: Option<Against>,
     /// Every round.
     pub rounds: Rounds,
 }
@@ -106,15 +112,20 @@ pub struct Rounds {
     /// In the TRANSACTIONAL cache.
     #[serde(default)]
     pub transactional: Vec<Measured>,
+    /// One by one.
+    #[serde(default)]
+    pub unary: Vec<Measured>,
 }
 
 /// How two sides compare: medians over pairs of rounds.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Against {
     /// By processor time of the server for a call. Of the floor: the floor's over the cluster's, so
-    /// that 1 is as good as the floor and less is worse. By ATOMIC: the cost over that in ATOMIC.
+    /// that 1 is as good as the floor and less is worse. By ATOMIC: the cost over that in ATOMIC. Of a
+    /// pipeline: the cost of calls one by one over that in it.
     pub server_processor_time: Option<f64>,
-    /// By calls a second: the cluster's over the floor's; TRANSACTIONAL over ATOMIC.
+    /// By calls a second: the cluster's over the floor's; TRANSACTIONAL over ATOMIC; in a pipeline over
+    /// one by one.
     pub throughput: Option<f64>,
 }
 
@@ -124,6 +135,14 @@ impl Against {
         (!floor.is_empty()).then(|| Self {
             server_processor_time: median_ratio(floor, cluster, |m| m.server_micros_per_call),
             throughput: median_ratio(cluster, floor, |m| Some(m.calls_per_second)),
+        })
+    }
+
+    fn by_unary(rounds: &Rounds) -> Option<Self> {
+        let Rounds { cluster, unary, .. } = rounds;
+        (!unary.is_empty()).then(|| Self {
+            server_processor_time: median_ratio(unary, cluster, |m| m.server_micros_per_call),
+            throughput: median_ratio(cluster, unary, |m| Some(m.calls_per_second)),
         })
     }
 
@@ -280,6 +299,8 @@ impl Report {
             of_the_floor: Against::of_the_floor(&rounds),
             transactional: Measured::over(&rounds.transactional),
             transactional_by_atomic: Against::by_atomic(&rounds),
+            unary: Measured::over(&rounds.unary),
+            pipelined_by_unary: Against::by_unary(&rounds),
             rounds,
         }
     }
@@ -288,6 +309,7 @@ impl Report {
         let sides = [
             ("", Some(&self.cluster)),
             ("TRANSACTIONAL: ", self.transactional.as_ref()),
+            ("one by one: ", self.unary.as_ref()),
         ];
         let mut all = Vec::new();
         for (before, measured) in sides {
@@ -331,9 +353,10 @@ fn print(report: &Report) {
             None => "closed loop".to_owned(),
         }
     ));
-    let name = match &report.transactional {
-        Some(_) => "ATOMIC",
-        None => "cluster",
+    let name = match (&report.transactional, &report.unary) {
+        (Some(_), _) => "ATOMIC",
+        (None, Some(_)) => "pipelined",
+        (None, None) => "cluster",
     };
     let mut columns = vec![(name, &report.cluster)];
     columns.extend(
@@ -342,6 +365,7 @@ fn print(report: &Report) {
             .as_ref()
             .map(|it| ("TRANSACTIONAL", it)),
     );
+    columns.extend(report.unary.as_ref().map(|unary| ("one by one", unary)));
     columns.extend(report.floor.as_ref().map(|floor| ("floor", floor)));
     let names = columns.iter().map(|(name, _)| *name);
     let mut table = output::table(&[""].into_iter().chain(names).collect::<Vec<_>>());
@@ -351,8 +375,9 @@ fn print(report: &Report) {
         table.add_row([(*name).to_owned()].into_iter().chain(figures));
     }
     output::line(table);
-    let sides = [Some(&report.cluster), report.transactional.as_ref()];
-    for (reason, count) in sides.into_iter().flatten().flat_map(|side| &side.errors) {
+    let others = [report.transactional.as_ref(), report.unary.as_ref()];
+    let sides = [Some(&report.cluster)].into_iter().chain(others);
+    for (reason, count) in sides.flatten().flat_map(|side| &side.errors) {
         output::line(format_args!("{count} calls were not answered: {reason}"));
     }
     let share = |share: Option<f64>| share.map_or("–".to_owned(), |share| format!("{share:.2}"));
@@ -361,6 +386,15 @@ fn print(report: &Report) {
             "TRANSACTIONAL over ATOMIC (median of {} rounds): {} × the processor time of the server, \
              {} × the throughput",
             report.rounds.transactional.len(),
+            share(against.server_processor_time),
+            share(against.throughput)
+        ));
+    }
+    if let Some(against) = &report.pipelined_by_unary {
+        output::line(format_args!(
+            "in a pipeline against one by one (median of {} rounds): {} × by processor time of the server, \
+             {} × by throughput",
+            report.rounds.unary.len(),
             share(against.server_processor_time),
             share(against.throughput)
         ));
@@ -439,13 +473,18 @@ mod tests {
             cluster: side(&[10.0, 20.0, 40.0]),
             transactional: side(&[11.0, 20.0, 100.0]),
             floor: side(&[5.0, 10.0, 10.0]),
+            unary: side(&[20.0, 80.0, 120.0]),
         };
+        let by_unary = Against::by_unary(&rounds).expect("it was measured");
+        assert_eq!(by_unary.server_processor_time, Some(3.0));
+        assert_eq!(by_unary.throughput, Some(3.0));
         let floor = Against::of_the_floor(&rounds).expect("it was measured");
         assert_eq!(floor.server_processor_time, Some(0.5));
         assert_eq!(floor.throughput, Some(0.5));
         let by_atomic = Against::by_atomic(&rounds).expect("it was measured");
         assert_eq!(by_atomic.server_processor_time, Some(1.1));
-        assert!(Against::by_atomic(&Rounds::default()).is_none());
+        let none = Rounds::default();
+        assert!(Against::by_atomic(&none).is_none() && Against::by_unary(&none).is_none());
     }
 
     #[test]

@@ -90,7 +90,7 @@ pub async fn measure(
         false => Concurrency::Pessimistic,
     };
     let transfers = |hot_keys: &u64| Transfers {
-        client: place.client().clone(),
+        client: place.client(&plan).clone(),
         plan: plan.clone(),
         options: TransactionOptions {
             concurrency,
