@@ -60,32 +60,36 @@ fn compared_with_itself(text: &str) -> Value {
     serde_json::from_str(&ended.output).expect("a JSON document")
 }
 
-#[test]
-fn calls_in_caches_of_both_kinds_are_measured_in_turns() {
-    let (text, report) = report(&["--transactional", "--rounds", "2", "--reads", "50"]);
-    for side in ["cluster", "transactional"] {
+/// The cluster and another side, in turns; the ratio of the two, and the other's name in a comparison.
+fn measured_in_turns(flags: &[&str], other: &str, ratio: &str, name: &str) {
+    let (text, report) = report(&[flags, &["--rounds", "2", "--reads", "50"]].concat());
+    for side in ["cluster", other] {
         let rounds = report["rounds"][side].as_array().expect("rounds");
         assert_eq!(rounds.len(), 2);
         assert!(report[side]["writes"]["p50"].as_u64() > Some(0), "{side}");
         assert_eq!(report[side]["errors"], serde_json::json!({}), "{side}");
     }
-    assert!(report["transactional_by_atomic"]["throughput"].is_number());
+    assert!(report[ratio]["throughput"].is_number());
     let compared = compared_with_itself(&text);
-    assert_eq!(compared["figures"]["TRANSACTIONAL: calls/s"]["ratio"], 1.0);
+    let figure = format!("{name}: calls/s");
+    assert_eq!(compared["figures"][figure]["ratio"], 1.0);
+}
+
+#[test]
+fn calls_in_caches_of_both_kinds_are_measured_in_turns() {
+    let ratio = "transactional_by_atomic";
+    measured_in_turns(
+        &["--transactional"],
+        "transactional",
+        ratio,
+        "TRANSACTIONAL",
+    );
 }
 
 #[test]
 fn calls_in_a_pipeline_and_one_by_one_are_measured_in_turns() {
-    let (text, report) = report(&["--pipelining", "--unary", "--rounds", "2", "--reads", "50"]);
-    for side in ["cluster", "unary"] {
-        let rounds = report["rounds"][side].as_array().expect("rounds");
-        assert_eq!(rounds.len(), 2);
-        assert!(report[side]["writes"]["p50"].as_u64() > Some(0), "{side}");
-        assert_eq!(report[side]["errors"], serde_json::json!({}), "{side}");
-    }
-    assert!(report["pipelined_by_unary"]["throughput"].is_number());
-    let compared = compared_with_itself(&text);
-    assert_eq!(compared["figures"]["one by one: calls/s"]["ratio"], 1.0);
+    let flags = ["--pipelining", "--unary"];
+    measured_in_turns(&flags, "unary", "pipelined_by_unary", "one by one");
 }
 
 #[test]

@@ -124,10 +124,12 @@ async fn measure(arguments: &Arguments) -> Outcome {
     let live = live_line();
     live.set_message("starting");
     let plan = &arguments.plan;
+    let unary = arguments.unary.then(|| plan.unary());
+    let unary = unary.as_ref();
     let cluster = if arguments.connection.names_a_cluster() {
-        Place::driven(&arguments.connection, plan, &arguments.node_pids).await?
+        Place::driven(&arguments.connection, plan, unary, &arguments.node_pids).await?
     } else {
-        Place::started(arguments.nodes, plan).await?
+        Place::started(arguments.nodes, plan, unary).await?
     };
     let floor = match arguments.floor {
         true => Some(Place::floor(plan).await?),

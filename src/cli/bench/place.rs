@@ -27,7 +27,7 @@ const POLL: Duration = Duration::from_millis(10);
 /// Something to be driven.
 pub struct Place {
     client: Client,
-    /// A second one that calls one by one, where the first has a pipeline.
+    /// A second one that calls one by one, where that is measured beside a pipeline.
     unary: Option<Client>,
     processes: Vec<u32>,
     name: String,
@@ -49,14 +49,15 @@ impl Place {
     pub async fn driven(
         connection: &Connection,
         plan: &Plan,
+        unary: Option<&Plan>,
         processes: &[u32],
     ) -> Result<Self, Failure> {
-        let unary = plan.unary().options(true);
+        let connect = async |plan: &Plan| connection.client_with(plan.options(true)).await;
         Ok(Self {
-            client: connection.client_with(plan.options(true)).await?,
-            unary: match plan.pipelining {
-                true => Some(connection.client_with(unary).await?),
-                false => None,
+            client: connect(plan).await?,
+            unary: match unary {
+                Some(plan) => Some(connect(plan).await?),
+                None => None,
             },
             processes: processes.to_vec(),
             name: "a running cluster".to_owned(),
@@ -65,7 +66,7 @@ impl Place {
     }
 
     /// A cluster of its own.
-    pub async fn started(nodes: u16, plan: &Plan) -> Result<Self, Failure> {
+    pub async fn started(nodes: u16, plan: &Plan, unary: Option<&Plan>) -> Result<Self, Failure> {
         let mut cluster = LocalCluster::prepare(&this_program()?, nodes, false)?;
         let all: Vec<usize> = (0..cluster.size()).collect();
         for &index in &all {
@@ -75,12 +76,12 @@ impl Place {
             let node = cluster.reach(index, START_LIMIT).await?;
             wait_for_view(&node, START_LIMIT, |view| view.nodes.len() == all.len()).await?;
         }
-        let unary = plan.unary().options(true);
+        let connect = async |plan: &Plan| cluster.routing_client(&all, plan.options(true)).await;
         Ok(Self {
-            client: cluster.routing_client(&all, plan.options(true)).await?,
-            unary: match plan.pipelining {
-                true => Some(cluster.routing_client(&all, unary).await?),
-                false => None,
+            client: connect(plan).await?,
+            unary: match unary {
+                Some(plan) => Some(connect(plan).await?),
+                None => None,
             },
             processes: cluster.process_ids(),
             name: format!("{nodes} nodes on this machine, mutual TLS"),

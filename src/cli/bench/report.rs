@@ -130,20 +130,20 @@ pub struct Against {
 }
 
 impl Against {
-    fn of_the_floor(rounds: &Rounds) -> Option<Self> {
-        let Rounds { cluster, floor, .. } = rounds;
-        (!floor.is_empty()).then(|| Self {
-            server_processor_time: median_ratio(floor, cluster, |m| m.server_micros_per_call),
-            throughput: median_ratio(cluster, floor, |m| Some(m.calls_per_second)),
+    /// The cluster by another side: how many times cheaper and faster it is.
+    fn by(cluster: &[Measured], other: &[Measured]) -> Option<Self> {
+        (!other.is_empty()).then(|| Self {
+            server_processor_time: median_ratio(other, cluster, |m| m.server_micros_per_call),
+            throughput: median_ratio(cluster, other, |m| Some(m.calls_per_second)),
         })
     }
 
+    fn of_the_floor(rounds: &Rounds) -> Option<Self> {
+        Self::by(&rounds.cluster, &rounds.floor)
+    }
+
     fn by_unary(rounds: &Rounds) -> Option<Self> {
-        let Rounds { cluster, unary, .. } = rounds;
-        (!unary.is_empty()).then(|| Self {
-            server_processor_time: median_ratio(unary, cluster, |m| m.server_micros_per_call),
-            throughput: median_ratio(cluster, unary, |m| Some(m.calls_per_second)),
-        })
+        Self::by(&rounds.cluster, &rounds.unary)
     }
 
     fn by_atomic(rounds: &Rounds) -> Option<Self> {
@@ -305,12 +305,19 @@ impl Report {
         }
     }
 
+    /// What was measured beside the cluster, and is compared with another report.
+    fn others(&self) -> [(&'static str, Option<&Measured>); 2] {
+        [
+            ("TRANSACTIONAL", self.transactional.as_ref()),
+            ("one by one", self.unary.as_ref()),
+        ]
+    }
+
     fn figures(&self) -> Vec<(String, f64)> {
-        let sides = [
-            ("", Some(&self.cluster)),
-            ("TRANSACTIONAL: ", self.transactional.as_ref()),
-            ("one by one: ", self.unary.as_ref()),
-        ];
+        let others = self.others().into_iter();
+        let others = others.map(|(name, side)| (format!("{name}: "), side));
+        let sides = [(String::new(), Some(&self.cluster))];
+        let sides = sides.into_iter().chain(others);
         let mut all = Vec::new();
         for (before, measured) in sides {
             let Some(measured) = measured else { continue };
@@ -359,14 +366,9 @@ fn print(report: &Report) {
         (None, None) => "cluster",
     };
     let mut columns = vec![(name, &report.cluster)];
-    columns.extend(
-        report
-            .transactional
-            .as_ref()
-            .map(|it| ("TRANSACTIONAL", it)),
-    );
-    columns.extend(report.unary.as_ref().map(|unary| ("one by one", unary)));
-    columns.extend(report.floor.as_ref().map(|floor| ("floor", floor)));
+    let others = report.others().into_iter();
+    let others = others.chain([("floor", report.floor.as_ref())]);
+    columns.extend(others.filter_map(|(name, side)| Some((name, side?))));
     let names = columns.iter().map(|(name, _)| *name);
     let mut table = output::table(&[""].into_iter().chain(names).collect::<Vec<_>>());
     for (name, of) in FIGURES {
@@ -375,34 +377,35 @@ fn print(report: &Report) {
         table.add_row([(*name).to_owned()].into_iter().chain(figures));
     }
     output::line(table);
-    let others = [report.transactional.as_ref(), report.unary.as_ref()];
+    let others = report.others().map(|(_, side)| side);
     let sides = [Some(&report.cluster)].into_iter().chain(others);
     for (reason, count) in sides.flatten().flat_map(|side| &side.errors) {
         output::line(format_args!("{count} calls were not answered: {reason}"));
     }
     let share = |share: Option<f64>| share.map_or("–".to_owned(), |share| format!("{share:.2}"));
-    if let Some(against) = &report.transactional_by_atomic {
+    let rounds = &report.rounds;
+    let comparisons = [
+        (
+            "TRANSACTIONAL over ATOMIC",
+            (&report.transactional_by_atomic, &rounds.transactional),
+            [" × the processor time of the server", " × the throughput"],
+        ),
+        (
+            "in a pipeline against one by one",
+            (&report.pipelined_by_unary, &rounds.unary),
+            [" × by processor time of the server", " × by throughput"],
+        ),
+        (
+            "of the floor",
+            (&report.of_the_floor, &rounds.floor),
+            [" by processor time of the server", " by throughput"],
+        ),
+    ];
+    for (what, (against, rounds), [by_time, by_throughput]) in comparisons {
+        let Some(against) = against else { continue };
         output::line(format_args!(
-            "TRANSACTIONAL over ATOMIC (median of {} rounds): {} × the processor time of the server, \
-             {} × the throughput",
-            report.rounds.transactional.len(),
-            share(against.server_processor_time),
-            share(against.throughput)
-        ));
-    }
-    if let Some(against) = &report.pipelined_by_unary {
-        output::line(format_args!(
-            "in a pipeline against one by one (median of {} rounds): {} × by processor time of the server, \
-             {} × by throughput",
-            report.rounds.unary.len(),
-            share(against.server_processor_time),
-            share(against.throughput)
-        ));
-    }
-    if let Some(against) = &report.of_the_floor {
-        output::line(format_args!(
-            "of the floor (median of {} rounds): {} by processor time of the server, {} by throughput",
-            report.rounds.floor.len(),
+            "{what} (median of {} rounds): {}{by_time}, {}{by_throughput}",
+            rounds.len(),
             share(against.server_processor_time),
             share(against.throughput)
         ));
