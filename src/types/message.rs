@@ -366,9 +366,9 @@ pub enum UpdateEffect {
 
 impl UpdateEffect {
     /// The states of keys that it makes, at once or later.
-    pub(crate) fn states(&self) -> impl Iterator<Item = &Entry> {
+    pub(crate) fn states(&self) -> impl Iterator<Item = (&Blob, &Entry)> {
         let (one, many, prepared) = match self {
-            Self::Set { entry, .. } => (Some(entry), None, None),
+            Self::Set { key, entry } => (Some((key, entry)), None, None),
             Self::Finish { writes, .. } => (None, Some(writes), None),
             Self::Prepare(prepared) => {
                 let both = [&prepared.operations.writes, &prepared.otherwise.writes];
@@ -377,7 +377,7 @@ impl UpdateEffect {
             _ => (None, None, None),
         };
         let lists = many.into_iter().chain(prepared.into_iter().flatten());
-        let states = lists.flatten().map(|(_, entry)| entry);
+        let states = lists.flatten().map(|(key, entry)| (key, entry));
         one.into_iter().chain(states)
     }
 
@@ -396,18 +396,7 @@ impl UpdateEffect {
             let value = entry.live.as_ref().map_or(0, |live| live.value.len());
             key.len() + value
         };
-        let states = |writes: &[(Blob, Entry)]| -> usize {
-            let each = writes.iter().map(|(key, entry)| state((key, entry)));
-            each.sum()
-        };
-        match self {
-            Self::Set { key, entry } => state((key, entry)),
-            Self::Finish { writes, .. } => states(writes),
-            Self::Prepare(prepared) => {
-                states(&prepared.operations.writes) + states(&prepared.otherwise.writes)
-            }
-            _ => 0,
-        }
+        self.states().map(state).sum()
     }
 
     /// The keys that it concerns; none where it concerns the whole partition, or no key.

@@ -123,7 +123,8 @@ impl Log {
 
     /// The states that wait for owners.
     pub fn waiting(&self) -> impl Iterator<Item = &Entry> {
-        self.tail.iter().flat_map(|update| update.effect.states())
+        let states = self.tail.iter().flat_map(|update| update.effect.states());
+        states.map(|(_, entry)| entry)
     }
 
     /// The last place in the stream.
