@@ -168,28 +168,40 @@ async fn sizes_and_batches_end_where_the_settings_say() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_call_too_many_is_overloaded() {
-    let mut node = Alone::start_with(|settings| settings.limits.requests_in_flight_max = 1).await;
+    let node = Alone::start_with(|settings| settings.limits.requests_in_flight_max = 1).await;
     let bare = Bare::open(&node).await;
-    let mut sender = bare.0.clone().ready().await.expect("room");
-    // A call whose message never comes, and which so never ends.
-    let (_answer, mut stream) = sender
-        .send_request(Bare::request(PUT, None), false)
-        .expect("a call");
-    until("the call is there, and no other is let in", || {
+    let read = || {
         let mut client = node.cache.clone();
+        async move { client.get(get(ATOMIC, "k")).await }
+    };
+    let no_other_is_let_in = || {
+        let read = read();
         async move {
-            let told = client.get(get(ATOMIC, "k")).await;
+            let told = read.await;
             told.is_err_and(|status| status.code() == tonic::Code::ResourceExhausted)
+        }
+    };
+    let mut stream = soon(async {
+        loop {
+            let mut sender = bare.0.clone().ready().await.expect("room");
+            // A call whose message never comes, and which so never ends.
+            let (answer, stream) = sender
+                .send_request(Bare::request(PUT, None), false)
+                .expect("a call");
+            tokio::select! {
+                // A read had the one place when this call came: it comes again.
+                _refused = answer => {}
+                () = until("no other is let in", no_other_is_let_in) => break stream,
+            }
         }
     })
     .await;
     stream.send_reset(h2::Reason::CANCEL);
     until("its place is free again", || {
-        let mut client = node.cache.clone();
-        async move { client.get(get(ATOMIC, "k")).await.is_ok() }
+        let read = read();
+        async move { read.await.is_ok() }
     })
     .await;
-    node.cache.get(get(ATOMIC, "k")).await.expect("a read");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
