@@ -327,6 +327,8 @@ struct Attempts {
     avoided: Vec<Address>,
     /// Whether an attempt may have been applied.
     tainted: bool,
+    /// Why a read was refused, if a node said more than that it is not the time.
+    told: Option<Error>,
 }
 
 /// What follows a failed attempt.
@@ -346,6 +348,7 @@ impl Attempts {
             address: None,
             avoided: Vec::new(),
             tainted: false,
+            told: None,
         }
     }
 
@@ -361,6 +364,9 @@ impl Attempts {
         self.tainted |= self.effect == Effect::Write && error.applied == Applied::Unknown;
         let wait = backoff(self.made, jitter());
         let time_is_up = Instant::now() + wait >= self.deadline;
+        if self.effect == Effect::Read && !is_of_time(&error) {
+            self.told = Some(error.clone());
+        }
         if !worth_repeating(error.kind) || self.made >= self.options.attempts_max || time_is_up {
             return Next::GiveUp(self.last_word(error));
         }
@@ -378,8 +384,14 @@ impl Attempts {
         })
     }
 
-    /// "Not applied" is said only where it holds for every attempt.
+    /// "Not applied" is said only where it holds for every attempt. That an attempt was cut off by
+    /// the end of the call is no news where an earlier one was told why.
     fn last_word(&self, error: Error) -> Error {
+        if let Some(told) = &self.told
+            && is_of_time(&error)
+        {
+            return told.clone();
+        }
         if self.tainted && error.applied == Applied::NotApplied {
             let text = format!(
                 "an earlier attempt may have been applied; then: {}",
@@ -389,6 +401,12 @@ impl Attempts {
         }
         error
     }
+}
+
+/// Whether an error says no more than that an attempt had no time, or no node to go to.
+fn is_of_time(error: &Error) -> bool {
+    let unsaid = ErrorKind::Unavailable.reason();
+    error.kind == ErrorKind::DeadlineExceeded || error.reason == unsaid
 }
 
 /// Whether another attempt may get an answer. A write is known again by its request id.
@@ -476,6 +494,27 @@ mod tests {
         };
         assert_eq!(error.kind, ErrorKind::Unknown);
         assert_eq!(error.applied, Applied::Unknown);
+    }
+
+    #[test]
+    fn a_read_that_is_cut_off_ends_with_what_it_was_told_before() {
+        let mut options = attempts(Effect::Read).options;
+        options.timeout = Duration::from_millis(100);
+        let lost = Error::unavailable("its partition is lost").because("PARTITION_LOST");
+        for last in [
+            Error::new(ErrorKind::DeadlineExceeded, "no answer within 1ms"),
+            Error::unavailable("no connection in time"),
+        ] {
+            let mut read = Attempts::new(Effect::Read, options);
+            assert!(matches!(read.after(lost.clone()), Next::Again(_)));
+            read.deadline = Instant::now();
+            assert_eq!(read.after(last.clone()), Next::GiveUp(lost.clone()));
+            // Of a write that was cut off nobody knows the outcome.
+            let mut write = Attempts::new(Effect::Write, options);
+            assert!(matches!(write.after(lost.clone()), Next::Again(_)));
+            write.deadline = Instant::now();
+            assert_eq!(write.after(last.clone()), Next::GiveUp(last));
+        }
     }
 
     #[test]

@@ -271,7 +271,9 @@ fn versions_that_the_settings_leave_out_are_refused() {
             }
         });
         let refused = old_and_new.iter().filter(|let_in| !**let_in).count() as u64;
-        assert_eq!(count(&node, "connections_refused_not_tls"), refused);
+        wait_until("it is counted", || {
+            count(&node, "connections_refused_not_tls") == refused
+        });
     }
 }
 

@@ -3,7 +3,10 @@
 
 use crate::admission::count;
 use crate::process::embergrid;
-use crate::rig::{Authorities, PATIENCE, TestNode, listeners, settings, validity, wait_until};
+use crate::rig::{
+    Authorities, FINDS_ANOTHER, PATIENCE, TestNode, kept_port, listeners, settings, validity,
+    wait_until,
+};
 use embergrid::config::{AddressList, Settings, TlsSettings};
 use embergrid::rpc::certificates::{Authority, Identity};
 use embergrid::rpc::names::Names;
@@ -14,7 +17,7 @@ use std::net::{SocketAddr, TcpListener as StdListener, TcpStream as StdStream};
 use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio_rustls::TlsAcceptor;
 
@@ -65,6 +68,8 @@ struct BadPeers {
     /// Connections that fill the queues of those who swallow.
     held: Vec<StdStream>,
     full: Vec<socket2::Socket>,
+    /// Ports on which nobody listens.
+    kept: Vec<TcpSocket>,
     /// Names that hang do so until this goes.
     hanging: Hanging,
     named: usize,
@@ -84,6 +89,7 @@ impl BadPeers {
             runtime,
             held: Vec::new(),
             full: Vec::new(),
+            kept: Vec::new(),
             hanging: {
                 let (sender, receiver) = mpsc::channel();
                 (sender, Arc::new(Mutex::new(receiver)))
@@ -121,12 +127,13 @@ impl BadPeers {
             Peer::Unknown => return format!("unknown-{}:1", self.named),
             _ => {}
         }
-        let listener = StdListener::bind("127.0.0.1:0").expect("a port");
-        let address = listener.local_addr().expect("an address");
-        if peer != Peer::Refuses {
-            listener.set_nonblocking(true).expect("a mode of sockets");
+        let kept = kept_port(([127, 0, 0, 1], 0).into());
+        let address = kept.local_addr().expect("an address");
+        if peer == Peer::Refuses {
+            self.kept.push(kept);
+        } else {
             let _inside = self.runtime.enter();
-            let listener = TcpListener::from_std(listener).expect("a listener");
+            let listener = kept.listen(64).expect("a listener");
             self.runtime.spawn(live(listener, peer));
         }
         address.to_string()
@@ -474,6 +481,7 @@ fn a_node_joins_where_fifteen_of_sixteen_addresses_are_bad() {
     addresses.push(format!("founder:{}", founder.address.port()));
     let mut settings = settings(&list(&addresses), authorities.node("joins"));
     settings.cluster.node_name = Some("joins".to_owned());
+    settings.discovery.join_timeout = FINDS_ANOTHER;
     let mut longest = Duration::ZERO;
     for _ in 0..starts {
         let (mut ports, _) = listeners(1);

@@ -1,7 +1,7 @@
 //! Client nodes: they route, hold nothing, never form a cluster, and their loss costs nothing.
 
 use crate::joining::{execute, holds, in_one_view, put, request, settings_of, wait_for_one_view};
-use crate::rig::{Authorities, TestNode, listeners, wait_until};
+use crate::rig::{Authorities, TestNode, kept_port, listeners, wait_until};
 use embergrid::config::AddressList;
 use embergrid::node::Handle;
 use embergrid::types::Role;
@@ -55,6 +55,7 @@ fn a_client_node_routes_and_finds_the_cluster_again_after_all_servers_were_resta
     for mut node in nodes {
         node.kill();
     }
+    let _kept: Vec<_> = addresses.iter().copied().map(kept_port).collect();
     let mut nodes: Vec<TestNode> = addresses
         .into_iter()
         .zip(["a", "b"])

@@ -1,7 +1,7 @@
 //! `watch` against a cluster: events as they come, as lines and as JSON, and its ends.
 
 use crate::commands::{LIMIT, one_line};
-use crate::console::{CACHE, Console};
+use crate::console::{CACHE, Console, PARTITIONS, last_told};
 use crate::process::program;
 use embergrid::client::messages::RemoveRequest;
 use serde_json::Value;
@@ -72,13 +72,15 @@ async fn remove(console: &Console, key: &'static str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_are_told_as_they_come() {
     let console = Console::start(1).await;
-    console.put("k-before", "0").await;
-    // The entry that lives says that the watch has begun.
+    // The entry that lives says that the watch has begun; it is the last one to be told, so that
+    // the next ones are events.
+    let before = last_told("k-before", PARTITIONS);
+    console.put(&before, "0").await;
     let arguments = ["watch", CACHE, "--prefix", "k", "--current", "--previous"];
     let table = Watching::start(&console, &arguments);
     let json = Watching::start(&console, &[&arguments[..], &["--output", "json"]].concat());
-    assert_eq!(table.next(), "created  k-before  0");
-    assert_eq!(json.document()["entry"]["key"], "k-before");
+    assert_eq!(table.next(), format!("created  {before}  0"));
+    assert_eq!(json.document()["entry"]["key"], before.as_str());
     console.put("other", "x").await;
     console.put("k", "1").await;
     console.put("k", "2").await;

@@ -6,6 +6,7 @@ use crate::process::{Ended, embergrid};
 use embergrid::cli::demo::LocalCluster;
 use embergrid::client::Client;
 use embergrid::client::messages::{CacheMode, CacheSettings, PutRequest};
+use embergrid::types::cache::partition_of;
 use serde_json::Value;
 use std::time::{Duration, Instant};
 
@@ -13,6 +14,16 @@ const POLL: Duration = Duration::from_millis(5);
 
 /// The cache: ATOMIC, PARTITIONED with a backup, with few partitions.
 pub const CACHE: &str = "sessions";
+
+/// Its partitions.
+pub const PARTITIONS: u32 = 16;
+
+/// A key of the last partition, and so the last one that is told where all are told.
+pub fn last_told(begin: &str, partitions: u32) -> String {
+    let mut keys = (0..).map(|number| format!("{begin}-{number}"));
+    let last = keys.find(|key| partition_of(key.as_bytes(), partitions) == partitions - 1);
+    last.expect("there is one")
+}
 
 /// Nodes in one view, and how commands reach them.
 pub struct Console {
@@ -29,7 +40,7 @@ impl Console {
         let all: Vec<usize> = (0..cluster.size()).collect();
         let client = cluster.client(&all).await.expect("a client");
         let settings = CacheSettings {
-            partitions: 16,
+            partitions: PARTITIONS,
             ..atomic(CACHE, CacheMode::Partitioned)
         };
         client.create_cache(settings).await.expect("a cache");
@@ -55,7 +66,7 @@ impl Console {
     /// Waits until every copy is in place.
     pub async fn wait_until_loaded(&self) {
         let deadline = Instant::now() + LIMIT;
-        let wanted = 16 * self.cluster.size().min(2) as u64;
+        let wanted = u64::from(PARTITIONS) * self.cluster.size().min(2) as u64;
         loop {
             let table = self.client.partition_table(CACHE).await.expect("a table");
             let cache = &table.caches[0];

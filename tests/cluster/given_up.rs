@@ -29,7 +29,9 @@ async fn lost_partitions_are_refused_until_they_are_given_up() {
         timeout: Duration::from_secs(2),
         ..Options::default()
     };
-    let client = cluster.routing_client(&[0], options).await;
+    let hurried = cluster.routing_client(&[0], options).await;
+    let hurried = hurried.expect("it is reached");
+    let client = cluster.routing_client(&[0], Options::default()).await;
     let client = client.expect("it is reached");
     let alone = CacheSettings {
         backups: Some(0),
@@ -53,7 +55,7 @@ async fn lost_partitions_are_refused_until_they_are_given_up() {
         .expect("the killed node is out");
     let mut lost = Vec::new();
     for key in 0..KEYS {
-        match client.get(CACHE, format!("key-{key}")).await {
+        match hurried.get(CACHE, format!("key-{key}")).await {
             Ok(found) => assert!(found.is_some(), "no miss in the place of what is lost"),
             Err(error) => {
                 assert_eq!(

@@ -1,6 +1,8 @@
 //! Nodes form a cluster, keep what is stored through the loss of one, and take it back.
 
-use crate::rig::{Authorities, PATIENCE, TestNode, listeners, settings, wait_until};
+use crate::rig::{
+    Authorities, FINDS_ANOTHER, PATIENCE, TestNode, kept_port, listeners, settings, wait_until,
+};
 use embergrid::config::{AddressList, Settings};
 use embergrid::error::Result;
 use embergrid::node::Handle;
@@ -166,6 +168,7 @@ fn three_nodes_keep_what_is_stored_when_one_is_killed_and_returns() {
     let at = Instant::now();
     killed.kill();
     let address = killed.address;
+    let _kept = kept_port(address);
     wait_for_one_view("the others are in one view without it", &nodes);
     println!("a killed node was out of the view after {:?}", at.elapsed());
     for number in 0..50 {
@@ -215,7 +218,8 @@ fn a_second_node_of_one_name_is_refused_and_the_first_stays() {
     let third = ports.pop().expect("three ports");
     let nodes: Vec<TestNode> = start_all(&authorities, &list, ports, &["a", "b"]);
     wait_for_one_view("both are in one view", &nodes);
-    let namesake = settings_of(&authorities, &list, "b");
+    let mut namesake = settings_of(&authorities, &list, "b");
+    namesake.discovery.join_timeout = FINDS_ANOTHER;
     let mut namesake = TestNode::start(&namesake, third).expect("it starts");
     let error = namesake.wait_for_end().expect_err("it does not join");
     let text = error.to_string();
@@ -230,7 +234,9 @@ fn a_node_that_finds_only_one_who_does_not_coordinate_is_taken_in() {
     let (mut unlisted, _) = listeners(1);
     let second = AddressList::of([list.entries()[1].to_string().as_str()]).expect("an address");
     let start = |name, list, port| {
-        TestNode::start(&settings_of(&authorities, list, name), port).expect("it starts")
+        let mut settings = settings_of(&authorities, list, name);
+        settings.discovery.join_timeout = FINDS_ANOTHER;
+        TestNode::start(&settings, port).expect("it starts")
     };
     let first = start("first", &list, ports.remove(0));
     wait_until("the first serves", || first.handle().serving());

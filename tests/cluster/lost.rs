@@ -55,8 +55,9 @@ fn what_is_lost_is_refused_and_begins_anew_after_a_while() {
         stored.expect("it is stored");
     }
     second.kill();
+    // They are counted one by one before the view is shown.
     wait_until("its partitions are lost", || {
-        first.handle().stats().partitions_lost > 0
+        first.handle().view().nodes.len() == 1 && first.handle().stats().partitions_lost > 0
     });
     let lost = first.handle().stats().partitions_lost;
     let mut refused = 0;

@@ -2,7 +2,7 @@
 //! a majority that is lost for good.
 
 use crate::process::embergrid;
-use crate::rig::{Authorities, TestNode, listeners, settings, wait_until};
+use crate::rig::{Authorities, FINDS_ANOTHER, TestNode, listeners, settings, wait_until};
 use embergrid::config::{AddressList, Settings};
 use embergrid::error::{Applied, ErrorKind};
 use embergrid::types::{CacheSettings, WhenSplit};
@@ -133,8 +133,9 @@ fn a_server_beyond_the_number_is_refused() {
     let (mut sockets, list) = listeners(4);
     let beyond = sockets.pop().expect("four sockets");
     let nodes = started(&authorities, sockets, &list);
-    let tls = authorities.node("node-3");
-    let fourth = TestNode::start(&with_quorum(settings(&list, tls)), beyond);
+    let mut settings = with_quorum(settings(&list, authorities.node("node-3")));
+    settings.discovery.join_timeout = FINDS_ANOTHER;
+    let fourth = TestNode::start(&settings, beyond);
     let ended = fourth.and_then(|mut fourth| fourth.wait_for_end());
     let error = ended.expect_err("it is one too many");
     assert_eq!(&*error.reason, "CANNOT_FORM");

@@ -3,11 +3,12 @@
 
 use crate::commands::LIMIT;
 use crate::process::{embergrid, program, signal};
+use crate::rig::kept_port;
 use std::io::{BufRead, BufReader, Read};
-use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Instant;
+use tokio::net::TcpSocket;
 
 /// Ends with the test.
 struct Node {
@@ -56,11 +57,11 @@ impl Node {
 }
 
 /// Free at this moment; the node says so where somebody took it since.
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-        .port()
+/// A port, and what keeps it for the node.
+fn free_port() -> (TcpSocket, u16) {
+    let kept = kept_port(([127, 0, 0, 1], 0).into());
+    let address = kept.local_addr().expect("an address");
+    (kept, address.port())
 }
 
 fn file(folder: &Path, name: &str) -> String {
@@ -79,7 +80,7 @@ fn a_node_says_that_it_serves_and_leaves_when_it_is_told() {
         );
         assert_eq!(made.code, Some(0), "{made:?}");
     }
-    let port = free_port();
+    let (_kept, port) = free_port();
     let settings = path.join("embergrid.toml");
     let text = format!(
         "[cluster]\nnode-name = \"only\"\n\n[discovery]\naddresses = [\"127.0.0.1:{port}\"]\n\
@@ -144,7 +145,7 @@ fn the_properties_file_of_an_operator_starts_a_node() {
     // The example with another port: others may use the usual ones on this machine.
     let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/registry.properties");
     let example = std::fs::read_to_string(example).expect("the example");
-    let port = free_port();
+    let (_kept, port) = free_port();
     let text = example
         .replace("localhost:47500..47509", &format!("127.0.0.1:{port}"))
         .replace("local-port=-1", &format!("local-port={port}"));

@@ -253,14 +253,12 @@ fn an_authority_is_replaced_and_what_it_signed_does_not_come_back() {
         let good = unchecked(&new, Some(&identity(&new)), tls12);
         assert!(runtime.block_on(let_in(address, &Arc::new(good))));
     }
-    let counts = of(&nodes[0]).connections_refused;
-    let count = |name: &str| {
-        counts
-            .iter()
-            .find(|(known, _)| *known == name)
-            .map(|(_, n)| *n)
-    };
-    assert_eq!(count("connections_refused_unknown_authority"), Some(2));
+    wait_until("both are counted", || {
+        let counts = of(&nodes[0]).connections_refused;
+        let mut counts = counts.iter();
+        let unknown = counts.find(|(name, _)| *name == "connections_refused_unknown_authority");
+        unknown.is_some_and(|(_, count)| *count == 2)
+    });
 }
 
 #[test]

@@ -10,10 +10,14 @@ use embergrid::service::server::ServingNode;
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use tokio::net::TcpSocket;
 use tokio::runtime::{Builder, Runtime};
 
 /// How long a condition may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// The join timeout of a node that must find another one, which a busy machine may make late.
+pub const FINDS_ANOTHER: Option<Duration> = Some(Duration::from_secs(3));
 
 /// Waits until a condition holds.
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
@@ -107,6 +111,15 @@ pub fn listeners(count: usize) -> (Vec<TcpListener>, AddressList) {
         .collect();
     let list = AddressList::of(addresses.iter().map(String::as_str)).expect("addresses");
     (listeners, list)
+}
+
+/// A port that refuses connections. The system gives it to nobody else, and whoever asks for it by
+/// its number gets it: it is free again for the one it is kept for.
+pub fn kept_port(address: SocketAddr) -> TcpSocket {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.set_reuseaddr(true).expect("an option of sockets");
+    socket.bind(address).expect("the port is free");
+    socket
 }
 
 /// The settings of a node with this list.

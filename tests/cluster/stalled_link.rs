@@ -172,7 +172,8 @@ async fn a_peer_that_takes_nothing_loses_its_link_at_the_socket_timeout() {
         refused += u32::from(!link.send(large_message(id)));
     }
     assert!(refused > 0, "the queue has no bound");
-    assert!(!link.has_room());
+    // It may have come to its end already.
+    assert!(!link.has_room() || link.is_closed());
     tokio::time::timeout(PATIENCE, told.recv())
         .await
         .expect("the link ends")

@@ -2,7 +2,8 @@
 
 use crate::commands::one_line;
 use crate::commands_that_watch::Watching;
-use crate::console::Console;
+use crate::console::{Console, last_told};
+use embergrid::types::CacheSettings;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -133,13 +134,23 @@ async fn what_happens_to_tickets_is_told_as_it_happens() {
         let add = ["ticket", "add", "TGT", id, "--principal", "alice"];
         console.expect(&[&add[..], more].concat(), 0, "stored");
     };
+    // Of those that live the last one to be told says that the watch has begun, and will not come
+    // upon the next ones.
+    let last = last_told("TGT-last", CacheSettings::named("tickets").partitions);
     add("TGT-1", &[]);
-    // The ticket that lives says that the watch has begun.
+    add(&last, &[]);
     let arguments = ["ticket", "watch", "--kind", "TGT", "--current"];
     let table = Watching::start(&console, &arguments);
     let lines = Watching::start(&console, &[&arguments[..], &["--output", "json"]].concat());
     assert_eq!(table.next(), "current  TGT  TGT-1  of alice");
-    assert_eq!(lines.document()["type"], "current");
+    assert_eq!(table.next(), format!("current  TGT  {last}  of alice"));
+    for id in ["TGT-1", &last] {
+        let told = lines.document();
+        assert_eq!(
+            (&told["type"], &told["ticket"]["id"]),
+            (&json!("current"), &json!(id))
+        );
+    }
     add("TGT-2", &[]);
     add("TGT-1", &[]);
     console.expect(&["ticket", "delete", "TGT-1"], 0, "1 deleted");
@@ -161,6 +172,7 @@ async fn what_happens_to_tickets_is_told_as_it_happens() {
     assert_eq!(told[2]["ticket"]["principal"], "alice");
 
     console.expect(&["ticket", "watch", "--for", "100ms"], 0, "");
+    console.expect(&["ticket", "delete", &last], 0, "1 deleted");
     add("TGT-3", &[]);
     let stale = ["ticket", "watch", "--resume", "00ff", "--limit", "1"];
     let told = console.json_lines(&stale, 0);

@@ -1,7 +1,7 @@
 //! A node whose settings of a cache differ from those of the cluster: refused, with both values, and
 //! it forms no cluster of its own.
 
-use crate::rig::{Authorities, TestNode, listeners, settings, wait_until};
+use crate::rig::{Authorities, FINDS_ANOTHER, TestNode, listeners, settings, wait_until};
 use embergrid::config::Settings;
 use embergrid::types::CacheSettings;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 fn with_cache(settings: Settings, name: &str, partitions: u32) -> Settings {
     let mut settings = settings;
     settings.discovery.network_timeout = Duration::from_secs(2);
+    settings.discovery.join_timeout = FINDS_ANOTHER;
     settings.caches = vec![CacheSettings {
         partitions,
         ..CacheSettings::named(name)

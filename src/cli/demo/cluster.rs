@@ -8,9 +8,12 @@ use crate::cli::outcome::Failure;
 use crate::client::messages::TopologyResponse;
 use crate::client::{Client, Options, random_bytes};
 use crate::config::Settings;
+use crate::config::discovery::LOCAL_PORTS_TRIED;
 use crate::rpc::certificates::{self, AUTHORITY_FILE, Wanted};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long the certificates are good: for `--keep`, a week is plenty.
@@ -349,14 +352,19 @@ fn name(index: usize) -> String {
     format!("node-{}", index + 1)
 }
 
-/// A row of ports that nobody listens on. They are free at this moment; should somebody take one
-/// before its node does, the node says so.
+/// A row of ports that nobody listens on at this moment. A node takes its own a moment later, and
+/// gives it up while it is down: rows of one process are dealt one behind the other, from a random
+/// one on, so that its clusters do not meet.
 fn free_ports(size: u16) -> Result<Vec<u16>, Failure> {
+    static DEALT: OnceLock<AtomicU32> = OnceLock::new();
+    let mut bytes = [0; 2];
+    random_bytes(&mut bytes)?;
+    let dealt = DEALT.get_or_init(|| AtomicU32::new(u16::from_le_bytes(bytes).into()));
+    let room = u32::from(PORTS_END - PORTS_BEGIN - size);
     for _ in 0..PORT_ATTEMPTS {
-        let mut bytes = [0; 2];
-        random_bytes(&mut bytes)?;
-        let room = PORTS_END - PORTS_BEGIN - size;
-        let first = PORTS_BEGIN + u16::from_le_bytes(bytes) % room;
+        // A node whose port is taken goes on to the next ones.
+        let row = dealt.fetch_add(u32::from(size + LOCAL_PORTS_TRIED), Ordering::Relaxed);
+        let first = PORTS_BEGIN + u16::try_from(row % room).unwrap_or_default();
         let ports: Vec<u16> = (first..first + size).collect();
         let listeners: Result<Vec<TcpListener>, _> = ports
             .iter()

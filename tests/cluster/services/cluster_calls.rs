@@ -1,6 +1,6 @@
 //! ClusterService, health and reflection.
 
-use super::alone::{ATOMIC, Alone, TRANSACTIONAL, put, refused, soon};
+use super::alone::{ATOMIC, Alone, TRANSACTIONAL, put, refused, soon, until};
 use embergrid::error::ErrorKind;
 use embergrid::rpc::proto as pb;
 use tonic_health::pb::HealthCheckRequest;
@@ -233,14 +233,16 @@ async fn counters_are_told_and_what_comes_later_is_named() {
         .put(put(ATOMIC, "k", "v"))
         .await
         .expect("a write");
-    let request = pb::NodeStatsRequest::default();
-    let stats = node
-        .cluster
-        .node_stats(request)
-        .await
-        .expect("counters")
-        .into_inner();
-    assert!(stats.serving && stats.counters["requests"] >= 1);
+    until("the node serves, and has counted the write", || {
+        let mut cluster = node.cluster.clone();
+        async move {
+            let request = pb::NodeStatsRequest::default();
+            let stats = cluster.node_stats(request).await.expect("counters");
+            let stats = stats.into_inner();
+            stats.serving && stats.counters["requests"] >= 1
+        }
+    })
+    .await;
     let request = pb::NodeStatsRequest {
         node: "another".into(),
     };
@@ -268,27 +270,28 @@ async fn health_follows_the_node_to_its_end() {
         "embergrid.v1.CacheService",
         "embergrid.v1.ClusterService",
     ] {
-        let answer = health
-            .check(check(service))
-            .await
-            .expect("known")
-            .into_inner();
-        assert_eq!(answer.status(), ServingStatus::Serving);
+        until("it serves", || {
+            let mut health = health.clone();
+            async move {
+                let answer = health.check(check(service)).await.expect("known");
+                answer.into_inner().status() == ServingStatus::Serving
+            }
+        })
+        .await;
     }
     let unknown = health.check(check("none")).await.expect_err("unknown");
     assert_eq!(unknown.code(), tonic::Code::NotFound);
     let mut watch = health.watch(check("")).await.expect("a watch").into_inner();
-    let first = soon(watch.message())
-        .await
-        .expect("a status")
-        .expect("no end");
-    assert_eq!(first.status(), ServingStatus::Serving);
-    let ending = tokio::spawn(node.node.shut_down());
-    let mut last = first;
-    while let Ok(Some(next)) = soon(watch.message()).await {
-        last = next;
+    let mut last = ServingStatus::Unknown;
+    while last != ServingStatus::Serving {
+        let next = soon(watch.message()).await.expect("a status");
+        last = next.expect("no end").status();
     }
-    assert_eq!(last.status(), ServingStatus::NotServing);
+    let ending = tokio::spawn(node.node.shut_down());
+    while let Ok(Some(next)) = soon(watch.message()).await {
+        last = next.status();
+    }
+    assert_eq!(last, ServingStatus::NotServing);
     soon(ending).await.expect("no panic");
 }
 

@@ -316,6 +316,17 @@ async fn copies_are_counted_by_kind_and_by_node_and_any_node_tells_the_counters_
         let request = put(PARTED, &key, "value");
         several.caches[number % 3].put(request).await.expect("put");
     }
+    // A backup stores what it has when it hears that everybody has it.
+    until("everything is stored", || {
+        let mut cache = several.caches[0].clone();
+        let request = pb::SizeRequest {
+            cache: PARTED.into(),
+            copies: Copies::All.into(),
+            ..Default::default()
+        };
+        async move { cache.size(request).await.expect("a size").into_inner().size == 60 }
+    })
+    .await;
     let names: Vec<String> = several
         .nodes
         .iter()

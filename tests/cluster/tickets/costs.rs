@@ -136,7 +136,12 @@ async fn a_use_and_a_put_are_compared() {
     }
     let (cluster, _) = started(NODES as u16).await;
     let everyone: Vec<usize> = (0..NODES).collect();
-    let client = cluster.routing_client(&everyone, Options::default()).await;
+    // A batch whose node is late is waited for: a ticket that is late in it is not asked for again.
+    let options = Options {
+        attempt_timeout: Duration::from_secs(9),
+        ..Options::default()
+    };
+    let client = cluster.routing_client(&everyone, options).await;
     let client = client.expect("a node is reached");
     let plain = atomic("plain", CacheMode::Replicated);
     client.create_cache(plain).await.expect("a cache");

@@ -42,7 +42,7 @@ async fn what_a_spent_ticket_granted_lives_as_long_as_its_session() {
     for id in ["ST-1", "ST-2"] {
         let mut service = child(id, "ST", "TGT-1");
         service.expiration = Some(pb::Expiration {
-            max_time_to_live: Some(duration(Duration::from_secs(3))),
+            max_time_to_live: Some(duration(Duration::from_secs(8))),
             ..Default::default()
         });
         registry.add(1, service).await;
