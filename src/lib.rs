@@ -192,6 +192,16 @@
 //! value, which is found by three looks one behind the other, the copy of the new one over it, and the
 //! lock of the partition.
 //!
+//! Tried since, and not kept, because nothing came of it that could be told from noise (programs in turns,
+//! three or four runs of each; the gets are of 64 B in a pipeline of 256 callers, without link-time
+//! optimisation):
+//!
+//! | what | with it | without |
+//! |---|---|---|
+//! | memory in huge pages: put of 1 KiB, and the node took 20 MB more | 16.3 to 17.5 µs | 15.1 to 16.5 µs |
+//! | sixteen gets of a pipeline look at their partitions, entries and values together before the first is answered | 1.67 to 2.10 µs | 1.76 to 2.06 µs |
+//! | the answers of a pipeline go to bytes without the structs of protobuf in between | 1.69 to 2.05 µs | 1.71 to 1.84 µs |
+//!
 //! **Memory that is given back.** With 10,000 sessions gone, a node kept 22 MB that nothing was in: a leaf of each
 //! emptied tree, a table of each emptied map and a queue of each log, in a thousand partitions. Each lay on a
 //! page of memory of its own by then, and kept all of it. What is empty lets go of all now, in the index at
