@@ -11,6 +11,7 @@
 //! again, which answers the others as before.
 
 use super::cache::identified;
+use super::channel::Options;
 use super::nodes::Address;
 use super::retry::{Effect, backoff, jitter};
 use super::routes::{Keyed, Place};
@@ -128,43 +129,77 @@ impl Client {
         let routes = &self.connections.routes;
         let parts = parted(request, |cache, key| routes.owner_if_atomic(cache, key));
         let sent = parts.into_iter().map(|part| {
-            Box::pin(async move { (part.places, self.until_answered(part.request).await) })
+            Box::pin(async move { (part.places, self.part_answered(part.request).await) })
         });
         gathered(join_all(sent).await)
     }
 
-    /// Sends a part until no key of it met a passing error, in the bounds of the client's options.
-    async fn until_answered<B: Batch>(&self, mut request: B) -> Result<Vec<Result<B::Answer>>> {
+    /// Sends a part until no key of it met a passing error.
+    async fn part_answered<B: Batch>(&self, mut request: B) -> Result<Vec<Result<B::Answer>>> {
         let effect = request.effect();
         if effect == Effect::Write {
             identified(request.id())?;
         }
         let keys = request.keys().len();
+        let ask = |options| {
+            let (client, request) = (self.clone(), request.clone());
+            async move {
+                let answered = client.call_with(options, effect, request, B::send).await?;
+                Ok((B::answers(answered.reply), answered.tainted))
+            }
+        };
+        self.until_answered(effect, keys, ask).await
+    }
+
+    /// Asks until none of so many was answered with a passing error, in the bounds of the client's
+    /// options. Each time comes an answer for each, and whether an attempt before it may have been
+    /// applied.
+    pub(super) async fn until_answered<A, Fut>(
+        &self,
+        effect: Effect,
+        count: usize,
+        ask: impl Fn(Options) -> Fut,
+    ) -> Result<Vec<Result<A>>>
+    where
+        Fut: Future<Output = Result<(Vec<Result<A>>, bool)>>,
+    {
         let options = self.connections.options;
         let deadline = Instant::now() + options.timeout;
-        let once = async || {
-            let reply = self.call(effect, request.clone(), B::send).await?;
-            complete(B::answers(reply), keys)
-        };
-        let mut answers = once().await?;
-        // Which keys may have been written by an attempt that did not say so.
-        let mut tainted = vec![false; answers.len()];
-        for attempt in 1..options.attempts_max {
-            for (tainted, answer) in tainted.iter_mut().zip(&answers) {
-                *tainted |= effect == Effect::Write && is_unknown(answer);
+        let mut answers = Vec::new();
+        // What may have been applied by an attempt that did not say so.
+        let mut tainted = vec![false; count];
+        for attempt in 1..=options.attempts_max.max(1) {
+            let left = Options {
+                timeout: deadline.saturating_duration_since(Instant::now()),
+                ..options
+            };
+            let asked = ask(left).await;
+            match asked.and_then(|(said, doubt)| Ok((complete(said, count)?, doubt))) {
+                Ok((said, doubt)) => {
+                    for (tainted, answer) in tainted.iter_mut().zip(&said) {
+                        *tainted |= effect == Effect::Write && (doubt || is_unknown(answer));
+                    }
+                    answers = match effect {
+                        Effect::Read => said,
+                        Effect::Write => kept(answers, said),
+                    };
+                }
+                Err(error) if answers.is_empty() => return Err(error),
+                // What is known of each is more than this, but that it may have been applied.
+                Err(error) => {
+                    if effect == Effect::Write && error.applied == Applied::Unknown {
+                        tainted.fill(true);
+                    }
+                    break;
+                }
             }
             let wait = backoff(attempt, jitter());
             if !answers.iter().any(is_passing) || Instant::now() + wait >= deadline {
                 break;
             }
             tokio::time::sleep(wait).await;
-            match once().await {
-                Ok(again) => answers = again,
-                // What is known of each key is more than this.
-                Err(_) => break,
-            }
         }
-        let last_word = |(answer, tainted): (Result<B::Answer>, bool)| match answer {
+        let last_word = |(answer, tainted): (Result<A>, bool)| match answer {
             Err(error) if tainted && error.applied == Applied::NotApplied => {
                 Err(Error::unknown(format!(
                     "an earlier attempt may have been applied; then: {}",
@@ -175,6 +210,16 @@ impl Client {
         };
         Ok(answers.into_iter().zip(tainted).map(last_word).collect())
     }
+}
+
+/// What is known of each behind another attempt: what was done stays done, whatever came later.
+fn kept<A>(before: Vec<Result<A>>, said: Vec<Result<A>>) -> Vec<Result<A>> {
+    let mut before = before.into_iter();
+    let known = |said| match before.next() {
+        Some(Ok(done)) => Ok(done),
+        _ => said,
+    };
+    said.into_iter().map(known).collect()
 }
 
 /// A call on many keys.
@@ -383,8 +428,8 @@ fn is_unknown<T>(answer: &Result<T>) -> bool {
     applied == Some(Applied::Unknown)
 }
 
-fn nothing_said() -> Error {
-    Error::unknown("the node did not say what came of this key")
+pub(super) fn nothing_said() -> Error {
+    Error::unknown("the node did not say what came of it")
 }
 
 /// An answer for each key, or it is none.
@@ -401,7 +446,10 @@ pub(super) fn complete<T>(answers: Vec<Result<T>>, keys: usize) -> Result<Vec<Re
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::client::nodes::Connections;
     use crate::error::ErrorKind;
+    use parking_lot::Mutex;
+    use std::sync::Arc;
 
     fn batch(keys: &[&'static str]) -> PutManyRequest {
         let put = |key: &&'static str| Put {
@@ -461,6 +509,63 @@ mod tests {
         let failed: Result<Vec<Result<u8>>> =
             gathered(vec![(vec![0], doubt), (vec![1], refused())]);
         assert_eq!(failed.map_err(|error| error.kind), Err(ErrorKind::Unknown));
+    }
+
+    /// What comes of several writes that are asked for in this way, time after time.
+    async fn answered(
+        effect: Effect,
+        asked: Vec<Result<(Vec<Result<u8>>, bool)>>,
+    ) -> Result<Vec<Result<u8>>> {
+        let connections = Connections::new(Vec::new(), None, Options::default());
+        let client = Client {
+            connections: Arc::new(connections),
+        };
+        let asked = Mutex::new(asked.into_iter());
+        let ask = |_| {
+            let said = asked.lock().next().expect("nobody asks that often");
+            async move { said }
+        };
+        client.until_answered(effect, 2, ask).await
+    }
+
+    #[tokio::test]
+    async fn what_may_have_been_applied_is_never_said_to_have_failed() {
+        let passing = || Err(Error::unavailable("no owner"));
+        let full = || Err(Error::overloaded("too much"));
+        let kinds = |answers: Result<Vec<Result<u8>>>| -> Vec<Result<u8, ErrorKind>> {
+            let answers = answers.expect("answers").into_iter();
+            answers.map(|one| one.map_err(|error| error.kind)).collect()
+        };
+        // The first attempt of the call was lost, and the second one refused.
+        let lost = vec![Ok((vec![Ok(1), full()], true))];
+        assert_eq!(
+            kinds(answered(Effect::Write, lost).await),
+            [Ok(1), Err(ErrorKind::Unknown)]
+        );
+        // The call that was to answer what is left ended without a word.
+        for (effect, kind) in [
+            (Effect::Write, ErrorKind::Unknown),
+            (Effect::Read, ErrorKind::Unavailable),
+        ] {
+            let silent = vec![
+                Ok((vec![Ok(1), passing()], false)),
+                Err(Error::unknown("no answer")),
+            ];
+            assert_eq!(kinds(answered(effect, silent).await), [Ok(1), Err(kind)]);
+        }
+        // What was done stays done, and what was read is read together.
+        for (effect, first) in [
+            (Effect::Write, Ok(1)),
+            (Effect::Read, Err(ErrorKind::Overloaded)),
+        ] {
+            let twice = vec![
+                Ok((vec![Ok(1), passing()], false)),
+                Ok((vec![full(), Ok(2)], false)),
+            ];
+            assert_eq!(kinds(answered(effect, twice).await), [first, Ok(2)]);
+        }
+        let never = vec![Err(Error::unavailable("nobody"))];
+        assert!(answered(Effect::Write, never).await.is_err());
     }
 
     #[test]

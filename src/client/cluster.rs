@@ -307,7 +307,11 @@ impl Client {
             node: node.to_owned(),
         };
         let send = async |channel, message| cluster_service(channel).drain(message).await;
-        self.call(Effect::Write, request, send).await?;
+        if node.is_empty() {
+            self.call_once(Effect::Write, request, send).await?;
+        } else {
+            self.call(Effect::Write, request, send).await?;
+        }
         Ok(())
     }
 
@@ -316,7 +320,8 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// As any call; NOT_FOUND where one of the caches does not exist.
+    /// As any call; NOT_FOUND where one of the caches does not exist; UNKNOWN where an attempt was lost
+    /// that may have had some of them begin anew, so that nobody knows how many they were.
     ///
     /// # Example
     ///
@@ -335,8 +340,17 @@ impl Client {
                 .reset_lost_partitions(message)
                 .await
         };
-        let reply = self.call(Effect::Write, request, send).await?;
-        Ok(reply.partitions)
+        let options = self.connections.options;
+        let answered = self
+            .call_with(options, Effect::Write, request, send)
+            .await?;
+        let partitions = answered.reply.partitions;
+        if answered.tainted {
+            return Err(Error::unknown(format!(
+                "an earlier attempt may have been applied; then {partitions} partitions began anew"
+            )));
+        }
+        Ok(partitions)
     }
 
     /// Compares all copies of a cache, and repairs what differs where that is asked. A call that is
@@ -364,7 +378,8 @@ impl Client {
             repair,
         };
         let send = async |channel, message| cluster_service(channel).verify(message).await;
-        self.call(Effect::Read, request, send).await
+        let effect = if repair { Effect::Write } else { Effect::Read };
+        self.call(effect, request, send).await
     }
 
     /// Gives up waiting for a server, by its name, that is out and may return with data.
@@ -392,10 +407,12 @@ impl Client {
     }
 
     /// Makes the servers of the view that is asked primary: a majority that is lost for good is
-    /// given up, with what it acknowledged without them. Returns the number of the view.
+    /// given up, with what it acknowledged without them. Returns the number of the view. One node is
+    /// asked, once: in the next one's view other servers may be, and two halves would be primary.
     ///
     /// # Errors
     ///
+    /// UNKNOWN where the node did not answer in time;
     /// `FailedPrecondition` where the view is primary already (reason `PRIMARY`) or the cluster has
     /// no `quorum-of` (reason `NO_QUORUM_OF`).
     ///
@@ -411,7 +428,7 @@ impl Client {
     pub async fn force_primary(&self) -> Result<u64> {
         let send = async |channel, message| cluster_service(channel).force_primary(message).await;
         let forced = self
-            .call(Effect::Write, ForcePrimaryRequest {}, send)
+            .call_once(Effect::Write, ForcePrimaryRequest {}, send)
             .await?;
         Ok(forced.version.map_or(0, |version| version.number))
     }

@@ -5,7 +5,7 @@
 use super::nodes::{Address, Connections};
 use super::retry::{BACKOFF_FIRST, backoff, jitter};
 use super::{Client, cluster_service};
-use crate::error::{ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::proto as pb;
 use crate::rpc::status::from_status;
 use std::sync::{Arc, Weak};
@@ -42,19 +42,24 @@ async fn watch(client: &Weak<Connections>) -> Result<()> {
     };
     let wanted = Arc::clone(&connections.routes.more_wanted);
     let connection = connections.connection(&[], &[]).await?;
-    let opened = cluster_service(connection.channel.clone())
-        .watch_topology(pb::WatchTopologyRequest {})
-        .await;
+    let mut service = cluster_service(connection.channel.clone());
+    let open = service.watch_topology(pb::WatchTopologyRequest {});
+    let opened = tokio::time::timeout(connections.options.attempt_timeout, open).await;
+    let opened = match opened {
+        Ok(opened) => opened.map_err(|status| from_status(&status)),
+        Err(_) => Err(Error::unavailable("no stream of views in time")),
+    };
     let mut views = match opened {
         Ok(views) => views.into_inner(),
-        Err(status) => {
-            let error = from_status(&status);
+        Err(error) => {
             connections.broken(&connection, &error.context);
             return Err(error);
         }
     };
     drop((connections, connection));
     let mut complete = true;
+    // The number of the last view that was told.
+    let mut told = 0;
     loop {
         let view = tokio::select! {
             view = views.message() => Some(view),
@@ -64,17 +69,19 @@ async fn watch(client: &Weak<Connections>) -> Result<()> {
         match view {
             Some(Ok(None)) => return Ok(()),
             Some(Err(status)) => return Err(from_status(&status)),
-            Some(Ok(Some(_))) | None => {}
+            Some(Ok(Some(view))) => told = view.version.map_or(told, |version| version.number),
+            None => {}
         }
         let Some(connections) = client.upgrade() else {
             return Ok(());
         };
-        complete = refresh(&Client { connections }).await;
+        complete = refresh(&Client { connections }, told).await;
     }
 }
 
-/// Reads all tables that are kept anew. True: all could be read.
-async fn refresh(client: &Client) -> bool {
+/// Reads all tables that are kept anew. True: all could be read, and none is of an older view than
+/// this one; another node than the one that told it may not have it yet.
+async fn refresh(client: &Client, told: u64) -> bool {
     let connections = &client.connections;
     let mut complete = true;
     if connections.routes.wants_kinds() {
@@ -85,7 +92,11 @@ async fn refresh(client: &Client) -> bool {
     }
     for cache in connections.routes.kept() {
         let answer = match client.partition_table(&cache).await {
-            Ok(answer) => Some(answer),
+            Ok(answer) => {
+                let version = answer.version.as_ref();
+                complete &= version.is_none_or(|version| version.number >= told);
+                Some(answer)
+            }
             Err(error) if error.kind == ErrorKind::NotFound => {
                 complete = false;
                 None

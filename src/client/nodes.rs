@@ -22,6 +22,9 @@ use tonic::transport::Channel;
 /// How many nodes are known at most; those behind are left out.
 const NODES_MAX: usize = 256;
 
+/// The longest time that is waited for anything. Behind it lie points in time that no clock can tell.
+pub(super) const TIME_MAX: Duration = Duration::from_secs(24 * 3600);
+
 /// How many reasons are named when no node could be reached.
 const REASONS_MAX: usize = 4;
 
@@ -198,9 +201,16 @@ impl Connections {
     pub(super) fn new(
         mut addresses: Vec<(String, u16)>,
         tls: Option<Arc<rustls::ClientConfig>>,
-        options: Options,
+        mut options: Options,
     ) -> Self {
         addresses.truncate(NODES_MAX);
+        for time in [
+            &mut options.connect_timeout,
+            &mut options.attempt_timeout,
+            &mut options.timeout,
+        ] {
+            *time = (*time).min(TIME_MAX);
+        }
         let named = addresses
             .iter()
             .map(|(host, port)| Address::named(host, *port))
@@ -235,7 +245,7 @@ impl Connections {
     /// A connection to the first of `owners` that can be reached, else to any node; one that is
     /// among `avoided` only where no other is to be had.
     pub(super) async fn connection(
-        &self,
+        self: &Arc<Self>,
         owners: &[Address],
         avoided: &[Address],
     ) -> Result<Arc<Connection>> {
@@ -345,31 +355,27 @@ impl Connections {
     }
 
     /// Tries all admitted nodes at once; the first that answers wins.
-    async fn race(&self, admitted: impl Fn(&Address) -> bool) -> Result<Arc<Connection>> {
+    async fn race(
+        self: &Arc<Self>,
+        admitted: impl Fn(&Address) -> bool,
+    ) -> Result<Arc<Connection>> {
         let mut attempts = JoinSet::new();
         for address in self.all().into_iter().filter(admitted) {
             let node = self.node(&address);
             if let Some(connection) = node.idlest() {
                 return Ok(connection);
             }
-            let (tls, limit) = (self.tls.clone(), self.options.connect_timeout);
+            let connections = Arc::clone(self);
+            // Of those who race at a time one dials each node.
             attempts.spawn(async move {
-                match open(&node.address, tls, limit).await {
-                    Ok(channel) => Ok((node, channel)),
-                    Err(reason) => Err(format!("{}: {reason}", node.address)),
-                }
+                let reached = connections.reach(&node).await;
+                reached.map_err(|reason| format!("{}: {reason}", node.address))
             });
         }
         let mut reasons = Vec::new();
         while let Some(ended) = attempts.join_next().await {
             match ended {
-                Ok(Ok((node, channel))) => {
-                    let connection = Arc::new(Connection::new(node.address.clone(), channel));
-                    let mut state = node.state.lock();
-                    state.failed = None;
-                    state.open.push(Arc::clone(&connection));
-                    return Ok(connection);
-                }
+                Ok(Ok(connection)) => return Ok(connection),
                 Ok(Err(reason)) => reasons.push(reason),
                 Err(_) => reasons.push("an attempt ended early".to_owned()),
             }
@@ -417,7 +423,7 @@ mod tests {
         let port = closed.local_addr().expect("it is bound").port();
         drop(closed);
         let addresses = vec![("127.0.0.1".to_owned(), port)];
-        let connections = Connections::new(addresses, None, Options::default());
+        let connections = Arc::new(Connections::new(addresses, None, Options::default()));
         let error = connections
             .connection(&[], &[])
             .await
@@ -432,7 +438,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_empty_list_is_out_of_reach() {
-        let connections = Connections::new(Vec::new(), None, Options::default());
+        let connections = Arc::new(Connections::new(Vec::new(), None, Options::default()));
         assert_eq!(
             connections
                 .connection(&[], &[])
@@ -440,6 +446,50 @@ mod tests {
                 .expect_err("nothing to try")
                 .kind,
             ErrorKind::Unavailable
+        );
+    }
+
+    #[tokio::test]
+    async fn of_many_who_look_for_a_node_at_a_time_one_dials_it() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("a port");
+        let port = listener.local_addr().expect("it is bound").port();
+        let accepted = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&accepted);
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((connection, _)) = listener.accept().await {
+                counted.fetch_add(1, Ordering::Relaxed);
+                held.push(connection);
+            }
+        });
+        let addresses = vec![("127.0.0.1".to_owned(), port)];
+        let connections = Arc::new(Connections::new(addresses, None, Options::default()));
+        let looks = (0..100).map(|_| connections.connection(&[], &[]));
+        for found in futures_util::future::join_all(looks).await {
+            found.expect("somebody listens");
+        }
+        let node = connections.node(&connections.named[0]);
+        assert_eq!(node.state.lock().open.len(), 1);
+        assert!(accepted.load(Ordering::Relaxed) <= 1);
+    }
+
+    #[test]
+    fn times_without_end_are_bounded() {
+        let options = Options {
+            connect_timeout: Duration::MAX,
+            attempt_timeout: Duration::MAX,
+            timeout: Duration::MAX,
+            ..Options::default()
+        };
+        let bounded = Connections::new(Vec::new(), None, options).options;
+        assert_eq!(
+            (
+                bounded.connect_timeout,
+                bounded.attempt_timeout,
+                bounded.timeout
+            ),
+            (TIME_MAX, TIME_MAX, TIME_MAX)
         );
     }
 

@@ -13,11 +13,14 @@ use hashbrown::HashMap;
 use parking_lot::Mutex;
 use pb::pipeline_request::Operation;
 use pb::pipeline_response::Result as Answer;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
 use tonic::transport::Channel;
 
 /// How many requests wait to be sent on one stream; the next caller waits for room, no longer than
@@ -30,6 +33,10 @@ pub(super) const NO_ANSWER: &str = "NO_ANSWER";
 /// How often those are looked for who have waited too long: one look for all costs less than a
 /// timer for each.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How long the opening of a stream is waited for: on a connection that stands, others may have taken
+/// all that it carries.
+const OPENING_MAX: Duration = Duration::from_secs(10);
 
 /// A call that fits on a pipeline.
 pub(super) trait Single: Keyed {
@@ -87,14 +94,23 @@ struct Callers(Mutex<Table>);
 struct Table {
     next: u64,
     waiting: HashMap<u64, Caller>,
-    answered: bool,
     ended: bool,
+    /// The node gave no stream, so that nothing was asked on it.
+    turned_away: bool,
 }
 
 #[derive(Debug)]
 struct Caller {
     answer: oneshot::Sender<Result<Answer>>,
     until: Instant,
+}
+
+/// How a stream ended, and why.
+enum Ended {
+    /// The node gave none.
+    TurnedAway(String),
+    /// What was asked may have been done.
+    Broke(String),
 }
 
 /// A place among the callers; given up when dropped.
@@ -134,7 +150,6 @@ impl Callers {
         };
         let caller = {
             let mut table = self.0.lock();
-            table.answered = true;
             table.waiting.remove(&response.id)
         };
         if let Some(caller) = caller {
@@ -154,16 +169,25 @@ impl Callers {
     }
 
     /// Nobody gets an answer any more.
-    fn end(&self, reason: &str) {
+    fn end(&self, ended: &Ended) {
+        let (turned_away, error) = match ended {
+            Ended::TurnedAway(why) => {
+                let text = format!("the node gives no stream: {why}");
+                (true, Error::unavailable(text))
+            }
+            Ended::Broke(why) => {
+                let text = format!("the connection failed: {why}");
+                (false, Error::unknown(text))
+            }
+        };
         let waiting = {
             let mut table = self.0.lock();
             table.ended = true;
+            table.turned_away = turned_away;
             std::mem::take(&mut table.waiting)
         };
         for caller in waiting.into_values() {
-            let _ = caller.answer.send(Err(Error::unknown(format!(
-                "the connection failed: {reason}"
-            ))));
+            let _ = caller.answer.send(Err(error.clone()));
         }
     }
 }
@@ -188,10 +212,15 @@ impl Pipeline {
         self.callers.0.lock().ended
     }
 
-    /// Whether it ended before it ever carried an answer.
+    /// Whether the node gave no stream, on a connection that stands.
     pub(super) fn turned_away(&self) -> bool {
+        self.callers.0.lock().turned_away
+    }
+
+    /// Whether it ended with its connection.
+    pub(super) fn broke(&self) -> bool {
         let table = self.callers.0.lock();
-        table.ended && !table.answered
+        table.ended && !table.turned_away
     }
 
     /// Sends a request and waits for its answer, `limit` and a look at most.
@@ -235,38 +264,56 @@ async fn carry(
     outgoing: mpsc::Receiver<pb::PipelineRequest>,
     callers: Arc<Callers>,
 ) {
-    let opened = cache_service(channel)
-        .pipeline(ReceiverStream::new(outgoing))
-        .await;
-    let reason = match opened {
-        Err(status) => from_status(&status).context.into_owned(),
-        Ok(answers) => {
+    let mut looks = tokio::time::interval(LOOK_INTERVAL);
+    let mut service = cache_service(channel);
+    let open = service.pipeline(ReceiverStream::new(outgoing));
+    let opened = looking(&mut looks, &callers, timeout(OPENING_MAX, open)).await;
+    let ended = match opened {
+        Err(_) => Ended::Broke(format!("no stream within {OPENING_MAX:?}")),
+        Ok(Err(status)) => refused(&status),
+        Ok(Ok(answers)) => {
             let mut answers = answers.into_inner();
-            let mut looks = tokio::time::interval(LOOK_INTERVAL);
             loop {
-                let answer = tokio::select! {
-                    biased;
-                    answer = answers.message() => answer,
-                    at = looks.tick() => {
-                        callers.expire(at.into_std());
-                        continue;
-                    }
-                };
-                match answer {
+                match looking(&mut looks, &callers, answers.message()).await {
                     Ok(Some(answer)) => callers.answer(answer),
-                    Ok(None) => break "the node ended the stream".to_owned(),
-                    Err(status) => break from_status(&status).context.into_owned(),
+                    Ok(None) => break Ended::Broke("the node ended the stream".to_owned()),
+                    Err(status) => {
+                        break Ended::Broke(from_status(&status).context.into_owned());
+                    }
                 }
             }
         }
     };
-    callers.end(&reason);
+    callers.end(&ended);
+}
+
+/// Waits for something, and looks meanwhile for callers who have waited too long.
+async fn looking<T>(looks: &mut Interval, callers: &Callers, wanted: impl Future<Output = T>) -> T {
+    let mut wanted = pin!(wanted);
+    loop {
+        tokio::select! {
+            biased;
+            came = &mut wanted => return came,
+            at = looks.tick() => callers.expire(at.into_std()),
+        }
+    }
+}
+
+/// What it means that no stream was opened.
+fn refused(status: &Status) -> Ended {
+    let why = from_status(status).context.into_owned();
+    // A status with a source was not sent by a node: the connection failed.
+    if std::error::Error::source(status).is_some() {
+        return Ended::Broke(why);
+    }
+    Ended::TurnedAway(why)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error::Applied;
+    use tonic::transport::Endpoint;
 
     fn response(id: u64) -> pb::PipelineResponse {
         pb::PipelineResponse {
@@ -311,7 +358,7 @@ mod tests {
     async fn who_waits_when_the_stream_ends_is_told_that_the_outcome_is_unknown() {
         let callers = Callers::default();
         let mut waiting = callers.wait(LOOK_INTERVAL).expect("it runs");
-        callers.end("reset");
+        callers.end(&Ended::Broke("reset".to_owned()));
         let error = (&mut waiting.answer)
             .await
             .expect("an answer")
@@ -319,5 +366,41 @@ mod tests {
         assert_eq!(error.applied, Applied::Unknown);
         let late = callers.wait(LOOK_INTERVAL).err().expect("it has ended");
         assert_eq!(late.applied, Applied::NotApplied, "nothing was sent");
+    }
+
+    #[tokio::test]
+    async fn who_is_turned_away_goes_another_way_on_the_same_connection() {
+        let ended = refused(&Status::resource_exhausted("too many streams"));
+        let pipeline = Pipeline {
+            requests: mpsc::channel(1).0,
+            callers: Arc::default(),
+        };
+        let mut waiting = pipeline.callers.wait(LOOK_INTERVAL).expect("it runs");
+        pipeline.callers.end(&ended);
+        let error = (&mut waiting.answer)
+            .await
+            .expect("an answer")
+            .expect_err("there is no stream");
+        assert_eq!(
+            (error.kind, error.applied),
+            (ErrorKind::Unavailable, Applied::NotApplied)
+        );
+        assert!(pipeline.turned_away() && !pipeline.broke());
+        let mut broken = Status::unavailable("broken pipe");
+        broken.set_source(Arc::new(std::io::Error::other("broken pipe")));
+        assert!(matches!(refused(&broken), Ended::Broke(_)));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_a_stream_that_is_never_opened_waits_no_longer_than_its_attempt() {
+        let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await;
+        let silent = silent.expect("a port");
+        let address = silent.local_addr().expect("it is bound");
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).expect("an address");
+        let pipeline = Pipeline::open(endpoint.connect_lazy());
+        let call = pipeline.call(pb::PutRequest::default(), LOOK_INTERVAL);
+        let patience = Duration::from_secs(9);
+        let ended = timeout(patience, call).await.expect("it ends by itself");
+        assert_eq!(ended.expect_err("nobody answers").reason, NO_ANSWER);
     }
 }

@@ -35,6 +35,15 @@ pub(super) enum Effect {
     Write,
 }
 
+/// How a call was answered.
+pub(super) struct Answered<Rep> {
+    pub reply: Rep,
+    /// By whom.
+    pub connection: Arc<Connection>,
+    /// An attempt before that may have been applied, which this answer need not say.
+    pub tainted: bool,
+}
+
 /// How an attempt failed.
 #[derive(Debug)]
 struct Failed {
@@ -55,8 +64,25 @@ impl Client {
         Req: Keyed,
     {
         let options = self.connections.options;
-        let (reply, _) = self.call_with(options, effect, request, send).await?;
-        Ok(reply)
+        let answered = self.call_with(options, effect, request, send).await?;
+        Ok(answered.reply)
+    }
+
+    /// Makes a call about the node that is asked, once: another node is not meant.
+    pub(super) async fn call_once<Req, Rep>(
+        &self,
+        effect: Effect,
+        request: Req,
+        send: impl AsyncFn(Channel, Request<Req>) -> Result<Response<Rep>, Status>,
+    ) -> Result<Rep>
+    where
+        Req: Keyed,
+    {
+        let mut attempts = Attempts::new(effect, self.connections.options);
+        let connection = self.begin(&mut attempts, &request).await?;
+        let limit = attempts.left();
+        self.attempt(&connection, effect, &request, limit, &send)
+            .await
     }
 
     /// The same for a call that is to wait so long for something else: it may take that much longer.
@@ -73,8 +99,8 @@ impl Client {
         let mut options = self.connections.options;
         options.timeout += wait;
         options.attempt_timeout += wait;
-        let (reply, _) = self.call_with(options, effect, request, send).await?;
-        Ok(reply)
+        let answered = self.call_with(options, effect, request, send).await?;
+        Ok(answered.reply)
     }
 
     /// The same, with the connection to the node that answered, for calls that only it can answer.
@@ -88,16 +114,18 @@ impl Client {
         Req: Keyed,
     {
         let options = self.connections.options;
-        self.call_with(options, effect, request, send).await
+        let answered = self.call_with(options, effect, request, send).await?;
+        Ok((answered.reply, answered.connection))
     }
 
-    async fn call_with<Req, Rep>(
+    /// The same, within these bounds.
+    pub(super) async fn call_with<Req, Rep>(
         &self,
         options: Options,
         effect: Effect,
         request: Req,
         send: impl AsyncFn(Channel, Request<Req>) -> Result<Response<Rep>, Status>,
-    ) -> Result<(Rep, Arc<Connection>)>
+    ) -> Result<Answered<Rep>>
     where
         Req: Keyed,
     {
@@ -108,7 +136,13 @@ impl Client {
                     let limit = attempts.limit();
                     let sent = self.attempt(&connection, effect, &request, limit, &send);
                     match sent.await {
-                        Ok(reply) => return Ok((reply, connection)),
+                        Ok(reply) => {
+                            return Ok(Answered {
+                                reply,
+                                connection,
+                                tainted: attempts.tainted,
+                            });
+                        }
                         Err(error) => error,
                     }
                 }
@@ -156,7 +190,7 @@ impl Client {
                         Some(pipeline) => {
                             let reply = pipeline.call(request.clone(), limit).await;
                             reply.map_err(|error| Failed {
-                                broken: pipeline.ended() || error.reason == NO_ANSWER,
+                                broken: pipeline.broke() || error.reason == NO_ANSWER,
                                 error,
                             })
                         }
@@ -354,9 +388,13 @@ impl Attempts {
 
     /// How long the attempt under way may still take.
     fn limit(&self) -> Duration {
+        self.left().min(self.options.attempt_timeout)
+    }
+
+    /// How long the call may still take.
+    fn left(&self) -> Duration {
         let left = self.deadline.saturating_duration_since(Instant::now());
-        left.min(self.options.attempt_timeout)
-            .max(Duration::from_millis(1))
+        left.max(Duration::from_millis(1))
     }
 
     fn after(&mut self, error: Error) -> Next {

@@ -4,9 +4,10 @@
 
 use super::handle::Handle;
 use crate::error::{Error, ErrorKind, Result};
-use crate::types::cache::partition_of;
+use crate::types::cache::{check_key, partition_of};
 use crate::types::{
-    Blob, CacheId, Condition, EntryView, Expiry, KeyOperation, Operation, Reply, Request,
+    Blob, CacheId, CacheSettings, Condition, EntryView, Expiry, KeyOperation, Operation, Reply,
+    Request,
 };
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,6 @@ const CALL_TIME_MAX: Duration = Duration::from_secs(5);
 pub struct EmbeddedCache {
     handle: Handle,
     id: CacheId,
-    partitions: u32,
 }
 
 impl Handle {
@@ -45,7 +45,6 @@ impl Handle {
         Ok(EmbeddedCache {
             handle: self.clone(),
             id: cache.settings.id(),
-            partitions: cache.settings.partitions,
         })
     }
 }
@@ -69,8 +68,8 @@ impl EmbeddedCache {
     /// # }
     /// ```
     pub async fn get(&self, key: &[u8]) -> Result<Option<EntryView>> {
-        let partition = partition_of(key, self.partitions);
-        if let Some(entry) = self.handle.glance(self.id, partition, key, Instant::now()) {
+        check_key(key)?;
+        if let Some(entry) = self.handle.glance_at_key(self.id, key, Instant::now()) {
             return Ok(entry);
         }
         let operation = KeyOperation::Get {
@@ -157,9 +156,17 @@ impl EmbeddedCache {
     /// # }
     /// ```
     pub async fn execute(&self, key: &[u8], operation: KeyOperation) -> Result<Reply> {
+        // Under its name there may be another cache by now, with other settings.
+        let partition = match self.handle.look_at_view().caches.get(&self.id) {
+            Some(cache) => {
+                check_value(&operation, &cache.settings)?;
+                partition_of(key, cache.settings.partitions)
+            }
+            None => return Err(Error::new(ErrorKind::NotFound, "the cache does not exist")),
+        };
         let request = Request {
             cache: self.id,
-            partition: partition_of(key, self.partitions),
+            partition,
             operation: Operation::Key {
                 key: Blob::from(key),
                 operation,
@@ -168,6 +175,14 @@ impl EmbeddedCache {
         };
         let deadline = Instant::now() + CALL_TIME_MAX;
         self.handle.execute(request, deadline).await
+    }
+}
+
+/// Refuses what the links between nodes would not carry either.
+fn check_value(operation: &KeyOperation, settings: &CacheSettings) -> Result<()> {
+    match operation {
+        KeyOperation::Put { value, .. } => settings.check_value(value),
+        _ => Ok(()),
     }
 }
 

@@ -7,11 +7,12 @@ use super::stats::Stats;
 use super::watch::{WatchItem, Watcher};
 use crate::engine::Grid;
 use crate::error::{Error, ErrorKind, Result};
+use crate::types::cache::check_key;
 use crate::types::message::{ViewChange, WatchPosition};
 use crate::types::transaction::{Begin, OpenTransaction};
 use crate::types::{
     Blob, CacheId, CacheSettings, Entry, EntryView, Execute, KeyOperation, KeyPlace, Member,
-    Monotonic, NodeId, NodeInfo, Now, Reply, Request, RequestId, TransactionId, View,
+    Monotonic, NodeId, NodeInfo, Now, Operation, Reply, Request, RequestId, TransactionId, View,
 };
 use std::ops::Deref;
 use std::sync::Arc;
@@ -158,9 +159,28 @@ impl Handle {
         Some(answer)
     }
 
+    /// The same for a key that stands for itself, in however many partitions its cache has by now.
+    pub(super) fn glance_at_key(
+        &self,
+        cache: CacheId,
+        key: &[u8],
+        now: Instant,
+    ) -> Option<Option<EntryView>> {
+        let core = &self.core;
+        let answer = core.grid.glance_at_key(cache, key, core.clock.at(now))?;
+        core.outside.counters.requests.add_one();
+        Some(answer)
+    }
+
     /// Begins an operation, as [`Handle::execute`] does: what this node can answer is answered at
     /// once, and only for the rest there is something to wait for.
     pub fn begin(&self, request: Request, deadline: Instant) -> Begun {
+        // Between nodes such a key is not carried, and would be waited for.
+        if let Operation::Key { key, .. } = &request.operation
+            && let Err(error) = check_key(key)
+        {
+            return Begun::Done(Err(error));
+        }
         let read = request.operation.is_read();
         self.begin_with(read, deadline, |grid, at, now, token| {
             grid.submit(request, at, now, token)

@@ -4,7 +4,7 @@
 use super::handle::Handle;
 use crate::error::{Error, Result};
 use crate::types::cache::partition_of;
-use crate::types::lock::{self, Held, check_lease, check_name};
+use crate::types::lock::{self, Held, check_lease, check_name, check_wait};
 use crate::types::{
     Blob, CacheSettings, LockOperation, Micros, Operation, Reply, Request, RequestId,
 };
@@ -30,6 +30,7 @@ impl Handle {
         deadline: Instant,
     ) -> Result<Option<Held>> {
         check_name(name)?;
+        check_wait(wait)?;
         let lease = check_lease(lease)?;
         let wait_end = Instant::now() + wait;
         let wanted = lock::cache(self.core.grid.quorum_of());

@@ -1,10 +1,10 @@
 //! What callers send, checked and turned into the vocabulary of the node. Pure: nothing is asked
 //! of the node here. Every refusal names the field and the bound.
 
-use super::limits::{CACHE_NAME_BYTES_MAX, KEY_BYTES_MAX, NAMES_IN_ERROR_MAX};
+use super::limits::{CACHE_NAME_BYTES_MAX, NAMES_IN_ERROR_MAX};
 use crate::error::{Error, ErrorKind, Result};
 use crate::rpc::proto as pb;
-use crate::types::cache::partition_of;
+use crate::types::cache::{KEY_BYTES_MAX, check_key, partition_of};
 use crate::types::view::ViewCache;
 use crate::types::{
     Blob, CacheSettings, Change, Condition, Expiry, Incarnation, KeyOperation, Member, Micros,
@@ -76,13 +76,8 @@ pub fn cache_name(name: &str) -> Result<()> {
 ///
 /// `InvalidArgument` where it is empty or too long.
 pub fn key(bytes: &[u8]) -> Result<Blob> {
-    match bytes.len() {
-        1..=KEY_BYTES_MAX => Ok(Blob::from(bytes)),
-        len => Err(
-            Error::invalid(format!("a key has 1 to {KEY_BYTES_MAX} bytes, not {len}"))
-                .because("KEY_LENGTH"),
-        ),
-    }
+    check_key(bytes)?;
+    Ok(Blob::from(bytes))
 }
 
 /// A prefix of keys; empty: all.
@@ -110,30 +105,16 @@ fn at_most_a_key(what: &str, bytes: &[u8]) -> Result<()> {
 ///
 /// # Errors
 ///
-/// `InvalidArgument` where it is longer than the cache allows: repeating it cannot help, so it is
-/// not "overloaded".
+/// `InvalidArgument` where it is longer than the cache allows.
 pub fn value(bytes: &[u8], settings: &CacheSettings) -> Result<Blob> {
-    check_length(bytes, settings)?;
+    settings.check_value(bytes)?;
     Ok(Blob::from(bytes))
 }
 
 /// The same, but that the bytes stay in the buffer that they came in until they are stored, or wait.
 fn lent_value(bytes: Bytes, settings: &CacheSettings) -> Result<Blob> {
-    check_length(&bytes, settings)?;
+    settings.check_value(&bytes)?;
     Ok(Blob::lent(bytes))
-}
-
-fn check_length(bytes: &[u8], settings: &CacheSettings) -> Result<()> {
-    if bytes.len() as u64 <= settings.entry_bytes_max {
-        return Ok(());
-    }
-    Err(Error::invalid(format!(
-        "a value in cache {:?} has at most {} bytes (entry-max-size), not {}",
-        settings.name,
-        settings.entry_bytes_max,
-        bytes.len()
-    ))
-    .because("VALUE_TOO_LARGE"))
 }
 
 /// A request id: 16 bytes, or none.

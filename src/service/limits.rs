@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-/// The longest key, affinity key and key prefix.
-pub const KEY_BYTES_MAX: usize = 65_535;
 /// The longest name of a cache.
 pub const CACHE_NAME_BYTES_MAX: usize = 255;
 /// How long a call may take whose caller names no deadline.

@@ -1,6 +1,7 @@
 //! Caches and their settings.
 
 use super::time::{Micros, SECOND};
+use crate::error::{Error, Result};
 use std::collections::BTreeMap;
 
 /// The id of a cache: Java's hash of its name, so that thin clients of other grids find it.
@@ -88,6 +89,24 @@ pub fn partition_of(affinity_key: &[u8], partitions: u32) -> u32 {
     u32::try_from(partition).unwrap_or_default()
 }
 
+/// The most bytes of a key.
+pub const KEY_BYTES_MAX: usize = 65_535;
+
+/// Whether these bytes may be a key.
+///
+/// # Errors
+///
+/// `InvalidArgument` where there are none, or too many.
+pub fn check_key(bytes: &[u8]) -> Result<()> {
+    match bytes.len() {
+        1..=KEY_BYTES_MAX => Ok(()),
+        len => Err(
+            Error::invalid(format!("a key has 1 to {KEY_BYTES_MAX} bytes, not {len}"))
+                .because("KEY_LENGTH"),
+        ),
+    }
+}
+
 /// The settings of one cache, the same on all nodes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CacheSettings {
@@ -155,6 +174,24 @@ impl CacheSettings {
             when_split: WhenSplit::default(),
             partition_loss: PartitionLoss::default(),
         }
+    }
+
+    /// Whether this may be a value: repeating it cannot help, so it is not "overloaded".
+    ///
+    /// # Errors
+    ///
+    /// `InvalidArgument` where it is longer than the cache allows.
+    pub fn check_value(&self, bytes: &[u8]) -> Result<()> {
+        if bytes.len() as u64 <= self.entry_bytes_max {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "a value in cache {:?} has at most {} bytes (entry-max-size), not {}",
+            self.name,
+            self.entry_bytes_max,
+            bytes.len()
+        ))
+        .because("VALUE_TOO_LARGE"))
     }
 
     /// Whether its writes stop in a view that is not primary.

@@ -6,6 +6,7 @@ use super::time::{ClusterTime, MILLISECOND, Micros, SECOND};
 use super::version::EntryVersion;
 use crate::error::{Error, Result};
 use std::ops::RangeInclusive;
+use std::time::Duration;
 
 /// The cache that keeps all locks.
 pub const CACHE: &str = "embergrid-locks";
@@ -62,6 +63,18 @@ pub fn check_name(name: &[u8]) -> Result<()> {
     }
     let context = format!("the name of a lock has 1 to {NAME_BYTES_MAX} bytes");
     Err(Error::invalid(context).because("BAD_LOCK_NAME"))
+}
+
+/// Checks how long is waited for a lock.
+///
+/// # Errors
+///
+/// `InvalidArgument`, naming the bound.
+pub fn check_wait(wait: Duration) -> Result<()> {
+    if wait <= Duration::from_micros(WAIT_MAX) {
+        return Ok(());
+    }
+    Err(Error::invalid("wait is up to 50 s").because("BAD_WAIT"))
 }
 
 /// Checks a lease.

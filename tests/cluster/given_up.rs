@@ -22,6 +22,25 @@ async fn put(client: &Client, key: usize) -> Result<()> {
     client.put(request).await.map(drop)
 }
 
+/// Who answers is meant, and nobody else: it is asked once, and waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_of_whoever_answers_takes_one_node() {
+    let (cluster, clients) = started(3).await;
+    // Any other call would be made again and again.
+    let hasty = Options {
+        attempt_timeout: Duration::from_millis(1),
+        ..Options::default()
+    };
+    let client = cluster.routing_client(&[0, 1, 2], hasty).await;
+    let client = client.expect("a node is reached");
+    client.drain("").await.expect("one leaves");
+    let mut left = Vec::new();
+    for other in &clients {
+        left.extend(other.topology().await.map(|view| view.nodes.len()));
+    }
+    assert_eq!(left.iter().min(), Some(&2), "{left:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lost_partitions_are_refused_until_they_are_given_up() {
     let (mut cluster, _) = started(2).await;

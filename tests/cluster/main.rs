@@ -16,6 +16,7 @@ mod commands_that_watch;
 mod console;
 mod demo;
 mod effects;
+mod embedded;
 mod given_up;
 mod joining;
 mod key_stores;

@@ -245,6 +245,33 @@ async fn a_future_that_is_dropped_is_rolled_back_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_run_in_which_a_call_was_dropped_is_not_committed() {
+    let console = started(1).await;
+    let client = &console.client;
+    let mut runs = 0;
+    let done = client.transaction(long(), |within| {
+        runs += 1;
+        let first = runs == 1;
+        async move {
+            within.put(put("a", "1")).await?;
+            let second = within.put(put("b", "2"));
+            if first {
+                // It is sent, and its answer is not waited for.
+                let dropped = tokio::time::timeout(Duration::ZERO, second).await;
+                assert!(dropped.is_err(), "an answer without a wait");
+                return Ok(());
+            }
+            second.await.map(drop)
+        }
+    });
+    let done: Result<(), Error> = done.await;
+    done.expect("the second run is whole");
+    assert_eq!(runs, 2);
+    assert_eq!(value(client, "b").await, Some("2".into()));
+    wait_until_none_is_open(client).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_call_carries_conditions_and_two_lists_out() {
     let console = started(2).await;
     let request = || ExecuteRequest {

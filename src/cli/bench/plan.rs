@@ -3,6 +3,7 @@
 use crate::cli::outcome::Failure;
 use crate::client::Options;
 use crate::config::duration::parse;
+use crate::types::cache::KEY_BYTES_MAX;
 use clap::Args;
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
@@ -12,7 +13,6 @@ const KEYS_MAX: u64 = 100_000_000;
 const CALLERS_MAX: u32 = 65_536;
 const VALUE_BYTES_MAX: usize = 16 << 20;
 const KEY_BYTES_MIN: usize = 8;
-const KEY_BYTES_MAX: usize = 65_535;
 
 /// The load.
 #[derive(Clone, Debug, Args, Serialize, Deserialize)]

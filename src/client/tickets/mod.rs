@@ -14,16 +14,29 @@ pub use error::TicketError;
 pub use list::TicketList;
 pub use watch::TicketWatch;
 
+use super::batch::nothing_said;
 use super::cache::identified;
 use super::retry::Effect;
 use super::{Client, ticket_service};
 use crate::error::{Error, ErrorKind};
+use crate::rpc::proto::add_tickets_response;
 use crate::rpc::proto::{
-    AddTicketRequest, AddTicketResponse, AddTicketsRequest, AddTicketsResponse,
-    CountTicketsRequest, DeleteAllTicketsRequest, DeleteForPrincipalRequest, DeleteTicketRequest,
-    GetTicketRequest, Ticket, UpdateTicketRequest, UseTicketRequest,
+    AddTicketRequest, AddTicketResponse, AddTicketsRequest, CountTicketsRequest,
+    DeleteAllTicketsRequest, DeleteForPrincipalRequest, DeleteTicketRequest, GetTicketRequest,
+    Ticket, UpdateTicketRequest, UseTicketRequest,
 };
+use crate::rpc::status::from_proto;
 use bytes::Bytes;
+
+/// What came of one of several tickets.
+fn added(result: add_tickets_response::Result) -> crate::error::Result<AddTicketResponse> {
+    use add_tickets_response::result::Result as Said;
+    match result.result {
+        Some(Said::Add(added)) => Ok(added),
+        Some(Said::Error(error)) => Err(from_proto(error)),
+        None => Err(nothing_said()),
+    }
+}
 
 /// What a call on tickets ends with.
 type Result<T> = std::result::Result<T, TicketError>;
@@ -149,14 +162,14 @@ impl Tickets {
     ///
     /// # Errors
     ///
-    /// Of the call as a whole; each result may carry an error of its own.
+    /// Of the call as a whole; each result may be an error of its own. Where some met a passing error
+    /// (their owner was just lost, say) all are sent again, which answers the others as before.
     ///
     /// # Example
     ///
     /// ```no_run
     /// # async fn example(tickets: embergrid::client::Tickets) -> Result<(), embergrid::client::TicketError> {
     /// use embergrid::client::messages::Ticket;
-    /// use embergrid::client::messages::add_tickets_response::result::Result as Added;
     ///
     /// // A session and its first service ticket: the parent comes first.
     /// let session = Ticket { id: "TGT-1".into(), kind: "TGT".into(), ..Ticket::default() };
@@ -166,22 +179,34 @@ impl Tickets {
     ///     parent_id: "TGT-1".into(),
     ///     ..Ticket::default()
     /// };
-    /// for added in tickets.add_many(vec![session, ticket]).await?.results {
-    ///     if let Some(Added::Error(error)) = added.result {
-    ///         println!("{:?}: {}", added.id, error.message);
+    /// for (id, added) in ["TGT-1", "ST-1"].iter().zip(tickets.add_many(vec![session, ticket]).await?) {
+    ///     if let Err(error) = added {
+    ///         println!("{id}: {error}");
     ///     }
     /// }
     /// # Ok(())
     /// # }
     /// ```
-    pub async fn add_many(&self, tickets: Vec<Ticket>) -> Result<AddTicketsResponse> {
+    pub async fn add_many(&self, tickets: Vec<Ticket>) -> Result<Vec<Result<AddTicketResponse>>> {
         let mut request = AddTicketsRequest {
             tickets,
             ..AddTicketsRequest::default()
         };
         identified(&mut request.request_id)?;
-        let send = async |channel, message| ticket_service(channel).add_many(message).await;
-        Ok(self.client.call(Effect::Write, request, send).await?)
+        let count = request.tickets.len();
+        let ask = |options| {
+            let (client, request) = (self.client.clone(), request.clone());
+            async move {
+                let send = async |channel, message| ticket_service(channel).add_many(message).await;
+                let answered = client.call_with(options, Effect::Write, request, send);
+                let answered = answered.await?;
+                let results = answered.reply.results.into_iter().map(added);
+                Ok((results.collect(), answered.tainted))
+            }
+        };
+        let client = &self.client;
+        let all = client.until_answered(Effect::Write, count, ask).await?;
+        Ok(all.into_iter().map(|one| Ok(one?)).collect())
     }
 
     /// Reads a ticket. That is no use, and moves no idle time. An empty kind means any; where the

@@ -19,6 +19,7 @@ pub use crate::types::transaction::{Concurrency, Isolation};
 pub use transaction::Transaction;
 
 use super::cache::identified;
+use super::nodes::TIME_MAX;
 use super::retry::{Effect, backoff, jitter};
 use super::routes::{Keyed, Place};
 use super::{Client, transaction_service};
@@ -150,7 +151,7 @@ impl Client {
         Fut: Future<Output = Result<T, E>>,
         E: From<Error>,
     {
-        let deadline = Instant::now() + options.timeout;
+        let deadline = Instant::now() + options.timeout.min(TIME_MAX);
         let mut made = 0;
         loop {
             made += 1;

@@ -148,6 +148,8 @@ impl Run {
         request.set_transaction(&begun.name);
         let connection = Arc::clone(&begun.connection);
         state.begun = Some(begun);
+        // Until it is answered: whoever drops this future does not know what a commit would contain.
+        state.over = Some(Over::Again(dropped()));
         let mut made = 0;
         loop {
             made += 1;
@@ -156,14 +158,20 @@ impl Run {
                 .client
                 .attempt(&connection, Effect::Write, &request, limit, &send);
             let error = match sent.await {
-                Ok(reply) => return Ok(reply),
+                Ok(reply) => {
+                    state.over = None;
+                    return Ok(reply);
+                }
                 Err(error) => error,
             };
             let next = after_call(&error);
             // Nothing is applied before the commit.
             let error = error.not_applied();
             match next {
-                AfterCall::Tell => return Err(error),
+                AfterCall::Tell => {
+                    state.over = None;
+                    return Err(error);
+                }
                 AfterCall::Repeat if self.may_repeat(made, self.deadline).await => {}
                 AfterCall::Repeat | AfterCall::Over => {
                     state.over = Some(Over::Again(error.clone()));
@@ -381,6 +389,11 @@ fn unknown(last: &Error) -> Error {
         last.context
     );
     Error::unknown(context)
+}
+
+fn dropped() -> Error {
+    let context = "a call within the transaction was given up before it was answered";
+    Error::new(ErrorKind::Cancelled, context).not_applied()
 }
 
 fn ended() -> Error {

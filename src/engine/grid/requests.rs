@@ -5,6 +5,7 @@ use crate::engine::forwarding::{Forwarded, Forwards};
 use crate::engine::partition::{Caller, Submitted, answer};
 use crate::engine::shell::Shell;
 use crate::error::{Error, ErrorKind, Result};
+use crate::types::cache::partition_of;
 use crate::types::message::{Forward, ForwardReply, Message};
 use crate::types::time::MILLISECOND;
 use crate::types::{
@@ -117,6 +118,17 @@ impl Grid {
         let caches = self.caches.load();
         let slot = caches.get(&cache)?.slots.get(partition as usize)?.lock();
         slot.partition.glance(key, &self.cx(mono))
+    }
+
+    /// The same where the key is its own affinity key.
+    pub fn glance_at_key(
+        &self,
+        cache: CacheId,
+        key: &[u8],
+        mono: Monotonic,
+    ) -> Option<Option<EntryView>> {
+        let partitions = self.caches.load().get(&cache)?.settings.partitions;
+        self.glance(cache, partition_of(key, partitions), key, mono)
     }
 
     pub(super) fn target<'a>(

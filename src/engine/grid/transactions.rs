@@ -8,6 +8,7 @@ use crate::engine::partition::steps::{atomic_cache, older_protocol, step_of};
 use crate::engine::shell::Shell;
 use crate::engine::transaction::{Begun, TIMEOUT_MAX, Task, Transactions};
 use crate::error::{Error, ErrorKind, Result};
+use crate::types::cache::check_key;
 use crate::types::transaction::{Begin, OpenTransaction, Part};
 use crate::types::{
     AtomicityMode, CacheMode, Decision, Execute, KeyOperation, KeyPlace, Monotonic, Operation,
@@ -220,6 +221,7 @@ impl Grid {
         let caches = self.caches.load();
         for place in places {
             let cache = self.target(&caches, place.cache, place.partition)?;
+            check_key(&place.key)?;
             if transactional && cache.settings.atomicity != AtomicityMode::Transactional {
                 return Err(atomic_cache(&cache.settings.name));
             }

@@ -171,14 +171,7 @@ fn expiry_of(given: &Given<'_>, expiry: Expiry) -> (Option<ClusterTime>, Option<
 }
 
 fn stored(given: &Given<'_>, value: &Blob, flags: u32, expiry: Expiry) -> Result<Entry> {
-    if value.len() as u64 > given.settings.entry_bytes_max {
-        let limit = given.settings.entry_bytes_max;
-        let length = value.len();
-        return Err(Error::invalid(format!(
-            "value of {length} bytes is over the entry-max-size of cache {}, {limit} bytes",
-            given.settings.name
-        )));
-    }
+    given.settings.check_value(value)?;
     if is_ticket(value) {
         let context = "the value begins as a stored ticket does; calls on tickets store those";
         return Err(Error::invalid(context).because(HOLDS_TICKET));

@@ -2,8 +2,7 @@
 
 use crate::error::{Error, Result};
 
-/// The longest key, key prefix and affinity key.
-pub const KEY_BYTES_MAX: usize = 65_535;
+pub use crate::types::cache::KEY_BYTES_MAX;
 /// The longest value in any cache.
 pub const VALUE_BYTES_MAX: usize = 16 << 20;
 /// The longest name: of a cache, a node, a cluster, an attribute.

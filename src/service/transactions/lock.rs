@@ -6,7 +6,7 @@ use super::super::{decode, encode};
 use crate::error::{Error, Result};
 use crate::rpc::proto as pb;
 use crate::types::Micros;
-use crate::types::lock::{Held, LEASE_DEFAULT, WAIT_MAX};
+use crate::types::lock::{Held, LEASE_DEFAULT};
 use std::time::{Duration, Instant};
 
 /// See `TransactionService.Lock`.
@@ -18,9 +18,6 @@ pub async fn take(
     let id = decode::request_id(&message.request_id)?;
     let some = |wait: &prost_types::Duration| *wait != prost_types::Duration::default();
     let wait = decode::duration("wait", message.wait.filter(some))?.unwrap_or_default();
-    if wait > WAIT_MAX {
-        return Err(Error::invalid("wait is up to 50 s").because("BAD_WAIT"));
-    }
     let terms = (Duration::from_micros(wait), lease(message.lease)?);
     time.check(Instant::now())?;
     let name = message.name.as_bytes();

@@ -7,12 +7,10 @@ use crate::local::configured;
 use crate::rig::PATIENCE;
 use bytes::Bytes;
 use embergrid::cli::demo::LocalCluster;
-use embergrid::client::messages::add_tickets_response::result::Result as Added;
 use embergrid::client::messages::{
     AttributeValues, CountTicketsRequest, ListTicketsRequest, NodeStatsResponse, Ticket,
 };
 use embergrid::client::{Client, Tickets};
-use embergrid::error::ErrorKind;
 use std::time::{Duration, Instant};
 
 const USERS: usize = 50;
@@ -49,21 +47,9 @@ fn family(number: usize) -> Vec<Ticket> {
 
 async fn add(tickets: &Tickets, sessions: std::ops::Range<usize>) {
     let batch: Vec<Ticket> = sessions.flat_map(family).collect();
-    // Not there when the attempt ended, on a machine that stood still.
-    let too_late = ErrorKind::DeadlineExceeded.reason();
-    let late = |one: &Added| matches!(one, Added::Error(error) if error.reason == too_late);
-    for _ in 0..4 {
-        let added = tickets.add_many(batch.clone()).await.expect("answers");
-        let added = added.results.into_iter().map(|one| one.result);
-        let added: Vec<Added> = added.map(|one| one.expect("an answer")).collect();
-        for one in &added {
-            assert!(matches!(one, Added::Add(_)) || late(one), "{one:?}");
-        }
-        if !added.iter().any(late) {
-            return;
-        }
+    for one in tickets.add_many(batch).await.expect("answers") {
+        one.expect("it is stored");
     }
-    panic!("four times it was too late");
 }
 
 /// Adds some sessions, and ends them.

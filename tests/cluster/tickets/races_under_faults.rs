@@ -40,13 +40,11 @@ fn service_ticket(id: &str) -> Ticket {
 
 /// Stores a batch of tickets; those that are there for certain.
 async fn stored(client: &Client, ids: Vec<String>) -> Vec<String> {
-    use embergrid::client::messages::add_tickets_response::result::Result as Added;
     let batch = ids.iter().map(|id| service_ticket(id)).collect();
     let Ok(added) = client.tickets().add_many(batch).await else {
         return Vec::new();
     };
-    let results = ids.into_iter().zip(added.results);
-    let sure = results.filter(|(_, one)| matches!(one.result, Some(Added::Add(_))));
+    let sure = ids.into_iter().zip(added).filter(|(_, one)| one.is_ok());
     sure.map(|(id, _)| id).collect()
 }
 
