@@ -17,7 +17,10 @@
 //! # A node in your own program
 //!
 //! A Rust program may run a node itself. What that node owns it reads without leaving the process;
-//! to the rest of the cluster it is a node like any other. In a REPLICATED cache it owns everything.
+//! to the rest of the cluster it is a node like any other. In a REPLICATED cache a server owns
+//! everything. The exception is `read-from = primary`, the default under PRIMARY_SYNC: there a backup
+//! forwards its reads to the primary. Any backup does so while it cannot tell what the key holds: under
+//! FULL_SYNC while it is being written, and while a transaction has locked it.
 //!
 //! ```no_run
 //! use embergrid::Node;

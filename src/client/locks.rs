@@ -10,6 +10,24 @@ use std::time::{Duration, Instant};
 
 /// A lock that is held, until its lease is over. Dropping it lets nothing go: nobody can wait for
 /// the cluster there.
+///
+/// # Example
+///
+/// ```no_run
+/// # async fn example(client: embergrid::client::Client) -> embergrid::error::Result<()> {
+/// use std::time::Duration;
+///
+/// let (wait, lease) = (Duration::from_secs(5), Duration::from_secs(30));
+/// if let Some(mut lock) = client.lock("nightly-report", wait, lease).await? {
+///     println!("the first half, under token {}", lock.token());
+///     if lock.renew(lease).await? {
+///         println!("the second half");
+///     }
+///     lock.unlock().await?;
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Lock {
     client: Client,

@@ -83,6 +83,28 @@ use std::sync::Arc;
 use tonic::transport::Channel;
 
 /// The messages that calls take and answer with.
+///
+/// What is left out has its default, as everywhere in protobuf.
+///
+/// # Example
+///
+/// ```
+/// use embergrid::client::messages::{Condition, Expiry, PutRequest, condition};
+///
+/// // Only where nobody has the key, and for a minute.
+/// let request = PutRequest {
+///     cache: "sessions".into(),
+///     key: "TGT-1".into(),
+///     value: "alice".into(),
+///     condition: Some(Condition { condition: Some(condition::Condition::Absent(true)) }),
+///     expiry: Some(Expiry {
+///         time_to_live: Some(prost_types::Duration { seconds: 60, nanos: 0 }),
+///         ..Expiry::default()
+///     }),
+///     ..PutRequest::default()
+/// };
+/// assert!(request.request_id.is_empty(), "the client makes one");
+/// ```
 pub use crate::rpc::proto as messages;
 
 /// A client of one cluster. Clones share their connections and what they know of the cluster.

@@ -19,12 +19,35 @@ pub const ENDPOINTS_MAX: usize = 1024;
 const HOST_BYTES_MAX: usize = 253;
 
 /// Hosts and ports where peers may be found, in the order of the settings.
+///
+/// # Example
+///
+/// ```
+/// use embergrid::config::AddressList;
+///
+/// let list = AddressList::of(["10.0.0.1:47500..47501", "node-2.example.org:47500"])?;
+/// assert_eq!(list.endpoints().len(), 3);
+/// assert_eq!(list.to_string(), "10.0.0.1:47500..47501, node-2.example.org:47500");
+/// # Ok::<(), Vec<embergrid::config::addresses::RefusedAddress>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddressList {
     entries: Vec<Address>,
 }
 
 /// One entry of the list.
+///
+/// # Example
+///
+/// ```
+/// use embergrid::config::addresses::Address;
+///
+/// let address = Address {
+///     host: "10.0.0.7".to_owned(),
+///     ports: 47_500..=47_502,
+/// };
+/// assert_eq!(address.to_string(), "10.0.0.7:47500..47502");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Address {
     /// An IP address (v6 without brackets) or a host name, in lower case.
@@ -34,6 +57,16 @@ pub struct Address {
 }
 
 /// An entry that was refused.
+///
+/// # Example
+///
+/// ```
+/// use embergrid::config::AddressList;
+///
+/// let refused = AddressList::parse("node-1, node-2:70000").expect_err("there is no such port");
+/// assert_eq!(refused[0].index, 1);
+/// println!("{}", refused[0]);
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefusedAddress {
     /// The entry as it was given, shortened where it is long.
@@ -69,6 +102,18 @@ impl AddressList {
     /// # Errors
     ///
     /// All refused entries at once.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use embergrid::config::AddressList;
+    ///
+    /// let list = AddressList::parse("localhost:47500..47509, [::1]:47500")?;
+    /// assert_eq!(list.endpoints().len(), 11);
+    /// let refused = AddressList::parse("a:1,,b:x").expect_err("two bad entries");
+    /// assert_eq!(refused.len(), 2);
+    /// # Ok::<(), Vec<embergrid::config::addresses::RefusedAddress>>(())
+    /// ```
     pub fn parse(text: &str) -> Result<Self, Vec<RefusedAddress>> {
         Self::of(text.split(','))
     }
@@ -78,6 +123,16 @@ impl AddressList {
     /// # Errors
     ///
     /// All refused entries at once.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use embergrid::config::AddressList;
+    ///
+    /// let list = AddressList::of(["10.0.0.1:47500", "[fd00::1]:47500"])?;
+    /// assert_eq!(list.entries().len(), 2);
+    /// # Ok::<(), Vec<embergrid::config::addresses::RefusedAddress>>(())
+    /// ```
     pub fn of<'a>(entries: impl IntoIterator<Item = &'a str>) -> Result<Self, Vec<RefusedAddress>> {
         let (mut list, mut refused, mut endpoints) = (Vec::new(), Vec::new(), 0);
         for (index, text) in entries.into_iter().enumerate() {
@@ -113,12 +168,36 @@ impl AddressList {
     }
 
     /// The entries as they were given.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use embergrid::config::AddressList;
+    ///
+    /// let list = AddressList::parse("Node-1:47500..47502")?;
+    /// assert_eq!(list.entries()[0].host, "node-1");
+    /// assert_eq!(list.entries()[0].ports, 47_500..=47_502);
+    /// # Ok::<(), Vec<embergrid::config::addresses::RefusedAddress>>(())
+    /// ```
     pub fn entries(&self) -> &[Address] {
         &self.entries
     }
 
     /// Every host and port to probe, each once, in the order of the list; [`ENDPOINTS_MAX`] at
     /// most.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use embergrid::config::AddressList;
+    ///
+    /// let list = AddressList::parse("b:2..3, a:1, A:1")?;
+    /// for (host, port) in list.endpoints() {
+    ///     println!("{host} at {port}");
+    /// }
+    /// assert_eq!(list.endpoints().len(), 3);
+    /// # Ok::<(), Vec<embergrid::config::addresses::RefusedAddress>>(())
+    /// ```
     pub fn endpoints(&self) -> Vec<(String, u16)> {
         let mut seen = BTreeSet::new();
         let mut endpoints = Vec::new();
@@ -133,6 +212,16 @@ impl AddressList {
     }
 
     /// The places of entries all of whose ports stand in earlier entries too.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use embergrid::config::AddressList;
+    ///
+    /// let list = AddressList::parse("a:1..3, b:1, a:2")?;
+    /// assert_eq!(list.doubled(), [2]);
+    /// # Ok::<(), Vec<embergrid::config::addresses::RefusedAddress>>(())
+    /// ```
     pub fn doubled(&self) -> Vec<usize> {
         let mut seen = BTreeSet::new();
         let mut doubled = Vec::new();
@@ -149,6 +238,16 @@ impl AddressList {
     }
 
     /// Whether every entry is on this machine's loopback interface; so is an empty list.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use embergrid::config::AddressList;
+    ///
+    /// assert!(AddressList::parse("localhost, 127.0.0.9, [::1]:5")?.loopback_only());
+    /// assert!(!AddressList::parse("localhost, 10.0.0.1")?.loopback_only());
+    /// # Ok::<(), Vec<embergrid::config::addresses::RefusedAddress>>(())
+    /// ```
     pub fn loopback_only(&self) -> bool {
         self.entries.iter().all(|entry| is_loopback(&entry.host))
     }
@@ -235,6 +334,17 @@ impl Address {
     /// # Errors
     ///
     /// What is wrong with it, and the cure.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use embergrid::config::addresses::Address;
+    ///
+    /// let address = Address::parse(" [0:0:0:0:0:0:0:1]:47500 ")?;
+    /// assert_eq!(address.host, "::1");
+    /// assert_eq!(address.ports, 47_500..=47_500);
+    /// # Ok::<(), embergrid::config::addresses::RefusedAddress>(())
+    /// ```
     pub fn parse(text: &str) -> Result<Self, RefusedAddress> {
         let entry = text.trim();
         let refuse = |(what, cure): Refusal| RefusedAddress::new(entry, what, cure);

@@ -51,6 +51,17 @@ use std::path::Path;
 pub const SKIP_VALIDATION: &str = "SKIP_CONFIG_VALIDATION";
 
 /// Everything that one node is told before it starts.
+///
+/// # Example
+///
+/// ```
+/// use embergrid::config::Settings;
+///
+/// // Without a file everything has its default.
+/// let settings = Settings::default();
+/// assert!(settings.tls.enabled);
+/// assert!(settings.discovery.addresses.loopback_only());
+/// ```
 #[derive(Clone, Debug, Default)]
 pub struct Settings {
     /// Which cluster this node belongs to and who it is there.
@@ -82,6 +93,23 @@ impl Settings {
     /// # Errors
     ///
     /// All problems at once, never none.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example() -> Result<(), String> {
+    /// use embergrid::config::{Settings, environment};
+    ///
+    /// let flags = [("discovery.join-timeout".to_owned(), "2s".to_owned())];
+    /// let settings = Settings::load(Some("embergrid.toml".as_ref()), environment(), flags)
+    ///     .map_err(|problems| {
+    ///         let lines: Vec<String> = problems.iter().map(ToString::to_string).collect();
+    ///         lines.join("\n")
+    ///     })?;
+    /// println!("{} caches", settings.caches.len());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn load(
         path: Option<&Path>,
         environment: impl IntoIterator<Item = (String, String)>,
@@ -99,6 +127,18 @@ impl Settings {
     /// # Errors
     ///
     /// All problems at once, never none.
+    ///
+    /// # Example
+    ///
+    /// ```
+    /// use embergrid::config::Settings;
+    ///
+    /// let text = "[tls]\nenabled = false\n[[caches]]\nname = 'sessions'";
+    /// let settings = Settings::from_text("embergrid.toml".as_ref(), text, [], [])
+    ///     .map_err(|problems| format!("{problems:?}"))?;
+    /// assert_eq!(settings.caches[0].name, "sessions");
+    /// # Ok::<(), String>(())
+    /// ```
     pub fn from_text(
         path: &Path,
         text: &str,
@@ -240,6 +280,14 @@ pub struct Checked {
 }
 
 /// The variables of this process, without those that are not text.
+///
+/// # Example
+///
+/// ```
+/// let variables = embergrid::config::environment().into_iter();
+/// let ours = variables.filter(|(name, _)| name.starts_with("EMBERGRID_"));
+/// println!("{} of them are settings", ours.count());
+/// ```
 pub fn environment() -> Vec<(String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

@@ -1,6 +1,7 @@
 //! A cache of a node in the same process: for Rust programs that embed a node. A read of a key that
 //! this node owns runs to its end on the calling thread; nothing of it leaves the process. What
-//! another node owns is asked there, over the links between nodes.
+//! another node owns is asked there, over the links between nodes; so is the primary by a backup that
+//! may not answer (`read-from = primary`, or a key that is being written or is locked).
 
 use super::handle::Handle;
 use crate::error::{Error, ErrorKind, Result};
@@ -15,6 +16,19 @@ use std::time::{Duration, Instant};
 const CALL_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// One cache of an embedded node; from [`Handle::cache`]. Cheap to clone.
+///
+/// # Example
+///
+/// ```no_run
+/// # async fn example(node: &embergrid::Node) -> embergrid::error::Result<()> {
+/// let sessions = node.handle().cache("sessions")?;
+/// sessions.put(b"TGT-1", b"alice").await?;
+/// if let Some(session) = sessions.get(b"TGT-1").await? {
+///     println!("{:?}, version {}", session.value, session.version);
+/// }
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct EmbeddedCache {
     handle: Handle,

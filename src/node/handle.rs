@@ -23,6 +23,21 @@ use tokio::sync::watch;
 const GRACE: Duration = Duration::from_millis(50);
 
 /// A running node, as its users see it.
+///
+/// # Example
+///
+/// ```no_run
+/// # async fn example(node: &embergrid::Node) -> Result<(), Box<dyn std::error::Error>> {
+/// let handle = node.handle();
+/// let mut views = handle.views();
+/// views.wait_for(|view| view.cache_named("sessions").is_some()).await?;
+/// println!("{} is one of {}", handle.me().consistent_id, handle.view().nodes.len());
+/// // Most of what a program does with a node it does with a cache of it.
+/// let session = handle.cache("sessions")?.get(b"TGT-1").await?;
+/// println!("{session:?} of {} entries here", handle.stats().entries);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct Handle {
     pub(super) core: Arc<Core>,
@@ -101,11 +116,34 @@ impl Handle {
     }
 
     /// The committed view and every later one.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(handle: embergrid::node::Handle) {
+    /// let mut views = handle.views();
+    /// loop {
+    ///     println!("{} nodes", views.borrow_and_update().nodes.len());
+    ///     if views.changed().await.is_err() {
+    ///         break;
+    ///     }
+    /// }
+    /// # }
+    /// ```
     pub fn views(&self) -> watch::Receiver<Arc<View>> {
         self.core.outside.views()
     }
 
     /// Whether this node is in a view, which [`Handle::view`] shows, and may serve.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(handle: &embergrid::node::Handle) {
+    /// // For whoever spreads requests over programs.
+    /// let status = if handle.serving() { 200 } else { 503 };
+    /// # }
+    /// ```
     pub fn serving(&self) -> bool {
         self.view().version.number > 0 && self.core.grid.serving(self.core.clock.now())
     }
@@ -138,6 +176,25 @@ impl Handle {
     /// # Cancel safety
     ///
     /// A write whose future is dropped may be applied or not.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(handle: embergrid::node::Handle) -> embergrid::error::Result<()> {
+    /// use embergrid::types::{CacheId, Operation, Request};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let count = Request {
+    ///     cache: CacheId::of("sessions"),
+    ///     partition: 0,
+    ///     operation: Operation::Size,
+    ///     request_id: None,
+    /// };
+    /// let reply = handle.execute(count, Instant::now() + Duration::from_secs(5)).await?;
+    /// println!("{reply:?}");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn execute(&self, request: Request, deadline: Instant) -> Result<Reply> {
         self.begin(request, deadline).end().await
     }
@@ -197,6 +254,30 @@ impl Handle {
     /// # Cancel safety
     ///
     /// A transaction whose future is dropped may be carried out, whole, or not.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # use embergrid::types::{KeyOperation, KeyPlace};
+    /// # async fn example(
+    /// #     handle: embergrid::node::Handle,
+    /// #     (leader, write_own_name): (KeyPlace, KeyOperation),
+    /// # ) -> embergrid::error::Result<()> {
+    /// use embergrid::types::{Condition, Execute, Reply};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let execute = Execute {
+    ///     conditions: vec![(leader.clone(), Condition::Absent)],
+    ///     operations: vec![(leader, write_own_name)],
+    ///     ..Execute::default()
+    /// };
+    /// let deadline = Instant::now() + Duration::from_secs(5);
+    /// if let Reply::Executed { held: false, .. } = handle.transact(execute, None, deadline).await? {
+    ///     println!("somebody else leads");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn transact(
         &self,
         execute: Execute,
@@ -236,6 +317,36 @@ impl Handle {
     ///
     /// `Overloaded` where it keeps as many as it may; `Unavailable` while a server of an older
     /// protocol takes part.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # use embergrid::types::{KeyOperation, KeyPlace};
+    /// # async fn example(
+    /// #     handle: embergrid::node::Handle,
+    /// #     work: Vec<(KeyPlace, KeyOperation)>,
+    /// # ) -> embergrid::error::Result<()> {
+    /// use embergrid::types::time::SECOND;
+    /// use embergrid::types::transaction::{Begin, Concurrency, Isolation};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let id = handle.begin_transaction(Begin {
+    ///     concurrency: Concurrency::default(),
+    ///     isolation: Isolation::default(),
+    ///     timeout: 30 * SECOND,
+    ///     label: "nightly".into(),
+    /// })?;
+    /// let deadline = Instant::now() + Duration::from_secs(5);
+    /// match handle.operate(id, work, deadline).await {
+    ///     Ok(_replies) => handle.commit(id, deadline).await?,
+    ///     Err(error) => {
+    ///         handle.roll_back(id, deadline).await?;
+    ///         return Err(error);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn begin_transaction(&self, begin: Begin) -> Result<TransactionId> {
         let core = &self.core;
         let begun = core.grid.begin_transaction(begin, core.clock.now());
@@ -253,6 +364,10 @@ impl Handle {
     /// # Cancel safety
     ///
     /// The operations may be carried out or not; nobody sees them before the commit.
+    ///
+    /// # Example
+    ///
+    /// See [`Handle::begin_transaction`].
     pub async fn operate(
         &self,
         id: TransactionId,
@@ -277,6 +392,10 @@ impl Handle {
     /// # Cancel safety
     ///
     /// It may be committed or not.
+    ///
+    /// # Example
+    ///
+    /// See [`Handle::begin_transaction`].
     pub async fn commit(&self, id: TransactionId, deadline: Instant) -> Result<()> {
         let begun = self.begin_with(false, deadline, |grid, at, now, token| {
             grid.commit(id, at, now, token)
@@ -293,6 +412,10 @@ impl Handle {
     /// # Cancel safety
     ///
     /// It may be rolled back or not yet.
+    ///
+    /// # Example
+    ///
+    /// See [`Handle::begin_transaction`].
     pub async fn roll_back(&self, id: TransactionId, deadline: Instant) -> Result<()> {
         let begun = self.begin_with(true, deadline, |grid, at, now, token| {
             grid.roll_back(id, at, now, token)
@@ -354,6 +477,22 @@ impl Handle {
     /// # Errors
     ///
     /// `AlreadyExists`, `InvalidArgument`, or that the outcome is unknown at the deadline.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(handle: embergrid::node::Handle) -> embergrid::error::Result<()> {
+    /// use embergrid::types::{CacheMode, CacheSettings};
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let settings = CacheSettings {
+    ///     mode: CacheMode::Partitioned,
+    ///     ..CacheSettings::named("carts")
+    /// };
+    /// handle.create_cache(settings, Instant::now() + Duration::from_secs(5)).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn create_cache(&self, settings: CacheSettings, deadline: Instant) -> Result<()> {
         self.change_view(ViewChange::Create(Box::new(settings)), deadline)
             .await
@@ -399,6 +538,16 @@ impl Handle {
     /// # Errors
     ///
     /// `NotFound`, or that the outcome is unknown at the deadline.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(handle: embergrid::node::Handle) -> embergrid::error::Result<()> {
+    /// let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    /// handle.drop_cache("carts", deadline).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn drop_cache(&self, name: &str, deadline: Instant) -> Result<()> {
         let view = self.view();
         let Some(cache) = view.cache_named(name) else {
@@ -491,6 +640,20 @@ impl Handle {
     /// # Errors
     ///
     /// `NotFound` for an unknown cache, `OutOfRange` where the positions do not fit it.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(handle: embergrid::node::Handle) -> embergrid::error::Result<()> {
+    /// let mut watch = handle.watch(embergrid::types::CacheId::of("sessions"), None)?;
+    /// while let Some(item) = watch.next().await {
+    ///     for event in item?.events {
+    ///         println!("{:?} {:?}", event.kind, event.entry.key);
+    ///     }
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn watch(&self, cache: CacheId, from: Option<Vec<WatchPosition>>) -> Result<Watch> {
         let core = &self.core;
         let view = self.view();
@@ -527,6 +690,15 @@ impl Handle {
     }
 
     /// A reading of the node's counters.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # fn example(handle: &embergrid::node::Handle) {
+    /// let stats = handle.stats();
+    /// println!("{} entries take {} bytes", stats.entries, stats.entry_bytes);
+    /// # }
+    /// ```
     pub fn stats(&self) -> Stats {
         self.core.stats()
     }
@@ -537,6 +709,15 @@ impl Handle {
     }
 
     /// Done when the node has left its cluster, or cannot form one.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(handle: embergrid::node::Handle) {
+    /// handle.left().await;
+    /// println!("{}", handle.probe_report());
+    /// # }
+    /// ```
     pub async fn left(&self) {
         let mut life = self.core.outside.life();
         // An error means that the node is gone.
@@ -578,6 +759,18 @@ impl Watch {
     /// # Cancel safety
     ///
     /// Nothing is lost when the future is dropped.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(mut watch: embergrid::node::Watch) -> embergrid::error::Result<()> {
+    /// while let Some(item) = watch.next().await {
+    ///     let item = item?;
+    ///     println!("{} events of partition {}", item.events.len(), item.partition);
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn next(&mut self) -> Option<Result<WatchItem>> {
         if self.ended {
             return None;

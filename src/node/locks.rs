@@ -22,6 +22,22 @@ impl Handle {
     /// # Cancel safety
     ///
     /// A lock whose future is dropped may be taken all the same, or later: its lease runs out.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(handle: embergrid::node::Handle) -> embergrid::error::Result<()> {
+    /// use embergrid::types::time::SECOND;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let (wait, deadline) = (Duration::from_secs(5), Instant::now() + Duration::from_secs(8));
+    /// match handle.lock(b"nightly-report", (wait, 30 * SECOND), None, deadline).await? {
+    ///     Some(held) => println!("write the report under token {}", held.token),
+    ///     None => println!("another server writes it"),
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn lock(
         &self,
         name: &[u8],
@@ -52,6 +68,22 @@ impl Handle {
     /// # Cancel safety
     ///
     /// A lock whose future is dropped may be renewed or not.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(handle: embergrid::node::Handle, token: u64) -> embergrid::error::Result<()> {
+    /// use embergrid::types::time::SECOND;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let deadline = Instant::now() + Duration::from_secs(5);
+    /// let renewal = handle.renew_lock(b"nightly-report", (token, 30 * SECOND), None, deadline);
+    /// if renewal.await?.is_none() {
+    ///     println!("too late: stop");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn renew_lock(
         &self,
         name: &[u8],
@@ -77,6 +109,18 @@ impl Handle {
     /// # Cancel safety
     ///
     /// A lock whose future is dropped may be free or not.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(handle: embergrid::node::Handle, token: u64) -> embergrid::error::Result<()> {
+    /// let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    /// if !handle.unlock(b"nightly-report", token, None, deadline).await? {
+    ///     println!("the work took longer than the lease");
+    /// }
+    /// # Ok(())
+    /// # }
+    /// ```
     pub async fn unlock(
         &self,
         name: &[u8],

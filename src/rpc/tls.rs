@@ -327,6 +327,31 @@ fn all_in_one(found: Vec<FileProblem>) -> Error {
 /// # Errors
 ///
 /// As [`node_tls`].
+///
+/// # Example
+///
+/// With the files that `embergrid certs client console` writes:
+///
+/// ```no_run
+/// # fn example() -> embergrid::error::Result<()> {
+/// use embergrid::config::{Store, StoreType, TlsSettings};
+/// use embergrid::rpc::tls::client_tls;
+///
+/// let pem = |path: &str| Store {
+///     path: path.into(),
+///     form: StoreType::Pem,
+///     password: None,
+///     key_password: None,
+/// };
+/// let tls = client_tls(&TlsSettings {
+///     key_store: Some(pem("certs/console.key.pem")),
+///     trust_store: Some(pem("certs/authority.pem")),
+///     ..TlsSettings::default()
+/// })?;
+/// assert!(tls.is_some(), "TLS is on unless it is turned off");
+/// # Ok(())
+/// # }
+/// ```
 pub fn client_tls(settings: &TlsSettings) -> Result<Option<Arc<ClientConfig>>> {
     if !settings.enabled {
         return Ok(None);

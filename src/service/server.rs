@@ -36,6 +36,23 @@ const GOODBYE_MAX: Duration = Duration::from_secs(1);
 const CLOSE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A node that serves. Dropping it stops it at once.
+///
+/// # Example
+///
+/// ```no_run
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// use embergrid::Node;
+/// use embergrid::config::{Settings, environment};
+///
+/// let settings = Settings::load(Some("embergrid.toml".as_ref()), environment(), Vec::new())
+///     .map_err(|problems| format!("{problems:?}"))?;
+/// let node = Node::start(&settings)?;
+/// println!("{} joins its cluster", node.handle().me().consistent_id);
+/// tokio::signal::ctrl_c().await?;
+/// node.shut_down().await;
+/// # Ok(())
+/// # }
+/// ```
 pub struct ServingNode {
     node: Node,
     stop: watch::Sender<bool>,

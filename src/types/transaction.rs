@@ -40,6 +40,19 @@ impl TransactionId {
 pub type Age = (u64, u64, Member);
 
 /// When a transaction of several calls takes its locks.
+///
+/// # Example
+///
+/// ```
+/// use embergrid::client::{Concurrency, TransactionOptions};
+///
+/// // Hardly anybody else changes these keys: nobody need wait for locks.
+/// let options = TransactionOptions {
+///     concurrency: Concurrency::Optimistic,
+///     ..TransactionOptions::default()
+/// };
+/// assert_ne!(options.concurrency, Concurrency::default());
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Concurrency {
     /// At access.
@@ -50,6 +63,19 @@ pub enum Concurrency {
 }
 
 /// What a transaction of several calls is kept from seeing of others.
+///
+/// # Example
+///
+/// ```
+/// use embergrid::client::{Isolation, TransactionOptions};
+///
+/// // What it read decides what it writes, also to other keys.
+/// let options = TransactionOptions {
+///     isolation: Isolation::Serializable,
+///     ..TransactionOptions::default()
+/// };
+/// assert!(options.isolation > Isolation::default(), "each keeps it from more");
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Isolation {
     /// What is not committed.

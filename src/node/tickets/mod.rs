@@ -42,6 +42,30 @@ fn is_none(id: &[u8]) -> bool {
 
 impl Handle {
     /// The ticket registry.
+    ///
+    /// # Example
+    ///
+    /// ```no_run
+    /// # async fn example(handle: embergrid::node::Handle) -> embergrid::error::Result<()> {
+    /// use embergrid::types::ticket::Ticket;
+    /// use std::time::{Duration, Instant};
+    ///
+    /// let tickets = handle.tickets();
+    /// let deadline = Instant::now() + Duration::from_secs(5);
+    /// // alice logs in.
+    /// let session = Ticket {
+    ///     id: "TGT-1".into(),
+    ///     kind: "TGT".into(),
+    ///     principal: "alice".into(),
+    ///     ..Ticket::default()
+    /// };
+    /// let (stored, _version) = tickets.add(session, None, deadline).await?;
+    /// assert!(stored);
+    /// let session = tickets.get(b"TGT-1", "TGT", deadline).await?;
+    /// assert!(&*session.principal == b"alice");
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn tickets(&self) -> Tickets {
         Tickets {
             handle: self.clone(),
