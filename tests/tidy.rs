@@ -1,9 +1,11 @@
 //! The rules of the house, checked by reading the sources: layer arrows, layout, sizes, banned
-//! calls and names, and that continuous integration runs what README tells people to run. Each
-//! rule is proved on a bad sample.
+//! calls and names, examples in the documentation of the client, and that continuous integration
+//! runs what README tells people to run. Each rule is proved on a bad sample.
 
 #[path = "tidy/calls.rs"]
 mod calls;
+#[path = "tidy/examples.rs"]
+mod examples;
 #[path = "tidy/layers.rs"]
 mod layers;
 #[path = "tidy/source.rs"]
@@ -291,6 +293,66 @@ fn tests_are_neither_skipped_nor_a_matter_of_luck() {
     assert_eq!(on(rule, "src/a.rs", "fn f() {\n    sleep(x);\n}"), 0);
     let patient = "fn f(deadline: I) {\n    while now() < deadline { sleep(POLL); }\n}";
     assert_eq!(on(rule, "tests/a.rs", patient), 0);
+}
+
+#[test]
+fn what_the_client_offers_has_an_example() {
+    let offers = examples::Offers::of(sources());
+    check(|source| examples::without_example(source, &offers));
+    let front =
+        "pub use a::{A, go};\npub use crate::types::b::B;\npub use crate::rpc as letters;\n";
+    let front = Source::new("src/client/mod.rs", front, false);
+    let offers = examples::Offers::of([&front]);
+    let rule = |source: &Source| examples::without_example(source, &offers);
+    let example = "/// # Example\n    ///\n    /// ```\n    /// go();\n    /// ```";
+    for (path, item) in [
+        ("src/client/a.rs", "DOC\npub struct A;"),
+        ("src/client/a.rs", "DOC\n#[derive(Debug)]\npub enum A {}"),
+        ("src/client/a.rs", "DOC\npub fn go() {}"),
+        ("src/client/b/c.rs", "DOC\npub async fn go() {}"),
+        (
+            "src/client/b/c.rs",
+            "impl A {\n    DOC\n    pub fn f() {}\n}",
+        ),
+        (
+            "src/client/b/c.rs",
+            "impl<T> A<T> {\n    DOC\n    pub const C: u8 = 1;\n}",
+        ),
+        (
+            "src/client/mod.rs",
+            "impl Client {\n    DOC\n    pub async fn f() {}\n}",
+        ),
+        ("src/client/mod.rs", "DOC\npub use crate::rpc as letters;"),
+        ("src/types/b.rs", "DOC\npub enum B {}"),
+    ] {
+        let bad = item.replace("DOC", "/// What it is.");
+        assert_eq!(on(rule, path, &bad), 1, "{bad}");
+        let heading = item.replace("DOC", "/// # Example\n    /// None.");
+        assert_eq!(on(rule, path, &heading), 1, "{heading}");
+        let good = item.replace("DOC", example);
+        assert_eq!(on(rule, path, &good), 0, "{good}");
+    }
+    for (path, text) in [
+        (
+            "src/client/a.rs",
+            "pub struct Hidden;\nimpl Hidden {\n    pub fn f() {}\n}",
+        ),
+        (
+            "src/client/a.rs",
+            "impl A {\n    pub(super) fn f() {}\n    fn g() {}\n}",
+        ),
+        (
+            "src/client/a.rs",
+            "impl From<B> for A {\n    fn from() {}\n}\npub fn other() {}",
+        ),
+        (
+            "src/client/a.rs",
+            "#[cfg(test)]\nmod tests {\n    pub fn go() {}\n}",
+        ),
+        ("src/types/c.rs", "pub enum B {}"),
+    ] {
+        assert_eq!(on(rule, path, text), 0, "{text}");
+    }
 }
 
 #[test]
