@@ -1,9 +1,9 @@
 //! `completions`: what a shell needs to complete commands and flags.
 
 use super::outcome::{Answer, Outcome};
+use super::output;
 use clap::Args;
 use clap_complete::Shell;
-use std::io::Write;
 
 /// Print the completions for a shell
 #[derive(Debug, Args)]
@@ -21,7 +21,6 @@ pub struct Arguments {
 pub(super) fn run(arguments: &Arguments, mut command: clap::Command) -> Outcome {
     let mut script = Vec::new();
     clap_complete::generate(arguments.shell, &mut command, "embergrid", &mut script);
-    // A reader that went away is not an error.
-    let _ = std::io::stdout().lock().write_all(&script);
+    output::bytes(&script);
     Ok(Answer::Yes)
 }

@@ -35,6 +35,9 @@ pub struct Connection {
     pub output: Output,
 }
 
+/// The settings of the environment that hold the address list begin so.
+const LISTS: &str = "EMBERGRID_DISCOVERY__";
+
 impl Connection {
     /// A client that is connected.
     pub async fn client(&self) -> Result<Client, Failure> {
@@ -43,7 +46,9 @@ impl Connection {
 
     /// Whether a flag or the environment says where the cluster is.
     pub fn names_a_cluster(&self) -> bool {
-        !self.addresses.is_empty() || self.config.is_some()
+        let settings = ["ADDRESSES", "IGNITE_ADDRESS"].map(|name| format!("{LISTS}{name}"));
+        let named = || settings.iter().any(|name| std::env::var_os(name).is_some());
+        !self.addresses.is_empty() || self.config.is_some() || named()
     }
 
     /// A client that is connected, with these bounds.

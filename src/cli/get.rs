@@ -8,7 +8,6 @@ use crate::client::messages::{Entry, Expiry, GetRequest};
 use clap::Args;
 use prost_types::Timestamp;
 use serde_json::{Value, json};
-use std::io::Write;
 use std::time::Duration;
 
 /// Read one key; exit code 1 where it does not live
@@ -53,10 +52,18 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
     let entry = client.get_as(request).await?;
     match (&entry, arguments.connection.output) {
         (Some(entry), _) if arguments.raw => {
-            // A reader that went away is not an error.
-            let _ = std::io::stdout().lock().write_all(&entry.value);
+            output::bytes(&entry.value);
         }
-        (_, Output::Json) => output::json(&entry.as_ref().map_or(Value::Null, as_json)),
+        // Not among the bytes that were asked for.
+        (None, _) if arguments.raw => output::remark("no such key"),
+        (Some(entry), Output::Json) => {
+            let mut document = as_json(entry);
+            if arguments.omit_value {
+                without_value(&mut document);
+            }
+            output::json(&document);
+        }
+        (None, Output::Json) => output::json(&Value::Null),
         (Some(entry), Output::Table) => output::line(as_table(entry)),
         (None, Output::Table) => output::line("no such key"),
     }
@@ -71,6 +78,13 @@ fn touch(arguments: &Arguments) -> Result<Option<Expiry>, Failure> {
         keep: arguments.touch,
     };
     Ok((expiry != Expiry::default()).then_some(expiry))
+}
+
+/// Leaves out a value that was not asked for: an empty one is a value.
+pub fn without_value(document: &mut Value) {
+    if let Some(fields) = document.as_object_mut() {
+        fields.remove("value");
+    }
 }
 
 /// An entry as JSON.

@@ -2,6 +2,7 @@
 //! anew with every view and once a second. `q`, Escape or an interrupt ends it.
 
 use super::colour::{self, Tone};
+use super::interrupt::interrupted;
 use super::outcome::{Answer, Failure, Outcome};
 use super::topology::{lost, role, state, state_tone};
 use crate::client::Client;
@@ -44,6 +45,7 @@ struct Screen {
 /// Shows the cluster until it is ended.
 pub(super) async fn show(client: &Client) -> Outcome {
     let refused = |error: std::io::Error| Failure::failed(format!("the terminal: {error}"));
+    let interrupted = interrupted();
     let mut terminal = ratatui::try_init().map_err(refused)?;
     let mut ends = keyboard();
     let drawing = follow(client, |screen| {
@@ -52,6 +54,8 @@ pub(super) async fn show(client: &Client) -> Outcome {
     let ended = tokio::select! {
         ended = drawing => ended,
         _ = ends.recv() => Ok(()),
+        // The terminal is given back as it was.
+        _ = interrupted => Ok(()),
     };
     ratatui::restore();
     ended.map_err(refused)?;

@@ -15,6 +15,7 @@ mod force_primary;
 mod forget;
 mod get;
 mod idle_memory;
+mod interrupt;
 mod key;
 mod live;
 mod logout;

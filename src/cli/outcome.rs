@@ -1,5 +1,6 @@
 //! How a command ends: its exit code, and the one line it says about a failure.
 
+use super::output;
 use crate::config::Problem;
 use crate::error::{Applied, Error, ErrorKind};
 use std::fmt::{self, Write as _};
@@ -130,6 +131,12 @@ impl From<Error> for Failure {
 
 /// Says how the command ended, where there is something to say, and gives its exit code.
 pub fn conclude(outcome: Outcome) -> ExitCode {
+    let outcome = outcome.and_then(|answer| match output::lost() {
+        Some(why) => Err(Failure::failed(format!(
+            "the output could not be written: {why}"
+        ))),
+        None => Ok(answer),
+    });
     match outcome {
         Ok(answer) => ExitCode::from(answer.code()),
         Err(failure) => {

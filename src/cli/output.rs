@@ -6,6 +6,7 @@ use comfy_table::presets::UTF8_FULL_CONDENSED;
 use comfy_table::{ContentArrangement, Table};
 use serde_json::{Value, json};
 use std::io::{self, IsTerminal, Write};
+use std::sync::OnceLock;
 
 /// The form of what is printed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -34,7 +35,36 @@ pub fn line(text: impl std::fmt::Display) {
 
 /// Prints a line. False: the reader went away, and there is no point in going on.
 pub fn try_line(text: impl std::fmt::Display) -> bool {
-    writeln!(io::stdout().lock(), "{text}").is_ok()
+    written(writeln!(io::stdout().lock(), "{text}"))
+}
+
+/// Prints bytes as they are.
+pub fn bytes(bytes: &[u8]) {
+    let mut out = io::stdout().lock();
+    written(out.write_all(bytes).and_then(|()| out.flush()));
+}
+
+/// Why something could not be printed, other than that the reader went away.
+static LOST: OnceLock<String> = OnceLock::new();
+
+fn written(result: io::Result<()>) -> bool {
+    if let Err(error) = &result
+        && error.kind() != io::ErrorKind::BrokenPipe
+    {
+        // The first one is the one that is told.
+        let _ = LOST.set(error.to_string());
+    }
+    result.is_ok()
+}
+
+/// Why the output of this command is not whole.
+pub fn lost() -> Option<&'static str> {
+    LOST.get().map(String::as_str)
+}
+
+/// Says something beside the answer, to whoever reads it.
+pub fn remark(text: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// Says something beside the answer, to people only: on standard error, where that is a terminal.

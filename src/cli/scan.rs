@@ -72,6 +72,9 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
         let read_on = match arguments.connection.output {
             Output::Json => {
                 let mut document = get::as_json(&entry);
+                if arguments.keys_only {
+                    get::without_value(&mut document);
+                }
                 document["cursor"] = json!(output::hex(&found.cursor));
                 output::json_line(&document)
             }

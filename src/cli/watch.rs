@@ -3,7 +3,7 @@
 use super::colour::{Tone, paint};
 use super::connection::Connection;
 use super::get;
-use super::outcome::{Answer, Outcome};
+use super::outcome::{Answer, Failure, Outcome};
 use super::output::{self, Output};
 use crate::client::messages::watch_event::Type;
 use crate::client::messages::{WatchEvent, WatchRequest};
@@ -17,13 +17,17 @@ use std::time::Duration;
 /// How much of a value a line shows, in characters.
 const VALUE_SHOWN: usize = 120;
 
+/// How long a node may take to say that it is there.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+
 /// Show what happens in a cache, until it is interrupted
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  embergrid watch sessions --prefix TGT-\n  \
                         embergrid watch sessions --current --output json\n\n\
                         A lost connection is made good without a gap; where that cannot be, a line \
                         says so, and the entries that live then are told again. As JSON each line \
-                        is one event; {\"type\": \"begun-again\"} stands for a gap.")]
+                        is one event; {\"type\": \"begun-again\"} stands for a gap, and the token \
+                        to resume by is the last line on standard error.")]
 pub struct Arguments {
     /// The cache
     cache: String,
@@ -63,11 +67,15 @@ pub struct Ends {
 
 pub(super) async fn run(arguments: Arguments) -> Outcome {
     let client = arguments.connection.client().await?;
-    until(&arguments.ends, follow(&client, &arguments)).await
+    until(&client, &arguments.ends, follow(&client, &arguments)).await
 }
 
 /// Watches until the time is over or the user has seen enough.
-pub async fn until(ends: &Ends, watching: impl Future<Output = Outcome>) -> Outcome {
+pub async fn until(
+    client: &Client,
+    ends: &Ends,
+    watching: impl Future<Output = Outcome>,
+) -> Outcome {
     let end = async {
         match ends.duration {
             Some(duration) => tokio::time::sleep(duration).await,
@@ -82,8 +90,20 @@ pub async fn until(ends: &Ends, watching: impl Future<Output = Outcome>) -> Outc
     };
     tokio::select! {
         outcome = watching => outcome,
-        () = end => Ok(Answer::Yes),
+        () = end => in_reach(client).await,
         () = interrupted => Ok(Answer::Yes),
+    }
+}
+
+/// Whoever watched for a while and heard nothing wants to know whether there was nothing to hear.
+async fn in_reach(client: &Client) -> Outcome {
+    match tokio::time::timeout(ANSWERS_WITHIN, client.topology()).await {
+        Ok(Ok(_)) => Ok(Answer::Yes),
+        Ok(Err(error)) => Err(error.into()),
+        Err(_) => Err(Failure::out_of_reach(format!(
+            "no node answered within {ANSWERS_WITHIN:?} when the watch was over: what happened lately \
+             was not told"
+        ))),
     }
 }
 
@@ -170,9 +190,12 @@ impl Drop for Teller {
         let token = self.watch.resume_token();
         if !token.is_empty() {
             let token = output::hex(token);
-            output::aside(format_args!(
-                "to go on behind the last checkpoint: --resume {token}"
-            ));
+            let text = format!("to go on behind the last checkpoint: --resume {token}");
+            match self.output {
+                Output::Table => output::aside(text),
+                // A program reads it wherever it goes.
+                Output::Json => output::remark(text),
+            }
         }
     }
 }

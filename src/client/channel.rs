@@ -13,7 +13,7 @@ use rustls::pki_types::ServerName;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tonic::transport::{Channel, Endpoint, Uri};
@@ -68,6 +68,10 @@ impl Default for Options {
         }
     }
 }
+
+/// How long a node is waited for that has the certificate of this client and may like it or not. One that
+/// says nothing (as something between it and the client may not) is taken as it is.
+const SPEAKS_FIRST_WITHIN: Duration = Duration::from_secs(1);
 
 /// One connection, made eagerly so that a dead address is known at once.
 ///
@@ -126,15 +130,33 @@ async fn dial(
         } else {
             ServerName::try_from(host).map_err(io::Error::other)?
         };
-        let encrypted = TlsConnector::from(tls)
-            .connect(name, ReadAhead::new(tcp))
-            .await?;
+        let connected = TlsConnector::from(tls).connect(name, ReadAhead::new(tcp));
+        let mut encrypted = connected.await.map_err(refused)?;
+        // A node that refuses this client's certificate says so when the handshake is over on this side.
+        // Calls that are sent before it does would end without anybody knowing how. One that takes it
+        // speaks first, of itself.
+        match tokio::time::timeout(SPEAKS_FIRST_WITHIN, encrypted.fill_buf()).await {
+            Ok(Ok([])) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(Err(error)) => return Err(refused(error)),
+            Ok(Ok(_)) | Err(_) => {}
+        }
         Ok(Box::new(encrypted) as Box<dyn Stream>)
     };
     tokio::time::timeout(limit, stream)
         .await
         .map_err(|_| late())?
         .map(|stream| TokioIo::new(Gathered::on(stream)))
+}
+
+/// What a node says of the certificate that it was shown, in plainer words.
+fn refused(error: io::Error) -> io::Error {
+    let inner = error.get_ref();
+    let said = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::AlertReceived(alert)) = said else {
+        return error;
+    };
+    let text = format!("the node refuses the certificate of this client ({alert:?})");
+    io::Error::new(io::ErrorKind::PermissionDenied, text)
 }
 
 /// The innermost cause: what the system or TLS said.

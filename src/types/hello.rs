@@ -2,7 +2,9 @@
 
 use super::cache::CacheSettings;
 use super::node::{NodeInfo, Role};
+use super::time::Micros;
 use crate::error::{Error, ErrorKind, Result};
+use std::time::Duration;
 
 /// The reason of a hello that is refused because another live node has the sender's name.
 pub const NAME_TAKEN: &str = "NAME_TAKEN";
@@ -128,25 +130,36 @@ pub fn first_difference(
     theirs: &CacheSettings,
 ) -> (&'static str, String, String) {
     macro_rules! compare {
-        ($($name:literal => $field:ident),* $(,)?) => {
+        ($($name:literal => $field:ident $(as $shown:ident)?),* $(,)?) => {
             $(if mine.$field != theirs.$field {
-                return ($name, format!("{:?}", mine.$field), format!("{:?}", theirs.$field));
+                let shown = |of: &CacheSettings| shown!(of.$field $(, $shown)?);
+                return ($name, shown(mine), shown(theirs));
             })*
         };
     }
+    macro_rules! shown {
+        ($value:expr, $shown:ident) => {
+            $shown($value)
+        };
+        ($value:expr) => {
+            format!("{:?}", $value)
+        };
+    }
+    // "none" is what describes a cache where there is nothing.
+    let lasting = |length: Option<Micros>| length.map_or("none".to_owned(), lasts);
     compare! {
         "cache-mode" => mode,
         "atomicity-mode" => atomicity,
         "write-synchronization-mode" => write_synchronization,
         "backups" => backups,
         "partitions" => partitions,
-        "time-to-live" => time_to_live,
-        "time-to-idle" => time_to_idle,
+        "time-to-live" => time_to_live as lasting,
+        "time-to-idle" => time_to_idle as lasting,
         "touch-on-read" => touch_on_read,
         "read-from" => read_from,
         "removes-are-final" => removes_are_final,
-        "tombstone-retention" => tombstone_retention,
-        "request-id-window" => request_id_window,
+        "tombstone-retention" => tombstone_retention as lasts,
+        "request-id-window" => request_id_window as lasts,
         "entry-max-size" => entry_bytes_max,
         "near-cache-max-size" => near_bytes_max,
         "node-filter" => node_filter,
@@ -157,9 +170,36 @@ pub fn first_difference(
     ("name", mine.name.clone(), theirs.name.clone())
 }
 
+/// A length of time for people.
+fn lasts(micros: Micros) -> String {
+    format!("{:?}", Duration::from_micros(micros))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_differs_is_named_in_plain_words() {
+        let one = CacheSettings::named("c");
+        let lives = |micros| CacheSettings {
+            time_to_live: micros,
+            ..one.clone()
+        };
+        let told = |name, mine: &str, theirs: &str| (name, mine.to_owned(), theirs.to_owned());
+        assert_eq!(
+            first_difference(&lives(Some(3_600_000_000)), &one),
+            told("time-to-live", "3600s", "none")
+        );
+        let window = CacheSettings {
+            request_id_window: 500_000,
+            ..one.clone()
+        };
+        assert_eq!(
+            first_difference(&one, &window),
+            told("request-id-window", "60s", "500ms")
+        );
+    }
 
     #[test]
     fn neighbouring_protocols_are_linked_and_others_named() {

@@ -1,8 +1,10 @@
 //! The load generator: what it reports, that it counts, and that it leaves nothing behind. Not what
 //! the figures are: no test asserts a time.
 
-use crate::process::embergrid;
+use crate::process::{embergrid, program, run, signal};
+use crate::rig::wait_until;
 use serde_json::Value;
+use std::process::Command;
 use std::time::Duration;
 
 const LIMIT: Duration = Duration::from_secs(60);
@@ -44,6 +46,33 @@ fn a_cluster_and_the_floor_are_measured_in_turns_and_compared() {
     let compared = compared_with_itself(&text);
     assert_eq!(compared["same_load"], true);
     assert_eq!(compared["figures"]["calls/s"]["ratio"], 1.0);
+    let of_the_floor = "of the floor, by throughput";
+    assert_eq!(compared["figures"][of_the_floor]["ratio"], 1.0);
+}
+
+#[test]
+fn the_cluster_is_found_by_the_settings_of_the_environment_too() {
+    let mut command = Command::new(program());
+    command.args(["bench", "--duration", "10ms"]);
+    // Nobody listens there; without it a cluster would be started and measured.
+    command.env("EMBERGRID_DISCOVERY__ADDRESSES", "127.0.0.1:1");
+    command.env("EMBERGRID_TLS__ENABLED", "false");
+    let ended = run(&mut command, LIMIT);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+}
+
+#[test]
+fn an_interrupt_leaves_no_keys_behind() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new(program());
+    command.args(["bench", "--duration", "10m"]);
+    command.env("TMPDIR", folder.path());
+    let mut bench = command.spawn().expect("it starts");
+    let files = || std::fs::read_dir(folder.path()).expect("a folder").count();
+    wait_until("it has files of its own", || files() > 0);
+    signal(bench.id(), "-INT");
+    assert_eq!(bench.wait().expect("it ends").code(), Some(1));
+    assert_eq!(files(), 0);
 }
 
 /// A report as both sides of a comparison.

@@ -8,6 +8,9 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::mpsc;
+use std::time::{Duration, Instant};
+
+const POLL: Duration = Duration::from_millis(5);
 
 /// A command that goes on until it is dropped.
 pub struct Watching {
@@ -34,6 +37,18 @@ impl Watching {
 
     pub fn next(&self) -> String {
         self.lines.recv_timeout(LIMIT).expect("a line in time")
+    }
+
+    /// How it ends.
+    pub fn code(&mut self) -> Option<i32> {
+        let give_up = Instant::now() + LIMIT;
+        loop {
+            if let Some(status) = self.child.try_wait().expect("its state can be asked") {
+                return status.code();
+            }
+            assert!(Instant::now() < give_up, "it does not end");
+            std::thread::sleep(POLL);
+        }
     }
 
     pub fn document(&self) -> Value {

@@ -12,6 +12,7 @@ mod client_streams;
 mod commands;
 mod commands_on_caches;
 mod commands_on_keys;
+mod commands_that_cannot;
 mod commands_that_watch;
 mod console;
 mod demo;

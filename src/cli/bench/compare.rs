@@ -37,7 +37,9 @@ pub fn run(before: &Path, after: &Path, form: Output) -> Outcome {
             }
             output::line(table);
             if differ(&before, &after) {
-                output::line("the two were measured under different loads");
+                output::line(
+                    "the two were measured under different loads, or of different clusters",
+                );
             }
         }
     }

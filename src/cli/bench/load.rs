@@ -15,6 +15,10 @@ use std::time::{Duration, Instant};
 /// Latencies are kept in microseconds up to a minute, which no call takes, with three digits.
 const LATENCY_MAX: u64 = 60_000_000;
 
+/// How long calls of an open loop are sent behind its end that were due before it. What is still left
+/// then is counted as not sent: the cluster does not carry the load.
+const BEHIND_MAX: Duration = Duration::from_secs(10);
+
 /// Calls of one kind.
 #[derive(Clone, Debug)]
 pub struct Kind {
@@ -99,6 +103,11 @@ impl Counted {
         }
     }
 
+    /// Notes calls that were due and are not made any more.
+    fn not_sent(&mut self, calls: u64) {
+        *self.errors.entry("NOT_SENT".to_owned()).or_default() += calls;
+    }
+
     /// Notes how a call ended that was due at `due`.
     pub fn note(&mut self, read: bool, due: Instant, failed: Option<&Error>) {
         if let Some(error) = failed {
@@ -160,6 +169,12 @@ impl Pace {
             next: begin + apart * number,
             interval: apart * plan.callers,
         })
+    }
+
+    /// How many calls are due before the end.
+    fn left(&self, end: Instant) -> u64 {
+        let time = end.saturating_duration_since(self.next).as_nanos();
+        u64::try_from(time.div_ceil(self.interval.as_nanos().max(1))).unwrap_or(u64::MAX)
     }
 
     /// Waits for the next call; its due time, which may have passed.
@@ -229,6 +244,10 @@ impl Caller {
         loop {
             let due = match &mut pace {
                 Some(pace) if pace.next >= end => return Ok(counted),
+                Some(pace) if Instant::now() >= end + BEHIND_MAX => {
+                    counted.not_sent(pace.left(end));
+                    return Ok(counted);
+                }
                 Some(pace) => pace.wait().await,
                 None => Instant::now(),
             };
@@ -282,6 +301,27 @@ mod tests {
         assert_eq!(sum.answered(), 0);
         assert_eq!(sum.errors.get("OUTCOME_UNKNOWN (unknown)"), Some(&2));
         assert_eq!(sum.errors.get("OVERLOADED"), Some(&2));
+    }
+
+    #[test]
+    fn what_an_open_loop_does_not_send_is_counted() {
+        let begin = Instant::now();
+        let pace = Pace {
+            next: begin,
+            interval: Duration::from_millis(3),
+        };
+        for (time, left) in [(0, 0), (1, 1), (3, 1), (4, 2), (3_000, 1_000)] {
+            assert_eq!(pace.left(begin + Duration::from_millis(time)), left);
+        }
+        let endless = Pace {
+            interval: Duration::ZERO,
+            ..pace
+        };
+        assert_eq!(endless.left(begin + Duration::from_nanos(7)), 7);
+        let mut counted = Counted::new().expect("histograms");
+        counted.not_sent(3);
+        assert_eq!(counted.errors.get("NOT_SENT"), Some(&3));
+        assert_eq!(counted.answered(), 0);
     }
 
     #[test]

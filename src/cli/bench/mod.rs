@@ -23,6 +23,7 @@ mod transactions;
 mod usage;
 
 use super::connection::Connection;
+use super::interrupt::interrupted;
 use super::outcome::{Answer, Failure, Outcome};
 use super::output::{self, Output};
 use crate::client::messages::AtomicityMode;
@@ -117,7 +118,14 @@ pub(super) fn run(arguments: Arguments) -> Outcome {
         .thread_name("embergrid-bench")
         .build()
         .map_err(|error| Failure::failed(format!("start the runtime: {error}")))?
-        .block_on(measure(&arguments))
+        .block_on(async {
+            let interrupted = interrupted();
+            tokio::select! {
+                measured = measure(&arguments) => measured,
+                // What was started for it ends with it, and its keys go.
+                failure = interrupted => Err(failure),
+            }
+        })
 }
 
 async fn measure(arguments: &Arguments) -> Outcome {

@@ -11,6 +11,7 @@ use std::time::Duration;
 /// Bounds, so that a slip of the finger does not take the machine down.
 const KEYS_MAX: u64 = 100_000_000;
 const CALLERS_MAX: u32 = 65_536;
+const RATE_MAX: u32 = 100_000_000;
 const VALUE_BYTES_MAX: usize = 16 << 20;
 const KEY_BYTES_MIN: usize = 8;
 
@@ -83,8 +84,8 @@ impl Plan {
                 format!("--callers is 1 to {CALLERS_MAX}"),
             ),
             (
-                self.rate != Some(0),
-                "--rate is above 0; leave it out for a closed loop".to_owned(),
+                self.rate.is_none_or(|rate| (1..=RATE_MAX).contains(&rate)),
+                format!("--rate is 1 to {RATE_MAX}; leave it out for a closed loop"),
             ),
             (
                 self.duration >= Duration::from_millis(10),

@@ -44,10 +44,10 @@ impl Kept {
         }
     }
 
-    /// What was asked for.
+    /// What was asked for, and of whom.
     pub fn load(&self) -> Value {
         let load = match self {
-            Self::Calls(report) => serde_json::to_value(&report.plan),
+            Self::Calls(report) => serde_json::to_value((&report.plan, &report.about)),
             Self::Transactions(report) => serde_json::to_value((&report.plan, report.optimistic)),
         };
         load.unwrap_or_default()
@@ -325,6 +325,22 @@ impl Report {
             all.extend(
                 figures.filter_map(|(name, of)| Some((format!("{before}{name}"), of(measured)?))),
             );
+        }
+        let ratios = [
+            ("of the floor", &self.of_the_floor),
+            ("TRANSACTIONAL by ATOMIC", &self.transactional_by_atomic),
+            ("pipelined by one by one", &self.pipelined_by_unary),
+        ];
+        for (name, ratio) in ratios {
+            let Some(ratio) = ratio else { continue };
+            let both = [
+                ("processor time", ratio.server_processor_time),
+                ("throughput", ratio.throughput),
+            ];
+            all.extend(both.into_iter().filter_map(|(by, ratio)| {
+                let name = format!("{name}, by {by}");
+                Some((name, ratio?))
+            }));
         }
         all
     }

@@ -27,7 +27,7 @@ pub struct Arguments {
     #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..=65_536))]
     partitions: Option<u32>,
     /// The largest value, such as 64KiB; 16MiB at most [default: 1MiB]
-    #[arg(long, value_name = "SIZE", value_parser = crate::config::size::parse)]
+    #[arg(long, value_name = "SIZE", value_parser = some_bytes)]
     entry_max_size: Option<u64>,
     /// Memory of each node for copies of what it does not own [default: 0]
     #[arg(long, value_name = "SIZE", value_parser = crate::config::size::parse)]
@@ -183,6 +183,14 @@ fn settings(arguments: &Arguments) -> Result<CacheSettings, Failure> {
         node_filter: arguments.node_filter.iter().cloned().collect(),
         backup_zone: arguments.backup_zone.clone(),
     })
+}
+
+/// A size that is not nothing: to the cluster that would mean its default.
+fn some_bytes(text: &str) -> Result<u64, String> {
+    match crate::config::size::parse(text)? {
+        0 => Err("1 byte at least".to_owned()),
+        bytes => Ok(bytes),
+    }
 }
 
 fn attribute(text: &str) -> Result<(String, String), String> {

@@ -17,11 +17,11 @@ pub use folder::Folder;
 pub use process::NodeProcess;
 pub use witness::{Report, Witness};
 
+use super::interrupt::interrupted;
 use super::outcome::{Answer, Failure, Outcome};
 use clap::Args;
 use narrator::Narrator;
 use std::path::Path;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// How many nodes there are.
 const NODES: u16 = 3;
@@ -39,6 +39,7 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
     let program = std::env::current_exe()
         .map_err(|error| Failure::failed(format!("the path of this program: {error}")))?;
     let mut narrator = Narrator::new();
+    let interrupted = interrupted();
     let mut cluster = LocalCluster::prepare(&program, NODES, arguments.keep)?;
     cluster.configure(sign_on::SETTINGS)?;
     tokio::select! {
@@ -48,7 +49,7 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
                 return Err(failure);
             }
         }
-        failure = interrupted() => return Err(failure),
+        failure = interrupted => return Err(failure),
     }
     narrator.chapter(&format!("All {} steps held.", narrator.told()));
     if arguments.keep {
@@ -66,21 +67,6 @@ fn lament(cluster: &LocalCluster, narrator: &Narrator) {
             narrator.remark(format_args!("{}: {line}", cluster.name(index)));
         }
     }
-}
-
-/// Ends when the user or the system asks this process to stop.
-async fn interrupted() -> Failure {
-    let (Ok(mut interrupt), Ok(mut terminate)) = (
-        signal(SignalKind::interrupt()),
-        signal(SignalKind::terminate()),
-    ) else {
-        return Failure::failed("signals cannot be received");
-    };
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
-    }
-    Failure::failed("interrupted")
 }
 
 /// What a user can do with the cluster that keeps running.

@@ -8,7 +8,6 @@ use crate::client::TicketError;
 use crate::client::messages::Ticket;
 use clap::Args;
 use serde_json::Value;
-use std::io::Write;
 
 /// Read a ticket, without using it; exit code 1 where it does not live
 #[derive(Debug, Args)]
@@ -31,8 +30,7 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
     let client = arguments.connection.client().await?;
     let found = client.tickets().get(arguments.id, &arguments.kind).await;
     if let (true, Ok(ticket)) = (arguments.raw, &found) {
-        // A reader that went away is not an error.
-        let _ = std::io::stdout().lock().write_all(&ticket.payload);
+        output::bytes(&ticket.payload);
         return Ok(Answer::Yes);
     }
     answer(found, arguments.connection.output)

@@ -44,7 +44,12 @@ pub struct Arguments {
 pub(super) async fn run(arguments: Arguments) -> Outcome {
     let client = arguments.connection.client().await?;
     let tickets = client.tickets();
-    Box::pin(until(&arguments.ends, follow(&tickets, &arguments))).await
+    Box::pin(until(
+        &client,
+        &arguments.ends,
+        follow(&tickets, &arguments),
+    ))
+    .await
 }
 
 async fn follow(tickets: &Tickets, arguments: &Arguments) -> Outcome {
@@ -156,9 +161,12 @@ impl Teller<'_> {
 impl Drop for Teller<'_> {
     fn drop(&mut self) {
         let token = output::hex(self.watch.resume_token());
-        output::aside(format_args!(
-            "to go on behind the last checkpoint: --resume {token}"
-        ));
+        let text = format!("to go on behind the last checkpoint: --resume {token}");
+        match self.output {
+            Output::Table => output::aside(text),
+            // A program reads it wherever it goes.
+            Output::Json => output::remark(text),
+        }
     }
 }
 
