@@ -165,7 +165,14 @@ fn usage(error: &clap::Error) -> Failure {
     if what.is_empty() || error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
         return Failure::usage("a subcommand is missing; see `embergrid --help`");
     }
-    Failure::usage(format!("{what}; see --help"))
+    // What was meant, as far as can be guessed.
+    let tips = text.lines().map(str::trim);
+    let tips: Vec<&str> = tips.filter_map(|line| line.strip_prefix("tip: ")).collect();
+    let tips = match tips.is_empty() {
+        true => String::new(),
+        false => format!(" ({})", tips.join("; ")),
+    };
+    Failure::usage(format!("{what}{tips}; see --help"))
 }
 
 #[cfg(test)]
@@ -205,5 +212,7 @@ mod tests {
             assert_eq!(failure.message.lines().count(), 1, "{failure}");
             assert_eq!(failure.fault.code(), 2);
         }
+        let error = CommandLine::try_parse_from(["embergrid", "gte"]).expect_err("no command");
+        assert!(usage(&error).message.contains("'get'"), "{}", usage(&error));
     }
 }

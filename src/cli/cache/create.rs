@@ -3,6 +3,7 @@
 use super::super::connection::Connection;
 use super::super::key::duration;
 use super::super::outcome::{Answer, Failure, Outcome};
+use super::super::output;
 use super::super::progress::waiting;
 use super::{describe, parse_atomicity, parse_mode, parse_synchronization};
 use crate::client::messages::cache_settings::{PartitionLoss, ReadFrom, WhenSplit};
@@ -143,11 +144,27 @@ impl From<Losses> for PartitionLoss {
 
 pub(super) async fn run(arguments: Arguments) -> Outcome {
     let settings = settings(&arguments)?;
+    if let Some(warning) = doubtful(&settings) {
+        output::aside(warning);
+    }
     let client = arguments.connection.client().await?;
     let created = Box::pin(client.create_cache(settings));
     let cache = waiting("creating the cache", created).await?;
     describe::print(&cache, arguments.connection.output);
     Ok(Answer::Yes)
+}
+
+/// What the check of a settings file warns of as well.
+fn doubtful(settings: &CacheSettings) -> Option<&'static str> {
+    match (settings.mode(), settings.backups) {
+        (CacheMode::Partitioned, Some(0)) => Some(
+            "warning: with no backups, the crash of a node loses every entry whose primary it is",
+        ),
+        (CacheMode::Replicated | CacheMode::Local, Some(_)) => {
+            Some("warning: backups have no meaning outside of PARTITIONED")
+        }
+        _ => None,
+    }
 }
 
 /// What is left out is left to the cluster.
@@ -203,6 +220,20 @@ fn attribute(text: &str) -> Result<(String, String), String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_loses_entries_is_warned_of() {
+        let with = |mode: CacheMode, backups| CacheSettings {
+            mode: mode.into(),
+            backups,
+            ..CacheSettings::default()
+        };
+        let warning = |mode, backups| doubtful(&with(mode, backups)).unwrap_or_default();
+        assert!(warning(CacheMode::Partitioned, Some(0)).contains("loses every entry"));
+        assert!(warning(CacheMode::Replicated, Some(2)).contains("no meaning"));
+        assert_eq!(warning(CacheMode::Partitioned, Some(1)), "");
+        assert_eq!(warning(CacheMode::Replicated, None), "");
+    }
 
     #[test]
     fn attributes_are_pairs() {
