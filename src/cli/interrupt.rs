@@ -3,14 +3,10 @@
 use super::outcome::Failure;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
-/// Ends when this process is asked to stop, or its terminal is gone; also where that was before the
-/// answer is first looked at.
+/// Ends when this process is asked to stop; also where that was before the answer is first looked at.
+/// That its terminal is gone is left to whoever started it: it may be meant to go on.
 pub fn interrupted() -> impl Future<Output = Failure> {
-    let kinds = [
-        SignalKind::interrupt(),
-        SignalKind::terminate(),
-        SignalKind::hangup(),
-    ];
+    let kinds = [SignalKind::interrupt(), SignalKind::terminate()];
     let signals: std::io::Result<Vec<Signal>> = kinds.map(signal).into_iter().collect();
     async move {
         let Ok(mut signals) = signals else {

@@ -132,8 +132,9 @@ impl From<Error> for Failure {
 /// Says how the command ended, where there is something to say, and gives its exit code.
 pub fn conclude(outcome: Outcome) -> ExitCode {
     let outcome = outcome.and_then(|answer| match output::lost() {
-        Some(why) => Err(Failure::failed(format!(
-            "the output could not be written: {why}"
+        // Not "the answer is no": what was asked for was done.
+        Some(why) => Err(Failure::usage(format!(
+            "done, but the output could not be written: {why}"
         ))),
         None => Ok(answer),
     });
@@ -141,7 +142,7 @@ pub fn conclude(outcome: Outcome) -> ExitCode {
         Ok(answer) => ExitCode::from(answer.code()),
         Err(failure) => {
             for line in failure.message.lines() {
-                eprintln!("embergrid: {line}");
+                output::remark(format_args!("embergrid: {line}"));
             }
             ExitCode::from(failure.fault.code())
         }

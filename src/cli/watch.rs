@@ -17,8 +17,8 @@ use std::time::Duration;
 /// How much of a value a line shows, in characters.
 const VALUE_SHOWN: usize = 120;
 
-/// How long a node may take to say that it is there.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+/// How long a node may take to say that it is there: time to ask another one, where one hangs.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(7);
 
 /// Show what happens in a cache, until it is interrupted
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
                         A lost connection is made good without a gap; where that cannot be, a line \
                         says so, and the entries that live then are told again. As JSON each line \
                         is one event; {\"type\": \"begun-again\"} stands for a gap, and the token \
-                        to resume by is the last line on standard error.")]
+                        to resume by is told at the end on standard error, behind --resume.")]
 pub struct Arguments {
     /// The cache
     cache: String,

@@ -114,6 +114,7 @@ async fn dial(
             format!("no answer within {limit:?}"),
         )
     };
+    let speaks_first = SPEAKS_FIRST_WITHIN.min(limit / 4);
     let stream = async {
         let host = uri
             .host()
@@ -135,7 +136,7 @@ async fn dial(
         // A node that refuses this client's certificate says so when the handshake is over on this side.
         // Calls that are sent before it does would end without anybody knowing how. One that takes it
         // speaks first, of itself.
-        match tokio::time::timeout(SPEAKS_FIRST_WITHIN, encrypted.fill_buf()).await {
+        match tokio::time::timeout(speaks_first, encrypted.fill_buf()).await {
             Ok(Ok([])) => return Err(io::ErrorKind::UnexpectedEof.into()),
             Ok(Err(error)) => return Err(refused(error)),
             Ok(Ok(_)) | Err(_) => {}

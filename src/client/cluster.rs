@@ -412,7 +412,7 @@ impl Client {
     ///
     /// # Errors
     ///
-    /// UNKNOWN where the node did not answer in time;
+    /// As any call; where the node did not answer in time, it may have been done.
     /// `FailedPrecondition` where the view is primary already (reason `PRIMARY`) or the cluster has
     /// no `quorum-of` (reason `NO_QUORUM_OF`).
     ///

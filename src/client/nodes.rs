@@ -17,6 +17,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tonic::transport::Channel;
 
 /// How many nodes are known at most; those behind are left out.
@@ -309,7 +310,11 @@ impl Connections {
             return Ok(connection);
         }
         let begin = Instant::now();
-        let _dialling = node.dialling.lock().await;
+        // Whoever dials may not be looked after: its caller may have turned to something else.
+        let limit = self.options.connect_timeout;
+        let Ok(_dialling) = timeout(limit, node.dialling.lock()).await else {
+            return Err(format!("another call has dialled it for {limit:?}"));
+        };
         if let Some(connection) = node.idlest() {
             return Ok(connection);
         }

@@ -6,7 +6,7 @@
 
 use super::cache_service;
 use super::routes::Keyed;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Applied, Error, ErrorKind, Result};
 use crate::rpc::proto as pb;
 use crate::rpc::status::{from_proto, from_status};
 use hashbrown::HashMap;
@@ -107,8 +107,8 @@ struct Caller {
 
 /// How a stream ended, and why.
 enum Ended {
-    /// The node gave none.
-    TurnedAway(String),
+    /// The node gave none; what those are told who asked something on it.
+    TurnedAway(Error),
     /// What was asked may have been done.
     Broke(String),
 }
@@ -171,10 +171,7 @@ impl Callers {
     /// Nobody gets an answer any more.
     fn end(&self, ended: &Ended) {
         let (turned_away, error) = match ended {
-            Ended::TurnedAway(why) => {
-                let text = format!("the node gives no stream: {why}");
-                (true, Error::unavailable(text))
-            }
+            Ended::TurnedAway(error) => (true, error.clone()),
             Ended::Broke(why) => {
                 let text = format!("the connection failed: {why}");
                 (false, Error::unknown(text))
@@ -301,18 +298,23 @@ async fn looking<T>(looks: &mut Interval, callers: &Callers, wanted: impl Future
 
 /// What it means that no stream was opened.
 fn refused(status: &Status) -> Ended {
-    let why = from_status(status).context.into_owned();
+    let said = from_status(status);
     // A status with a source was not sent by a node: the connection failed.
     if std::error::Error::source(status).is_some() {
-        return Ended::Broke(why);
+        return Ended::Broke(said.context.into_owned());
     }
-    Ended::TurnedAway(why)
+    let text = format!("the node gives no stream: {}", said.context);
+    // What is between a node and a client may say the same of a stream that a node has read.
+    Ended::TurnedAway(match said.applied {
+        Applied::NotApplied => Error::unavailable(text),
+        Applied::Unknown => Error::unknown(text),
+    })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Applied;
+    use crate::rpc::status::to_status;
     use tonic::transport::Endpoint;
 
     fn response(id: u64) -> pb::PipelineResponse {
@@ -370,7 +372,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_is_turned_away_goes_another_way_on_the_same_connection() {
-        let ended = refused(&Status::resource_exhausted("too many streams"));
+        let ended = refused(&to_status(&Error::overloaded("too many streams")));
         let pipeline = Pipeline {
             requests: mpsc::channel(1).0,
             callers: Arc::default(),
@@ -389,6 +391,8 @@ mod tests {
         let mut broken = Status::unavailable("broken pipe");
         broken.set_source(Arc::new(std::io::Error::other("broken pipe")));
         assert!(matches!(refused(&broken), Ended::Broke(_)));
+        let foreign = refused(&Status::unavailable("upstream connect error"));
+        assert!(matches!(foreign, Ended::TurnedAway(error) if error.applied == Applied::Unknown));
     }
 
     #[tokio::test]

@@ -402,7 +402,8 @@ impl Attempts {
         self.tainted |= self.effect == Effect::Write && error.applied == Applied::Unknown;
         let wait = backoff(self.made, jitter());
         let time_is_up = Instant::now() + wait >= self.deadline;
-        if self.effect == Effect::Read && !is_of_time(&error) {
+        let says_why = error.kind == ErrorKind::Unavailable && !is_of_time(&error);
+        if self.effect == Effect::Read && says_why {
             self.told = Some(error.clone());
         }
         if !worth_repeating(error.kind) || self.made >= self.options.attempts_max || time_is_up {
@@ -536,8 +537,7 @@ mod tests {
 
     #[test]
     fn a_read_that_is_cut_off_ends_with_what_it_was_told_before() {
-        let mut options = attempts(Effect::Read).options;
-        options.timeout = Duration::from_millis(100);
+        let options = attempts(Effect::Read).options;
         let lost = Error::unavailable("its partition is lost").because("PARTITION_LOST");
         for last in [
             Error::new(ErrorKind::DeadlineExceeded, "no answer within 1ms"),

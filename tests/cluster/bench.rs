@@ -1,7 +1,7 @@
 //! The load generator: what it reports, that it counts, and that it leaves nothing behind. Not what
 //! the figures are: no test asserts a time.
 
-use crate::process::{embergrid, program, run, signal};
+use crate::process::{Running, embergrid, program, run, signal};
 use crate::rig::wait_until;
 use serde_json::Value;
 use std::process::Command;
@@ -67,11 +67,16 @@ fn an_interrupt_leaves_no_keys_behind() {
     let mut command = Command::new(program());
     command.args(["bench", "--duration", "10m"]);
     command.env("TMPDIR", folder.path());
-    let mut bench = command.spawn().expect("it starts");
+    let mut bench = Running(command.spawn().expect("it starts"));
     let files = || std::fs::read_dir(folder.path()).expect("a folder").count();
     wait_until("it has files of its own", || files() > 0);
-    signal(bench.id(), "-INT");
-    assert_eq!(bench.wait().expect("it ends").code(), Some(1));
+    signal(bench.0.id(), "-INT");
+    let mut ended = None;
+    wait_until("it ends", || {
+        ended = bench.0.try_wait().expect("its state can be asked");
+        ended.is_some()
+    });
+    assert_eq!(ended.and_then(|status| status.code()), Some(1));
     assert_eq!(files(), 0);
 }
 

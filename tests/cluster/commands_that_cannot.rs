@@ -48,7 +48,7 @@ async fn an_answer_that_cannot_be_written_is_no_success() {
         let ended = command.stdout(file.expect("it opens")).output();
         let ended = ended.expect("it runs");
         let errors = String::from_utf8_lossy(&ended.stderr).into_owned();
-        assert_eq!(ended.status.code(), Some(1), "{arguments:?}: {errors}");
+        assert_eq!(ended.status.code(), Some(2), "{arguments:?}: {errors}");
         assert!(errors.contains("could not be written"), "{errors}");
     }
 }
@@ -75,7 +75,7 @@ async fn what_is_not_there_is_not_printed_as_if_it_were() {
 async fn a_watch_that_ends_where_nobody_answers_says_so() {
     let mut console = Console::start(1).await;
     console.put("k", "v").await;
-    let arguments = ["watch", CACHE, "--current", "--for", "2s"];
+    let arguments = ["watch", CACHE, "--current", "--for", "10s"];
     let mut watch = Watching::start(&console, &arguments);
     assert_eq!(watch.next(), "created  k  v");
     console.cluster.kill(0);

@@ -21,7 +21,7 @@ pub struct Ended {
 }
 
 /// Ends the program with the test.
-struct Running(Child);
+pub struct Running(pub Child);
 
 impl Drop for Running {
     fn drop(&mut self) {

@@ -267,6 +267,19 @@ async fn a_run_in_which_a_call_was_dropped_is_not_committed() {
     let done: Result<(), Error> = done.await;
     done.expect("the second run is whole");
     assert_eq!(runs, 2);
+    // An error of the closure's own is its last word, whatever it dropped before.
+    let mut runs = 0;
+    let given_up = client.transaction(long(), |within| {
+        runs += 1;
+        async move {
+            within.put(put("a", "3")).await?;
+            assert!(within.put(put("b", "3")).now_or_never().is_none());
+            Err(Error::invalid("too slow"))
+        }
+    });
+    let given_up: Result<(), Error> = given_up.await;
+    assert_eq!(given_up, Err(Error::invalid("too slow")));
+    assert_eq!((runs, value(client, "a").await), (1, Some("1".into())));
     assert_eq!(value(client, "b").await, Some("2".into()));
     wait_until_none_is_open(client).await;
 }

@@ -42,8 +42,8 @@ const LIVE_INTERVAL: Duration = Duration::from_millis(250);
 /// Measure a cluster: throughput, latency, processor time and memory, also against a bare echo
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Without --address or --config a cluster is started on this machine for the \
-                  measurement, and ended with it.\n\n\
+    after_help = "Without --address, --config or an address list in the environment a cluster is \
+                  started on this machine for the measurement, and ended with it.\n\n\
                   Latency is counted from the moment at which a call was due: in an open loop \
                   (--rate) a call that waits for its turn is counted from then on, so that a slow \
                   cluster cannot hide behind a load that slows down with it. The pace has a \

@@ -33,6 +33,11 @@ pub(super) async fn run(arguments: Arguments) -> Outcome {
         output::bytes(&ticket.payload);
         return Ok(Answer::Yes);
     }
+    if let (true, Err(TicketError::NotFound)) = (arguments.raw, &found) {
+        // Not among the bytes that were asked for.
+        output::remark("no such ticket");
+        return Ok(Answer::No);
+    }
     answer(found, arguments.connection.output)
 }
 

@@ -102,6 +102,10 @@ impl Client {
     /// Where the future is dropped before the commit, all is rolled back: at once within a tokio
     /// runtime, else when its time is over. While the commit is under way, it may be committed or not.
     ///
+    /// Where the closure gives a single call up before it is answered (under a timeout of its own, say),
+    /// nobody knows what a commit would contain: the run is rolled back and made again, unless the closure
+    /// ends with an error of its own.
+    ///
     /// # Example
     ///
     /// ```no_run
@@ -169,7 +173,7 @@ impl Client {
                 },
                 Ok(Ok(value)) => match run.commit().await {
                     Ok(()) => return Ok(value),
-                    Err(Over::Again(error)) => error.into(),
+                    Err(Over::Again(error) | Over::Dropped(error)) => error.into(),
                     Err(Over::Failed(error)) => return Err(error.into()),
                 },
             };

@@ -28,6 +28,8 @@ const TRANSACTION_BUSY: &str = "TRANSACTION_BUSY";
 pub enum Over {
     /// Nothing of it was done: it may be run again.
     Again(Error),
+    /// A call was given up before it was answered: it is not committed, and may be run again.
+    Dropped(Error),
     /// That is the last word.
     Failed(Error),
 }
@@ -132,7 +134,7 @@ impl Run {
         send: impl AsyncFn(Channel, Request<Req>) -> Result<Response<Rep>, Status>,
     ) -> Result<Rep> {
         let mut state = self.state.lock().await;
-        if let Some(Over::Again(error) | Over::Failed(error)) = &state.over {
+        if let Some(Over::Again(error) | Over::Dropped(error) | Over::Failed(error)) = &state.over {
             return Err(error.clone());
         }
         let begun = match state.begun.take() {
@@ -149,7 +151,7 @@ impl Run {
         let connection = Arc::clone(&begun.connection);
         state.begun = Some(begun);
         // Until it is answered: whoever drops this future does not know what a commit would contain.
-        state.over = Some(Over::Again(dropped()));
+        state.over = Some(Over::Dropped(dropped()));
         let mut made = 0;
         loop {
             made += 1;
