@@ -212,7 +212,13 @@ mod tests {
             assert_eq!(failure.message.lines().count(), 1, "{failure}");
             assert_eq!(failure.fault.code(), 2);
         }
-        let error = CommandLine::try_parse_from(["embergrid", "gte"]).expect_err("no command");
-        assert!(usage(&error).message.contains("'get'"), "{}", usage(&error));
+        let dashed = ["embergrid", "put", "c", "k", "-v"];
+        let error =
+            CommandLine::try_parse_from(dashed).expect_err("a value that begins with a dash");
+        assert!(
+            usage(&error).message.contains("'-- -v'"),
+            "{}",
+            usage(&error)
+        );
     }
 }
