@@ -149,6 +149,17 @@ async fn follow(client: &Client, arguments: &Arguments) -> Outcome {
     Ok(Answer::Yes)
 }
 
+/// Says where another watch goes on.
+pub fn tell_token(output: Output, token: &[u8]) {
+    let token = output::hex(token);
+    let text = format!("to go on behind the last checkpoint: --resume {token}");
+    match output {
+        Output::Table => output::aside(text),
+        // A program reads it wherever it goes.
+        Output::Json => output::remark(text),
+    }
+}
+
 /// Says that something may have been missed, and that all that lives is told again. False: the
 /// reader went away.
 fn tell_gap(output: Output, error: &Error) -> bool {
@@ -189,13 +200,7 @@ impl Drop for Teller {
     fn drop(&mut self) {
         let token = self.watch.resume_token();
         if !token.is_empty() {
-            let token = output::hex(token);
-            let text = format!("to go on behind the last checkpoint: --resume {token}");
-            match self.output {
-                Output::Table => output::aside(text),
-                // A program reads it wherever it goes.
-                Output::Json => output::remark(text),
-            }
+            tell_token(self.output, token);
         }
     }
 }

@@ -13,7 +13,7 @@
 use super::cache::identified;
 use super::channel::Options;
 use super::nodes::Address;
-use super::retry::{Effect, backoff, jitter};
+use super::retry::{Effect, backoff, in_doubt, jitter};
 use super::routes::{Keyed, Place};
 use super::{Client, cache_service};
 use crate::error::{Applied, Error, Result};
@@ -200,12 +200,7 @@ impl Client {
             tokio::time::sleep(wait).await;
         }
         let last_word = |(answer, tainted): (Result<A>, bool)| match answer {
-            Err(error) if tainted && error.applied == Applied::NotApplied => {
-                Err(Error::unknown(format!(
-                    "an earlier attempt may have been applied; then: {}",
-                    error.context
-                )))
-            }
+            Err(error) if tainted => Err(in_doubt(error)),
             answer => answer,
         };
         Ok(answers.into_iter().zip(tainted).map(last_word).collect())

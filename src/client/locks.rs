@@ -79,8 +79,12 @@ impl Client {
         // What is longer is refused by the node that is asked.
         let wait = wait.min(Duration::from_micros(WAIT_MAX));
         let send = async |channel, message| transaction_service(channel).lock(message).await;
-        let call = self.call_that_waits(wait, Effect::Write, request, send);
-        let reply = call.await?;
+        // It may take that much longer.
+        let mut options = self.connections.options;
+        options.timeout += wait;
+        options.attempt_timeout += wait;
+        let call = self.call_with(options, Effect::Write, request, send);
+        let reply = call.await?.reply;
         let until = Instant::now() + lease;
         Ok(reply.acquired.then(|| Lock {
             client: self.clone(),

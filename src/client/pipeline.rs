@@ -8,7 +8,7 @@ use super::cache_service;
 use super::routes::Keyed;
 use crate::error::{Applied, Error, ErrorKind, Result};
 use crate::rpc::proto as pb;
-use crate::rpc::status::{from_proto, from_status};
+use crate::rpc::status::{from_proto, from_status, was_sent};
 use hashbrown::HashMap;
 use parking_lot::Mutex;
 use pb::pipeline_request::Operation;
@@ -299,8 +299,7 @@ async fn looking<T>(looks: &mut Interval, callers: &Callers, wanted: impl Future
 /// What it means that no stream was opened.
 fn refused(status: &Status) -> Ended {
     let said = from_status(status);
-    // A status with a source was not sent by a node: the connection failed.
-    if std::error::Error::source(status).is_some() {
+    if !was_sent(status) {
         return Ended::Broke(said.context.into_owned());
     }
     let text = format!("the node gives no stream: {}", said.context);

@@ -10,7 +10,7 @@ use super::nodes::{Address, Connection};
 use super::pipeline::{NO_ANSWER, Single};
 use super::routes::{Keyed, Place};
 use crate::error::{Applied, Error, ErrorKind, Result};
-use crate::rpc::status::{from_status, never_connected};
+use crate::rpc::status::{from_status, never_connected, was_sent};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tonic::transport::Channel;
@@ -68,57 +68,7 @@ impl Client {
         Ok(answered.reply)
     }
 
-    /// Makes a call about the node that is asked, once: another node is not meant.
-    pub(super) async fn call_once<Req, Rep>(
-        &self,
-        effect: Effect,
-        request: Req,
-        send: impl AsyncFn(Channel, Request<Req>) -> Result<Response<Rep>, Status>,
-    ) -> Result<Rep>
-    where
-        Req: Keyed,
-    {
-        let mut attempts = Attempts::new(effect, self.connections.options);
-        let connection = self.begin(&mut attempts, &request).await?;
-        let limit = attempts.left();
-        self.attempt(&connection, effect, &request, limit, &send)
-            .await
-    }
-
-    /// The same for a call that is to wait so long for something else: it may take that much longer.
-    pub(super) async fn call_that_waits<Req, Rep>(
-        &self,
-        wait: Duration,
-        effect: Effect,
-        request: Req,
-        send: impl AsyncFn(Channel, Request<Req>) -> Result<Response<Rep>, Status>,
-    ) -> Result<Rep>
-    where
-        Req: Keyed,
-    {
-        let mut options = self.connections.options;
-        options.timeout += wait;
-        options.attempt_timeout += wait;
-        let answered = self.call_with(options, effect, request, send).await?;
-        Ok(answered.reply)
-    }
-
-    /// The same, with the connection to the node that answered, for calls that only it can answer.
-    pub(super) async fn call_and_stay<Req, Rep>(
-        &self,
-        effect: Effect,
-        request: Req,
-        send: impl AsyncFn(Channel, Request<Req>) -> Result<Response<Rep>, Status>,
-    ) -> Result<(Rep, Arc<Connection>)>
-    where
-        Req: Keyed,
-    {
-        let options = self.connections.options;
-        let answered = self.call_with(options, effect, request, send).await?;
-        Ok((answered.reply, answered.connection))
-    }
-
-    /// The same, within these bounds.
+    /// The same within these bounds, with all that is known of the answer.
     pub(super) async fn call_with<Req, Rep>(
         &self,
         options: Options,
@@ -150,6 +100,23 @@ impl Client {
             };
             self.pause(&mut attempts, error).await?;
         }
+    }
+
+    /// Makes a call about the node that is asked, once: another node is not meant.
+    pub(super) async fn call_once<Req, Rep>(
+        &self,
+        effect: Effect,
+        request: Req,
+        send: impl AsyncFn(Channel, Request<Req>) -> Result<Response<Rep>, Status>,
+    ) -> Result<Rep>
+    where
+        Req: Keyed,
+    {
+        let mut attempts = Attempts::new(effect, self.connections.options);
+        let connection = self.begin(&mut attempts, &request).await?;
+        let limit = attempts.left();
+        self.attempt(&connection, effect, &request, limit, &send)
+            .await
     }
 
     /// One attempt by a call of its own, at one connection; it is not repeated.
@@ -328,8 +295,7 @@ async fn within<Rep>(
 
 /// What a failed attempt means, and whether its connection broke.
 fn failed(status: &Status, effect: Effect) -> Failed {
-    // A status with a source was not sent by a node: the connection failed.
-    if std::error::Error::source(status).is_none() {
+    if was_sent(status) {
         return Failed {
             error: from_status(status),
             broken: false,
@@ -431,15 +397,19 @@ impl Attempts {
         {
             return told.clone();
         }
-        if self.tainted && error.applied == Applied::NotApplied {
-            let text = format!(
-                "an earlier attempt may have been applied; then: {}",
-                error.context
-            );
-            return Error::unknown(text);
-        }
-        error
+        if self.tainted { in_doubt(error) } else { error }
     }
+}
+
+/// What an error means behind an attempt that may have been applied.
+pub(super) fn in_doubt(error: Error) -> Error {
+    if error.applied == Applied::Unknown {
+        return error;
+    }
+    Error::unknown(format!(
+        "an earlier attempt may have been applied; then: {}",
+        error.context
+    ))
 }
 
 /// Whether an error says no more than that an attempt had no time, or no node to go to.

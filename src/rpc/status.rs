@@ -273,6 +273,11 @@ fn foreign(status: &Status) -> Error {
     }
 }
 
+/// Whether the other side sent it. One with a source was made here: the connection failed.
+pub fn was_sent(status: &Status) -> bool {
+    std::error::Error::source(status).is_none()
+}
+
 /// Whether no connection came about, so that nothing was sent.
 pub fn never_connected(status: &Status) -> bool {
     let mut cause = std::error::Error::source(status);

@@ -4,7 +4,7 @@ use super::super::colour::{Tone, paint};
 use super::super::connection::Connection;
 use super::super::outcome::{Answer, Failure, Outcome};
 use super::super::output::{self, Output};
-use super::super::watch::{Ends, until};
+use super::super::watch::{Ends, tell_token, until};
 use super::as_json;
 use crate::client::messages::ticket_event::Type;
 use crate::client::messages::{ListTicketsRequest, TicketEvent, WatchTicketsRequest};
@@ -160,13 +160,7 @@ impl Teller<'_> {
 
 impl Drop for Teller<'_> {
     fn drop(&mut self) {
-        let token = output::hex(self.watch.resume_token());
-        let text = format!("to go on behind the last checkpoint: --resume {token}");
-        match self.output {
-            Output::Table => output::aside(text),
-            // A program reads it wherever it goes.
-            Output::Json => output::remark(text),
-        }
+        tell_token(self.output, self.watch.resume_token());
     }
 }
 

@@ -203,10 +203,12 @@ impl Run {
             transaction_service(channel).begin(message).await
         };
         // One that was begun and not answered holds nothing, and ends when its time is over.
-        let (begun, connection) = self.client.call_and_stay(Effect::Read, near, send).await?;
+        let client = &self.client;
+        let options = client.connections.options;
+        let answered = client.call_with(options, Effect::Read, near, send).await?;
         Ok(Begun {
-            name: begun.transaction,
-            connection,
+            name: answered.reply.transaction,
+            connection: answered.connection,
         })
     }
 

@@ -112,12 +112,8 @@ impl Grid {
         key: &[u8],
         mono: Monotonic,
     ) -> Option<Option<EntryView>> {
-        if self.options.me.role != Role::Server {
-            return None;
-        }
         let caches = self.caches.load();
-        let slot = caches.get(&cache)?.slots.get(partition as usize)?.lock();
-        slot.partition.glance(key, &self.cx(mono))
+        self.glance_in(caches.get(&cache)?, partition, key, mono)
     }
 
     /// The same where the key is its own affinity key.
@@ -127,8 +123,28 @@ impl Grid {
         key: &[u8],
         mono: Monotonic,
     ) -> Option<Option<EntryView>> {
-        let partitions = self.caches.load().get(&cache)?.settings.partitions;
-        self.glance(cache, partition_of(key, partitions), key, mono)
+        let caches = self.caches.load();
+        let cache = caches.get(&cache)?;
+        self.glance_in(
+            cache,
+            partition_of(key, cache.settings.partitions),
+            key,
+            mono,
+        )
+    }
+
+    fn glance_in(
+        &self,
+        cache: &Cache,
+        partition: u32,
+        key: &[u8],
+        mono: Monotonic,
+    ) -> Option<Option<EntryView>> {
+        if self.options.me.role != Role::Server {
+            return None;
+        }
+        let slot = cache.slots.get(partition as usize)?.lock();
+        slot.partition.glance(key, &self.cx(mono))
     }
 
     pub(super) fn target<'a>(
